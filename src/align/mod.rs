@@ -1,0 +1,5 @@
+//! Training: recipes, schedules, the trainer.
+
+pub mod recipe;
+#[cfg(feature = "cli")]
+pub mod trainer;

@@ -1,0 +1,153 @@
+//! What a shared address holds: everything on the page but the visitor's own pictures and files.
+//!
+//! `#perturb?model=cornet-s-cifar10&sample=cifar/cat.png&backend=cpu&eps=4&steps=10`
+
+use ventral::session::protocol::{BackendChoice, PixelNoiseKind};
+
+use crate::dom;
+use crate::state::{Bench, Knobs};
+
+/// The state in an address. Missing parts are `None` and keep what the page has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Link {
+    pub bench: Option<Bench>,
+    pub model: Option<String>,
+    pub sample: Option<String>,
+    pub backend: Option<BackendChoice>,
+    pub knobs: Option<Knobs>,
+}
+
+const BACKENDS: [(&str, BackendChoice); 3] = [
+    ("auto", BackendChoice::Auto),
+    ("cpu", BackendChoice::Cpu),
+    ("webgpu", BackendChoice::WebGpu),
+];
+
+/// The word for a backend in an address, and in the picker's test ids.
+pub fn backend_word(choice: BackendChoice) -> &'static str {
+    BACKENDS
+        .iter()
+        .find(|(_, c)| *c == choice)
+        .map_or("auto", |(word, _)| word)
+}
+
+/// Reads the address of the page. What cannot be read is left out.
+pub fn read() -> Link {
+    let hash = dom::window().location().hash().unwrap_or_default();
+    parse(hash.trim_start_matches('#'))
+}
+
+/// Puts the state into the address without adding to the history.
+pub fn write(link: &Link) {
+    let Ok(history) = dom::window().history() else {
+        return;
+    };
+    let hash = format!("#{}", format_link(link));
+    // Refused only in sandboxed documents, where there is no address to share.
+    let _ = history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(&hash));
+}
+
+fn parse(text: &str) -> Link {
+    let (bench, query) = text.split_once('?').unwrap_or((text, ""));
+    let mut link = Link {
+        bench: Bench::from_word(bench),
+        ..Link::default()
+    };
+    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let value = decode(value);
+        match key {
+            "model" => link.model = Some(value),
+            "sample" => link.sample = Some(value),
+            "backend" => link.backend = BACKENDS.iter().find(|(w, _)| *w == value).map(|b| b.1),
+            _ => read_knob(link.knobs.get_or_insert_default(), key, &value),
+        }
+    }
+    link
+}
+
+fn read_knob(knobs: &mut Knobs, key: &str, value: &str) {
+    let number = || value.parse::<f32>().ok().filter(|n| n.is_finite());
+    match key {
+        "eps" => set(
+            &mut knobs.eps,
+            number().map(|n| n.clamp(0.0, 255.0) / 255.0),
+        ),
+        "steps" => set(
+            &mut knobs.steps,
+            number().map(|n| (n as usize).clamp(1, 1000)),
+        ),
+        "step" => set(&mut knobs.rel_step, number().map(|n| n.clamp(0.001, 2.0))),
+        "random" => knobs.random_start = value == "1",
+        "target" => knobs.target = value.parse().ok(),
+        "seed" => set(&mut knobs.seed, value.parse().ok()),
+        "noise" => set(&mut knobs.noise_scale, number().map(|n| n.clamp(0.0, 1.0))),
+        "kind" if value == "uniform" => knobs.noise_kind = PixelNoiseKind::Uniform,
+        "front" => knobs.front_end_noise = value == "1",
+        "eot" => set(&mut knobs.eot, number().map(|n| (n as usize).clamp(1, 64))),
+        _ => {}
+    }
+}
+
+fn set<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+fn format_link(link: &Link) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut put = |key: &str, value: String| parts.push(format!("{key}={}", encode(&value)));
+    if let Some(model) = &link.model {
+        put("model", model.clone());
+    }
+    if let Some(sample) = &link.sample {
+        put("sample", sample.clone());
+    }
+    if let Some(backend) = link.backend.filter(|b| *b != BackendChoice::Auto) {
+        put("backend", backend_word(backend).to_owned());
+    }
+    if let (Some(Bench::Perturb), Some(knobs)) = (link.bench, &link.knobs) {
+        write_knobs(knobs, &mut put);
+    }
+    let bench = link.bench.unwrap_or_default().word();
+    match parts.is_empty() {
+        true => bench.to_owned(),
+        false => format!("{bench}?{}", parts.join("&")),
+    }
+}
+
+fn write_knobs(knobs: &Knobs, put: &mut impl FnMut(&str, String)) {
+    let usual = Knobs::default();
+    put(
+        "eps",
+        format!("{}", (knobs.eps * 255.0 * 1000.0).round() / 1000.0),
+    );
+    put("steps", knobs.steps.to_string());
+    put("step", knobs.rel_step.to_string());
+    put("noise", knobs.noise_scale.to_string());
+    if knobs.noise_kind != usual.noise_kind {
+        put("kind", "uniform".to_owned());
+    }
+    if knobs.random_start {
+        put("random", "1".to_owned());
+    }
+    if let Some(target) = knobs.target {
+        put("target", target.to_string());
+    }
+    if knobs.seed != usual.seed {
+        put("seed", knobs.seed.to_string());
+    }
+    if knobs.front_end_noise {
+        put("front", "1".to_owned());
+        put("eot", knobs.eot.to_string());
+    }
+}
+
+fn encode(text: &str) -> String {
+    // A path's slash may stand in a fragment, and reads better.
+    String::from(js_sys::encode_uri_component(text)).replace("%2F", "/")
+}
+
+fn decode(text: &str) -> String {
+    js_sys::decode_uri_component(text).map_or_else(|_| text.to_owned(), String::from)
+}

@@ -1,0 +1,151 @@
+//! `ventral infer`.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ventral::image;
+use ventral::model::checkpoint::Limits;
+use ventral::model::checkpoint::npy::{Array, Data, NpzWriter, read_npy};
+use ventral::model::load::Loaded;
+use ventral::model::network::Network;
+use ventral::model::probe::{CancelToken, Probe, Taps};
+use ventral::rng::Rng;
+
+use crate::Failure;
+use crate::weights::Choice;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: Choice,
+    /// A picture, or an `.npy` file of NCHW f32 pixels in [0, 1].
+    #[arg(long)]
+    input: PathBuf,
+    /// What to keep, by name and separated by commas: `V1,V4.t2,IT,logits`. A recurrent area's
+    /// name alone is its last time step.
+    #[arg(long, value_delimiter = ',', default_value = "logits")]
+    taps: Vec<String>,
+    /// The noise of a stochastic front-end: `off`, or the seed of one sample an image.
+    #[arg(long, default_value = "off", value_parser = parse_noise)]
+    noise: Noise,
+    /// The input is normalised already: skip the model's preprocessing.
+    #[arg(long)]
+    raw: bool,
+    #[arg(long)]
+    output: PathBuf,
+}
+
+#[derive(Clone, Copy)]
+enum Noise {
+    Off,
+    Seed(u64),
+}
+
+fn parse_noise(text: &str) -> Result<Noise, String> {
+    match text {
+        "off" => Ok(Noise::Off),
+        _ => text
+            .parse()
+            .map(Noise::Seed)
+            .map_err(|_| format!("`{text}` is neither `off` nor a seed")),
+    }
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let loaded = args.model.load()?;
+    let device = Device::flex();
+    let network = loaded.to_network(&device);
+    check_taps(&args.taps, &network)?;
+    let input = read_input(&args.input, &loaded)?;
+    let ([n, _, height, width], values) = check_shape(&args.input, input)?;
+    let x = Tensor::<4>::from_data(TensorData::new(values, [n, 3, height, width]), &device);
+    let noise = match args.noise {
+        Noise::Off => None,
+        Noise::Seed(seed) => {
+            let mut rng = Rng::stream(seed, "front-end noise");
+            network.draw_noise(n, height, &mut rng, &device)
+        }
+    };
+    let wanted = args.taps.iter().filter(|t| *t != "logits").cloned();
+    let mut probe = Probe::new(Taps::Named(wanted.collect()), CancelToken::default());
+    let logits = match args.raw {
+        true => network.forward_normalised(x, noise, &mut probe)?,
+        false => network.forward_probed(x, noise, &mut probe)?,
+    };
+    let file = File::create(&args.output)
+        .map_err(|e| format!("cannot write {}: {e}", args.output.display()))?;
+    let mut npz = NpzWriter::new(BufWriter::new(file));
+    if args.taps.iter().any(|tap| tap == "logits") {
+        npz.add("logits", &to_array(logits.clone())?)?;
+    }
+    for (name, tensor) in probe.into_seen() {
+        npz.add(&name, &to_array(tensor)?)?;
+    }
+    npz.finish()?;
+    print_best(&loaded, logits)
+}
+
+type Input = ([usize; 4], Vec<f32>);
+
+fn read_input(path: &Path, loaded: &Loaded) -> Result<(Vec<usize>, Vec<f32>), Failure> {
+    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
+        let file = File::open(path).map_err(|e| said(&e))?;
+        let array = read_npy(BufReader::new(file), &Limits::default()).map_err(|e| said(&e))?;
+        return Ok((array.shape.clone(), array.data.to_f32()));
+    }
+    let bytes = std::fs::read(path).map_err(|e| said(&e))?;
+    let decoded = image::decode(&bytes).map_err(|e| said(&e))?;
+    let p = &loaded.config.preprocessing;
+    let how = image::Preprocessing {
+        resize: p.resize,
+        crop: p.crop,
+    };
+    let pixels = image::to_input(&decoded.picture, how)?;
+    Ok((vec![1, 3, p.crop, p.crop], pixels))
+}
+
+fn check_shape(path: &Path, (shape, values): (Vec<usize>, Vec<f32>)) -> Result<Input, Failure> {
+    match *shape.as_slice() {
+        [n, 3, height, width] if n > 0 && height >= 8 && width >= 8 => {
+            Ok(([n, 3, height, width], values))
+        }
+        _ => Err(format!(
+            "{}: the shape {shape:?} is not images x 3 x height x width (at least 8 px)",
+            path.display()
+        )
+        .into()),
+    }
+}
+
+fn check_taps(taps: &[String], network: &Network) -> Result<(), Failure> {
+    let infos = network.taps();
+    let known = |tap: &str| {
+        tap == "logits" || infos.iter().any(|info| info.name == tap || info.area == tap)
+    };
+    let Some(unknown) = taps.iter().find(|tap| !known(tap)) else {
+        return Ok(());
+    };
+    let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
+    Err(format!("there is no tap `{unknown}`; this model has {}, logits", names.join(", ")).into())
+}
+
+fn to_array<const D: usize>(tensor: Tensor<D>) -> Result<Array, Failure> {
+    let shape = tensor.dims().to_vec();
+    let values = tensor.into_data().try_to_vec().map_err(|e| format!("{e:?}"))?;
+    Ok(Array::new(shape, Data::F32(values))?)
+}
+
+fn print_best(loaded: &Loaded, logits: Tensor<2>) -> Result<(), Failure> {
+    let [_, classes] = logits.dims();
+    let values: Vec<f32> = logits.into_data().try_to_vec().map_err(|e| format!("{e:?}"))?;
+    for (i, row) in values.chunks_exact(classes).enumerate() {
+        let best = (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+        let class = best.unwrap_or_default();
+        let label = loaded.classes.get(class).map_or("", String::as_str);
+        println!("image {i}: {label} (class {class}, logit {:.3})", row[class]);
+    }
+    Ok(())
+}

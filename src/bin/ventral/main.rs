@@ -1,0 +1,54 @@
+//! The native command line.
+
+//FETCH mod fetch;
+mod infer;
+mod models;
+mod serve;
+mod train;
+mod weights;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Brain-inspired vision models: see, perturb, test and align the ventral stream.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What a model makes of images: logits and any tap, as an `.npz` file.
+    Infer(infer::Args),
+    /// The models at hand and the published ones.
+    Models(models::Args),
+    /// Download a published model, check it and keep it as f16 safetensors shards.
+    //FETCH Fetch(fetch::Args),
+    /// Serve the built page, compressed, with the headers it needs.
+    Serve(serve::Args),
+    /// Train a model by a recipe; an interrupted run goes on where it was.
+    Train(train::Args),
+}
+
+/// What a command ends in when it cannot do its work.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Infer(args) => infer::run(args),
+        Command::Models(args) => models::run(args),
+        //FETCH Command::Fetch(args) => fetch::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Train(args) => train::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

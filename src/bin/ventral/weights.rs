@@ -1,0 +1,113 @@
+//! Where the command line finds weights.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use ventral::model::checkpoint::Source;
+use ventral::model::load::{self, Loaded};
+use ventral::model::probe::CancelToken;
+
+use crate::Failure;
+
+/// Which model a command works on.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Choice {
+    /// A checkpoint: `.pth`, `.pth.tar`, `.safetensors`, or the `.index.json` of shards.
+    #[arg(long)]
+    weights: Option<PathBuf>,
+    /// A model by its name in `ventral models`.
+    #[arg(long)]
+    model: Option<String>,
+}
+
+impl Choice {
+    /// Reads the weights.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        match (&self.weights, &self.model) {
+            (Some(path), _) => load_file(path),
+            (None, Some(name)) => load_named(name),
+            (None, None) => Err("give --weights FILE or --model NAME".into()),
+        }
+    }
+}
+
+fn load_named(name: &str) -> Result<Loaded, Failure> {
+    match find(name) {
+        Some(path) => load_file(&path),
+        None => Err(format!(
+            "there is no model `{name}` here; `ventral models` lists those at hand, and \
+             `ventral fetch {name}` downloads a published one"
+        )
+        .into()),
+    }
+}
+
+/// Where models are kept: fetched ones in the user's cache, shipped ones beside the page.
+pub fn folders() -> Vec<PathBuf> {
+    let mut folders = vec![fetched_folder()];
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/models");
+    folders.extend([PathBuf::from("static/models"), PathBuf::from("dist/models"), shipped]);
+    folders
+}
+
+/// `$VENTRAL_MODELS`, or `ventral/models` in the user's cache folder.
+pub fn fetched_folder() -> PathBuf {
+    if let Some(folder) = std::env::var_os("VENTRAL_MODELS") {
+        return folder.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder = cache.or_else(home).unwrap_or_else(|| PathBuf::from("."));
+    folder.join("ventral/models")
+}
+
+/// The file (or the shards' index) of a model that is at hand.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let spellings = [
+        format!("{name}.safetensors"),
+        format!("{name}.safetensors.index.json"),
+    ];
+    folders()
+        .iter()
+        .flat_map(|folder| spellings.iter().map(|file| folder.join(file)))
+        .find(|path| path.is_file())
+}
+
+/// Reads a checkpoint from its file or from the shards its index names.
+pub fn load_file(path: &Path) -> Result<Loaded, Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let paths = match name.ends_with(".index.json") {
+        true => shards(path)?,
+        false => vec![path.to_owned()],
+    };
+    let sources = paths
+        .iter()
+        .map(|path| {
+            let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            Ok(Box::new(BufReader::new(file)) as Box<dyn Source>)
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let loaded = load::read(&name, sources, &CancelToken::default(), |_, _, _| {})
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    loaded.remarks.iter().for_each(|remark| eprintln!("note: {remark}"));
+    Ok(loaded)
+}
+
+/// The files an index names, each once. The layout is that of Hugging Face's sharded checkpoints.
+fn shards(index: &Path) -> Result<Vec<PathBuf>, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let folder = index.parent().unwrap_or(Path::new("."));
+    let parsed: Index = serde_json::from_str(&fs::read_to_string(index)?)
+        .map_err(|e| format!("{} is not an index of shards: {e}", index.display()))?;
+    let files: std::collections::BTreeSet<&String> = parsed.weight_map.values().collect();
+    let outside = files.iter().find(|file| Path::new(file).components().count() != 1);
+    if let Some(file) = outside {
+        return Err(format!("{}: the shard `{file}` lies outside its folder", index.display()).into());
+    }
+    Ok(files.into_iter().map(|file| folder.join(file)).collect())
+}

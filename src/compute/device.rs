@@ -1,0 +1,183 @@
+//! Choosing a device.
+
+use burn::tensor::Device;
+
+use super::self_check;
+use crate::session::protocol::{BackendChoice, BackendInfo, SelfCheck};
+
+/// What a WebGPU adapter says of itself, as far as the browser tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adapter {
+    pub vendor: String,
+    pub architecture: String,
+    pub description: String,
+    /// The browser's own word for it (`isFallbackAdapter`).
+    pub fallback: bool,
+}
+
+impl Adapter {
+    /// A program on the CPU that plays a GPU: correct, but slower than our own CPU path.
+    pub fn is_software(&self) -> bool {
+        const PROGRAMS: [&str; 6] = [
+            "swiftshader",
+            "llvmpipe",
+            "lavapipe",
+            "softpipe",
+            "basic render",
+            "warp",
+        ];
+        let said = self.name().to_lowercase();
+        self.fallback || PROGRAMS.iter().any(|program| said.contains(program))
+    }
+
+    /// As the user reads it.
+    pub fn name(&self) -> String {
+        let parts = [&self.vendor, &self.architecture, &self.description];
+        let said: Vec<&str> = parts
+            .into_iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        if said.is_empty() {
+            return "unnamed adapter".to_owned();
+        }
+        said.join(" ")
+    }
+}
+
+/// A device and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Active {
+    pub device: Device,
+    pub info: BackendInfo,
+}
+
+/// The devices of this process. A GPU runtime, once started, is kept: it cannot be started twice.
+#[derive(Default)]
+pub struct Devices {
+    gpu: Option<Result<Device, String>>,
+}
+
+impl Devices {
+    /// The CPU: always there, always right.
+    pub fn cpu(note: &str, adapter: Option<&Adapter>) -> Active {
+        Active {
+            device: Device::flex(),
+            info: BackendInfo {
+                kind: BackendChoice::Cpu,
+                name: cpu_name(),
+                software: false,
+                note: note.to_owned(),
+                adapter: adapter.map(Adapter::name),
+                self_check: None,
+            },
+        }
+    }
+
+    /// The device for `choice`. WebGPU that is missing, fails to start or disagrees with the CPU
+    /// ends in the CPU and a note that says why.
+    pub async fn choose(&mut self, choice: BackendChoice, adapter: Option<&Adapter>) -> Active {
+        let Some(gpu) = adapter else {
+            let note = match choice {
+                BackendChoice::Cpu => "",
+                _ => "no WebGPU adapter here",
+            };
+            return Self::cpu(note, None);
+        };
+        match choice {
+            BackendChoice::Cpu => Self::cpu("", adapter),
+            BackendChoice::Auto if gpu.is_software() => Self::cpu(
+                "the WebGPU adapter is a software one, slower than the CPU itself",
+                adapter,
+            ),
+            _ => match self.start_checked(gpu).await {
+                Ok(active) => active,
+                Err(why) => Self::cpu(&why, adapter),
+            },
+        }
+    }
+
+    async fn start_checked(&mut self, adapter: &Adapter) -> Result<Active, String> {
+        if self.gpu.is_none() {
+            self.gpu = Some(start_gpu().await);
+        }
+        let device = match &self.gpu {
+            Some(Ok(device)) => device.clone(),
+            Some(Err(why)) => return Err(why.clone()),
+            None => return Err("WebGPU did not start".to_owned()),
+        };
+        let clock = crate::clock::Clock::start();
+        let error = self_check::max_relative_error(&device)
+            .await
+            .map_err(|e| format!("WebGPU failed its self-check ({e:?})"))?;
+        if error > self_check::TOLERANCE {
+            let percent = 100.0 * error;
+            return Err(format!(
+                "WebGPU disagreed with the CPU by {percent:.2} % in the self-check"
+            ));
+        }
+        Ok(Active {
+            device,
+            info: BackendInfo {
+                kind: BackendChoice::WebGpu,
+                name: format!("{} (WebGPU)", adapter.name()),
+                software: adapter.is_software(),
+                note: String::new(),
+                adapter: Some(adapter.name()),
+                self_check: Some(SelfCheck {
+                    max_relative_error: error,
+                    milliseconds: clock.milliseconds(),
+                }),
+            },
+        })
+    }
+}
+
+#[cfg(any(target_arch = "wasm32", feature = "gpu"))]
+async fn start_gpu() -> Result<Device, String> {
+    let started = Device::wgpu_options().init_async().await;
+    started.map_err(|e| format!("WebGPU did not start ({e})"))
+}
+
+#[cfg(not(any(target_arch = "wasm32", feature = "gpu")))]
+async fn start_gpu() -> Result<Device, String> {
+    Err("this build has no GPU support; build it with `--features gpu`".to_owned())
+}
+
+fn cpu_name() -> String {
+    let threads = match cfg!(target_arch = "wasm32") {
+        true => 1,
+        false => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("CPU, SIMD, {threads} thread{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapter(description: &str) -> Adapter {
+        Adapter {
+            description: description.to_owned(),
+            ..Adapter::default()
+        }
+    }
+
+    #[test]
+    fn software_adapters_are_told_by_their_names() {
+        for name in ["SwiftShader Device (LLVM 16)", "llvmpipe", "Microsoft Basic Render Driver"] {
+            assert!(adapter(name).is_software(), "{name}");
+        }
+        for name in ["NVIDIA GeForce RTX 4070", "apple metal-3", "intel gen-12lp"] {
+            assert!(!adapter(name).is_software(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_cpu_agrees_with_itself() {
+        let check = self_check::max_relative_error(&Device::flex());
+        let error = pollster::block_on(check).expect("the CPU reads back");
+        assert_eq!(error, 0.0);
+    }
+}

@@ -1,0 +1,4 @@
+//! Choosing a device and checking that it computes what the CPU computes.
+
+pub mod device;
+pub mod self_check;

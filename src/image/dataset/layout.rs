@@ -1,0 +1,240 @@
+//! Which file of an archive or a folder is a picture, of which split and class.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{DatasetError, Split};
+
+/// A file of a set: its path inside it, with `/`, and its content.
+pub(super) struct File {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+/// What a file is to a set, judged by its path alone, so that the rest is never held in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A picture of the split that is being read.
+    Picture,
+    /// A CIFAR-10 binary batch of that split.
+    CifarBatch,
+    /// `val_annotations.txt`, `words.txt`: names and labels.
+    Notes,
+    Other,
+}
+
+/// Endings of the formats that are decoded.
+const PICTURES: [&str; 9] = [
+    "jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "jfif",
+];
+
+/// Folder names and the split they stand for.
+const SPLITS: [(&str, Split); 5] = [
+    ("train", Split::Train),
+    ("training", Split::Train),
+    ("test", Split::Test),
+    ("val", Split::Test),
+    ("validation", Split::Test),
+];
+
+const ANNOTATIONS: &str = "val_annotations.txt";
+const WORDS: &str = "words.txt";
+
+pub(super) fn role(name: &str, split: Split) -> Role {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    // Hidden files, and the "._" twins one system puts beside every file of an archive.
+    if file.starts_with('.') {
+        return Role::Other;
+    }
+    if file == ANNOTATIONS || file == WORDS {
+        return Role::Notes;
+    }
+    if cifar_split(file) == Some(split) {
+        return Role::CifarBatch;
+    }
+    if is_picture(file) && split_of(name).is_none_or(|(found, _)| found == split) {
+        return Role::Picture;
+    }
+    Role::Other
+}
+
+fn is_picture(file: &str) -> bool {
+    file.rsplit_once('.').is_some_and(|(_, ending)| {
+        let ending = ending.to_ascii_lowercase();
+        PICTURES.contains(&ending.as_str())
+    })
+}
+
+/// `data_batch_1.bin` to `data_batch_5.bin` are for training, `test_batch.bin` is for testing.
+fn cifar_split(file: &str) -> Option<Split> {
+    let stem = file.strip_suffix(".bin")?;
+    if stem == "test_batch" {
+        return Some(Split::Test);
+    }
+    stem.strip_prefix("data_batch_").map(|_| Split::Train)
+}
+
+/// The split a path names, and the rest of the path behind that folder. The first of the folder
+/// names counts: a class may be called "train", but it then lies inside a split.
+fn split_of(name: &str) -> Option<(Split, &str)> {
+    let mut rest = name;
+    while let Some((folder, behind)) = rest.split_once('/') {
+        let found = SPLITS.iter().find(|(known, _)| folder == *known);
+        if let Some(&(_, split)) = found {
+            return Some((split, behind));
+        }
+        rest = behind;
+    }
+    None
+}
+
+/// The class folder of a picture: the first folder behind the split, or, without split folders,
+/// the folder the picture lies in.
+fn class_of(name: &str) -> Option<&str> {
+    if let Some((_, behind)) = split_of(name) {
+        return behind.split_once('/').map(|(class, _)| class);
+    }
+    let (folders, _) = name.rsplit_once('/')?;
+    folders.rsplit('/').next()
+}
+
+/// Pictures with their labels, not yet decoded.
+pub(super) struct Labelled {
+    pub classes: Vec<String>,
+    pub files: Vec<(File, u16)>,
+}
+
+/// Gives every picture its label. Classes are sorted by folder name, as torchvision's
+/// `ImageFolder` does, and pictures by path. The val part of Tiny ImageNet has one folder
+/// `images` and its classes in `val_annotations.txt`; `words.txt` turns WordNet ids into words.
+pub(super) fn label(pictures: Vec<File>, notes: &[File]) -> Result<Labelled, DatasetError> {
+    let annotations = annotations(notes);
+    let class_folder = |name: &str| {
+        let file = name.rsplit('/').next().unwrap_or(name);
+        match annotations.get(file) {
+            Some(class) => Some(class.clone()),
+            None => class_of(name).map(str::to_owned),
+        }
+    };
+    let mut named = BTreeMap::new();
+    for file in pictures {
+        let class = class_folder(&file.name).ok_or_else(|| DatasetError::NoLabel {
+            name: file.name.clone(),
+        })?;
+        named.insert(file.name.clone(), (class, file));
+    }
+    let folders: BTreeSet<&String> = named.values().map(|(class, _)| class).collect();
+    if folders.len() > usize::from(u16::MAX) {
+        return Err(DatasetError::TooManyClasses(folders.len()));
+    }
+    let label: HashMap<String, u16> = folders.into_iter().cloned().zip(0..).collect();
+    let words = words(notes, &label);
+    let mut classes = vec![String::new(); label.len()];
+    for (folder, &label) in &label {
+        let word = words.get(folder.as_str()).copied();
+        classes[usize::from(label)] = word.unwrap_or(folder).to_owned();
+    }
+    let files = named.into_values();
+    let files = files.map(|(class, file)| (file, label[&class])).collect();
+    Ok(Labelled { classes, files })
+}
+
+/// File name → class of every annotation file.
+fn annotations(notes: &[File]) -> HashMap<String, String> {
+    lines(notes, ANNOTATIONS)
+        .filter_map(|line| {
+            let mut fields = line.split('\t');
+            Some((fields.next()?.to_owned(), fields.next()?.to_owned()))
+        })
+        .collect()
+}
+
+/// WordNet id → its first word, for the ids in use.
+fn words<'a>(notes: &'a [File], used: &HashMap<String, u16>) -> HashMap<&'a str, &'a str> {
+    lines(notes, WORDS)
+        .filter_map(|line| line.split_once('\t'))
+        .filter(|(id, _)| used.contains_key(*id))
+        .map(|(id, words)| (id, words.split(',').next().unwrap_or(words).trim()))
+        .collect()
+}
+
+fn lines<'a>(notes: &'a [File], name: &'a str) -> impl Iterator<Item = &'a str> {
+    let named = notes.iter().filter(move |file| {
+        let last = file.name.rsplit('/').next();
+        last == Some(name)
+    });
+    named.flat_map(|file| std::str::from_utf8(&file.bytes).unwrap_or("").lines())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_by_path() {
+        let table = [
+            ("train/cat/0001.jpg", Split::Train, Role::Picture),
+            ("train/cat/0001.jpg", Split::Test, Role::Other),
+            ("tiny/val/images/val_0.JPEG", Split::Test, Role::Picture),
+            ("tiny/val/val_annotations.txt", Split::Test, Role::Notes),
+            ("tiny/words.txt", Split::Train, Role::Notes),
+            ("tiny/train/n01/n01_boxes.txt", Split::Train, Role::Other),
+            ("train/cat/._0001.jpg", Split::Train, Role::Other),
+            ("train/.DS_Store", Split::Train, Role::Other),
+            ("c/data_batch_3.bin", Split::Train, Role::CifarBatch),
+            ("c/data_batch_3.bin", Split::Test, Role::Other),
+            ("c/test_batch.bin", Split::Test, Role::CifarBatch),
+            ("mine/cat/a.PNG", Split::Train, Role::Picture),
+            ("mine/cat/a.PNG", Split::Test, Role::Picture),
+        ];
+        for (name, split, wanted) in table {
+            assert_eq!(role(name, split), wanted, "{name} {split:?}");
+        }
+    }
+
+    #[test]
+    fn classes_by_path() {
+        let table = [
+            ("train/cat/0001.jpg", Some("cat")),
+            ("tiny/train/n01/images/n01_0.JPEG", Some("n01")),
+            ("mine/cat/a.png", Some("cat")),
+            ("cat/a.png", Some("cat")),
+            ("a.png", None),
+            ("train/a.png", None),
+        ];
+        for (name, wanted) in table {
+            assert_eq!(class_of(name), wanted, "{name}");
+        }
+    }
+
+    fn file(name: &str, text: &str) -> File {
+        File {
+            name: name.to_owned(),
+            bytes: text.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn annotations_and_words_win_over_folders() {
+        let pictures = vec![
+            file("t/val/images/val_1.JPEG", ""),
+            file("t/val/images/val_0.JPEG", ""),
+        ];
+        let notes = [
+            file(
+                "t/val/val_annotations.txt",
+                "val_0.JPEG\tn02\t0\t1\t2\t3\nval_1.JPEG\tn01\t0\t1\t2\t3\n",
+            ),
+            file("t/words.txt", "n01\ttench, Tinca tinca\nn03\tshark\n"),
+        ];
+        let set = label(pictures, &notes).unwrap();
+        assert_eq!(set.classes, ["tench", "n02"]);
+        let labels: Vec<_> = set.files.iter().map(|(_, label)| *label).collect();
+        assert_eq!(labels, [1, 0]);
+    }
+
+    #[test]
+    fn a_picture_beside_the_class_folders_is_named() {
+        let error = label(vec![file("train/a.png", "")], &[]).err().unwrap();
+        assert!(error.to_string().contains("train/a.png"), "{error}");
+    }
+}

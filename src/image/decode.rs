@@ -1,0 +1,331 @@
+//! From a file's bytes to a [`Picture`]: what the file is, is it small enough, which way is up.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::{self, Cursor};
+
+use ::image::metadata::Orientation;
+use ::image::{
+    DynamicImage, ImageDecoder, ImageError as CrateError, ImageFormat, ImageReader, Limits,
+};
+
+use super::jpeg::{self, Walk};
+use super::{Picture, over_white};
+
+/// The largest picture that is decoded, in pixels: 64 megapixels.
+pub const MAX_PIXELS: u64 = 64_000_000;
+
+/// The longest side that is decoded, in pixels.
+pub const MAX_SIDE: u32 = 30_000;
+
+/// The most memory one decoder may take, in bytes: 8 bytes a pixel of the largest picture.
+const MAX_ALLOCATION: u64 = MAX_PIXELS * 8;
+
+/// Why bytes did not become a picture. Every message is a sentence for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("this file is empty")]
+    Empty,
+    #[error(
+        "this file is not a picture that can be read here; JPEG, PNG, WebP, BMP, GIF and TIFF can"
+    )]
+    Unknown,
+    #[error("this is {0}, which is not supported; please save it as JPEG or PNG and try again")]
+    NotSupported(&'static str),
+    #[error("this {0} uses a feature that is not supported; please save it as an ordinary PNG")]
+    Feature(PictureFormat, #[source] Box<CrateError>),
+    #[error(
+        "this picture is {width}x{height}, more than the {} megapixels or {MAX_SIDE} pixels a \
+         side that can be read here; please make it smaller", MAX_PIXELS / 1_000_000
+    )]
+    TooLarge { width: u32, height: u32 },
+    #[error("this {format} would need more memory than the limit of {} MB", MAX_ALLOCATION / 1_000_000)]
+    Memory { format: PictureFormat },
+    #[error(
+        "this file says it is a {format} but ends after {} bytes; it may be cut off",
+        Thousands(*.len)
+    )]
+    CutOff { format: PictureFormat, len: usize },
+    #[error("this {format} is damaged and cannot be read")]
+    Damaged {
+        format: PictureFormat,
+        #[source]
+        cause: Box<dyn StdError + Send + Sync>,
+    },
+    #[error("this picture has no pixels ({width}x{height})")]
+    NoPixels { width: u32, height: u32 },
+    #[error("{len} values do not make a {width}x{height} picture with {channels} channels")]
+    Buffer {
+        width: usize,
+        height: usize,
+        channels: usize,
+        len: usize,
+    },
+    #[error("this picture cannot be resized to {width}x{height}")]
+    Size { width: usize, height: usize },
+    #[error("this picture could not be written as PNG")]
+    Encode(#[source] Box<CrateError>),
+}
+
+/// The formats that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureFormat {
+    Jpeg,
+    Png,
+    WebP,
+    Bmp,
+    Gif,
+    Tiff,
+}
+
+impl PictureFormat {
+    /// As people write it: "JPEG".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::WebP => "WebP",
+            Self::Bmp => "BMP",
+            Self::Gif => "GIF",
+            Self::Tiff => "TIFF",
+        }
+    }
+
+    fn for_crate(self) -> ImageFormat {
+        match self {
+            Self::Jpeg => ImageFormat::Jpeg,
+            Self::Png => ImageFormat::Png,
+            Self::WebP => ImageFormat::WebP,
+            Self::Bmp => ImageFormat::Bmp,
+            Self::Gif => ImageFormat::Gif,
+            Self::Tiff => ImageFormat::Tiff,
+        }
+    }
+}
+
+impl fmt::Display for PictureFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A picture and what it was stored as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    pub picture: Picture,
+    pub format: PictureFormat,
+}
+
+/// How a file begins, and what it then is. `None` skips a byte.
+type Magic = (&'static [Option<u8>], Result<PictureFormat, &'static str>);
+
+/// `b"RIFF????WEBP"` as a pattern: `?` skips a byte.
+macro_rules! magic {
+    ($text:literal) => {{
+        const PATTERN: [Option<u8>; $text.len()] = pattern($text);
+        &PATTERN
+    }};
+}
+
+const fn pattern<const N: usize>(text: &[u8; N]) -> [Option<u8>; N] {
+    let mut pattern = [None; N];
+    let mut at = 0;
+    while at < N {
+        if text[at] != b'?' {
+            pattern[at] = Some(text[at]);
+        }
+        at += 1;
+    }
+    pattern
+}
+
+/// The first row that fits wins, so the brands of the ISO container stand before its catch-all.
+#[rustfmt::skip]
+const MAGIC: &[Magic] = &[
+    (magic!(b"\xFF\xD8\xFF"), Ok(PictureFormat::Jpeg)),
+    (magic!(b"\x89PNG\r\n\x1A\n"), Ok(PictureFormat::Png)),
+    (magic!(b"RIFF????WEBP"), Ok(PictureFormat::WebP)),
+    (magic!(b"GIF87a"), Ok(PictureFormat::Gif)),
+    (magic!(b"GIF89a"), Ok(PictureFormat::Gif)),
+    (magic!(b"II\x2A\0"), Ok(PictureFormat::Tiff)),
+    (magic!(b"MM\0\x2A"), Ok(PictureFormat::Tiff)),
+    (magic!(b"II\x2B\0"), Ok(PictureFormat::Tiff)),
+    (magic!(b"MM\0\x2B"), Ok(PictureFormat::Tiff)),
+    (magic!(b"????ftypheic"), Err("an HEIC picture")),
+    (magic!(b"????ftypheix"), Err("an HEIC picture")),
+    (magic!(b"????ftyphevc"), Err("an HEIC picture")),
+    (magic!(b"????ftypmif1"), Err("an HEIC picture")),
+    (magic!(b"????ftypmsf1"), Err("an HEIC picture")),
+    (magic!(b"????ftypavif"), Err("an AVIF picture")),
+    (magic!(b"????ftypavis"), Err("an AVIF picture")),
+    (magic!(b"????ftypcrx "), Err("a camera's raw picture")),
+    (magic!(b"????ftyp"), Err("a video")),
+    (magic!(b"\x1A\x45\xDF\xA3"), Err("a video")),
+    (magic!(b"RIFF????AVI "), Err("a video")),
+    (magic!(b"\xFF\x0A"), Err("a JPEG XL picture")),
+    (magic!(b"\0\0\0\x0CJXL "), Err("a JPEG XL picture")),
+    (magic!(b"\0\0\0\x0CjP  "), Err("a JPEG 2000 picture")),
+    (magic!(b"\xFF\x4F\xFF\x51"), Err("a JPEG 2000 picture")),
+    (magic!(b"%PDF-"), Err("a PDF document")),
+    (magic!(b"8BPS"), Err("a Photoshop file")),
+    (magic!(b"gimp xcf"), Err("a GIMP file")),
+    (magic!(b"\0\0\x01\0"), Err("an icon file")),
+    (magic!(b"\x76\x2F\x31\x01"), Err("an OpenEXR picture")),
+    (magic!(b"qoif"), Err("a QOI picture")),
+    (magic!(b"PK\x03\x04"), Err("a ZIP archive")),
+    (magic!(b"BM"), Ok(PictureFormat::Bmp)),
+];
+
+/// What a file is, by its first bytes; its name plays no part.
+///
+/// # Errors
+/// [`ImageError::Empty`], [`ImageError::NotSupported`] naming the format where it is a known one
+/// (HEIC, AVIF, SVG, …), [`ImageError::Unknown`] otherwise.
+pub fn sniff(bytes: &[u8]) -> Result<PictureFormat, ImageError> {
+    if bytes.is_empty() {
+        return Err(ImageError::Empty);
+    }
+    if let Some((_, found)) = MAGIC.iter().find(|(magic, _)| fits(magic, bytes)) {
+        return found.map_err(ImageError::NotSupported);
+    }
+    if is_svg(bytes) {
+        return Err(ImageError::NotSupported("an SVG drawing"));
+    }
+    Err(ImageError::Unknown)
+}
+
+fn fits(magic: &[Option<u8>], bytes: &[u8]) -> bool {
+    bytes.len() >= magic.len()
+        && magic
+            .iter()
+            .zip(bytes)
+            .all(|(wanted, byte)| wanted.is_none_or(|wanted| wanted == *byte))
+}
+
+/// SVG is text: a byte-order mark, an XML declaration, comments and a doctype may come first.
+fn is_svg(bytes: &[u8]) -> bool {
+    let head = &bytes[..bytes.len().min(1024)];
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    text.starts_with('<') && text.contains("<svg")
+}
+
+/// Decodes a JPEG (grey, RGB, CMYK; baseline or progressive), PNG (8 or 16 bits, palette,
+/// alpha), WebP, BMP, GIF (its first frame) or TIFF.
+///
+/// The EXIF orientation is applied, transparency is laid over white, grey becomes RGB and 16 bits
+/// become 8. At most [`MAX_PIXELS`] pixels, [`MAX_SIDE`] a side and eight bytes of decoder memory a pixel
+/// of the largest picture are spent, whatever the file claims.
+///
+/// # Errors
+/// An [`ImageError`] with a sentence for the user; no input makes it panic.
+pub fn decode(bytes: &[u8]) -> Result<Decoded, ImageError> {
+    let format = sniff(bytes)?;
+    if format == PictureFormat::Jpeg {
+        check_jpeg(bytes)?;
+    }
+    let fail = |error| explain(error, format, bytes.len());
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.for_crate());
+    reader.limits(limits());
+    let mut decoder = reader.into_decoder().map_err(fail)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    // A picture with unreadable EXIF is still a picture: shown as it is stored.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(fail)?;
+    image.apply_orientation(orientation);
+    Ok(Decoded {
+        picture: flatten(image)?,
+        format,
+    })
+}
+
+fn limits() -> Limits {
+    // `Limits` is non-exhaustive: it can only be changed, not built.
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_ALLOCATION);
+    limits
+}
+
+fn check_jpeg(bytes: &[u8]) -> Result<(), ImageError> {
+    let format = PictureFormat::Jpeg;
+    match jpeg::walk(bytes) {
+        Walk::Whole => Ok(()),
+        Walk::CutOff => Err(ImageError::CutOff {
+            format,
+            len: bytes.len(),
+        }),
+        Walk::TooManyScans => Err(ImageError::Damaged {
+            format,
+            cause: "more than 100 scans".into(),
+        }),
+    }
+}
+
+fn check_size(width: u32, height: u32) -> Result<(), ImageError> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(ImageError::NoPixels { width, height });
+    }
+    if pixels > MAX_PIXELS || width.max(height) > MAX_SIDE {
+        return Err(ImageError::TooLarge { width, height });
+    }
+    Ok(())
+}
+
+/// Any pixel type to RGB over white.
+fn flatten(image: DynamicImage) -> Result<Picture, ImageError> {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let data = if image.color().has_alpha() {
+        let rgba = image.into_rgba8();
+        rgba.pixels()
+            .flat_map(|pixel| over_white(pixel.0))
+            .collect()
+    } else {
+        image.into_rgb8().into_raw()
+    };
+    Picture::from_rgb(width, height, data)
+}
+
+/// The decoder's complaint as a sentence for the user.
+fn explain(error: CrateError, format: PictureFormat, len: usize) -> ImageError {
+    match error {
+        CrateError::Limits(_) => ImageError::Memory { format },
+        CrateError::Unsupported(_) => ImageError::Feature(format, Box::new(error)),
+        error if ends_early(&error) => ImageError::CutOff { format, len },
+        error => ImageError::Damaged {
+            format,
+            cause: Box::new(error),
+        },
+    }
+}
+
+/// Whether an unexpected end of file is anywhere in the chain of causes.
+fn ends_early(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::UnexpectedEof
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A count with a comma every three digits.
+struct Thousands(usize);
+
+impl fmt::Display for Thousands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        for (at, digit) in digits.chars().enumerate() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                f.write_str(",")?;
+            }
+            write!(f, "{digit}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! Ventral: brain-inspired vision models on the visitor's own GPU.
+//!
+//! One library without UI, three thin doors (`app`, `worker`, `ventral`). Arrows point one way,
+//! a room never reaches up:
+//!
+//! ```text
+//! bin -> session -> {measure, align} -> {perturb, model} -> {image, compute}
+//! ```
+//!
+//! Pixels are f32 NCHW RGB in [0, 1] at every public boundary; a model owns its preprocessing.
+
+#[cfg(feature = "compute")]
+pub mod align;
+pub mod clock;
+#[cfg(feature = "compute")]
+pub mod compute;
+#[cfg(feature = "fetch")]
+pub mod fetch;
+#[cfg(feature = "picture")]
+pub mod image;
+pub mod model;
+#[cfg(feature = "compute")]
+pub mod perturb;
+pub mod rng;
+#[cfg(feature = "serve")]
+pub mod serve;
+pub mod session;

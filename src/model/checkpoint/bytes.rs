@@ -1,0 +1,344 @@
+//! The bytes behind tensors: where they lie, and how a tensor's values are fetched from them.
+
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+
+use flate2::Crc;
+use flate2::read::DeflateDecoder;
+
+use super::dtype::Endian;
+use super::error::CheckpointError;
+use super::pickle::RawTensor;
+use super::{Limits, TensorInfo, View};
+
+/// A stretch of the file that tensors are views of.
+#[derive(Clone, Debug)]
+pub(super) struct Backing {
+    /// Where it begins in the file.
+    pub start: u64,
+    /// Bytes it takes there.
+    pub packed: u64,
+    /// Bytes it holds, unpacked.
+    pub length: u64,
+    pub deflated: bool,
+    /// CRC-32 of the unpacked bytes, where the file keeps one.
+    pub crc: Option<u32>,
+    pub endian: Endian,
+}
+
+/// Largest factor by which DEFLATE can shrink anything (RFC 1951: 258 bytes in 2 bits).
+pub(super) const DEFLATE_RATIO: u64 = 1032;
+
+/// Checks a pickle's tensor against the bytes behind it.
+///
+/// # Errors
+/// What is wrong, naming the tensor.
+pub(super) fn place(
+    name: &str,
+    raw: &RawTensor,
+    backing: usize,
+    held: u64,
+    limits: &Limits,
+) -> Result<TensorInfo, CheckpointError> {
+    place_in(raw, backing, held, limits).map_err(|problem| CheckpointError::tensor(name, problem))
+}
+
+fn place_in(
+    raw: &RawTensor,
+    backing: usize,
+    held: u64,
+    limits: &Limits,
+) -> Result<TensorInfo, String> {
+    let (shape, elements) = check_shape(&raw.shape, limits)?;
+    if raw.strides.len() != shape.len() {
+        return Err(format!(
+            "it has {} dimensions and {} strides",
+            shape.len(),
+            raw.strides.len()
+        ));
+    }
+    let storage = &raw.storage;
+    let size = raw.dtype.size() as u64;
+    let claimed = storage
+        .length
+        .checked_mul(storage.dtype.map_or(1, |d| d.size() as u64))
+        .ok_or_else(|| format!("its storage claims {} values", storage.length))?;
+    // A view of a legacy file's root storage.
+    let (skipped, viewed) = storage.view.unwrap_or((0, claimed / size));
+    let available = (claimed.min(held) / size)
+        .saturating_sub(skipped)
+        .min(viewed);
+    let span = span(&raw.shape, &raw.strides).ok_or("its strides are too large")?;
+    let needed = span
+        .checked_add(raw.offset)
+        .ok_or("its offset is too large")?;
+    if needed > available {
+        return Err(format!(
+            "its shape {shape:?} needs {needed} values and its storage holds {available}"
+        ));
+    }
+    if elements > span {
+        return Err(format!(
+            "its {elements} values overlap each other in {span} places of its storage"
+        ));
+    }
+    if span > limits.max_elements_per_tensor {
+        return Err(format!(
+            "its strides spread it over {span} values of its storage"
+        ));
+    }
+    Ok(TensorInfo {
+        shape,
+        dtype: raw.dtype,
+        view: View {
+            backing,
+            offset: skipped + raw.offset,
+            strides: raw.strides.clone(),
+        },
+    })
+}
+
+/// The shape as this machine counts, and its number of elements.
+pub(super) fn check_shape(shape: &[u64], limits: &Limits) -> Result<(Vec<usize>, u64), String> {
+    let most = limits.max_elements_per_tensor;
+    // Every dimension by itself, for one of them may be 0.
+    let fits = |d: &u64| usize::try_from(*d).ok().filter(|_| *d <= most);
+    let dimensions: Option<Vec<usize>> = shape.iter().map(fits).collect();
+    let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
+    match (dimensions, elements) {
+        (Some(dimensions), Some(elements)) if elements <= most => Ok((dimensions, elements)),
+        _ => Err(format!(
+            "its shape {shape:?} is larger than the {most} values allowed"
+        )),
+    }
+}
+
+/// Elements from a view's first to its last, both included; 0 for an empty one.
+fn span(shape: &[u64], strides: &[u64]) -> Option<u64> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    let reach = |d: &u64, s: &u64| (d - 1).checked_mul(*s);
+    let mut last = 0u64;
+    for (d, s) in shape.iter().zip(strides) {
+        last = last.checked_add(reach(d, s)?)?;
+    }
+    last.checked_add(1)
+}
+
+impl TensorInfo {
+    fn shape64(&self) -> Vec<u64> {
+        self.shape.iter().map(|d| *d as u64).collect()
+    }
+
+    fn span(&self) -> u64 {
+        // `place` has computed it before without overflow.
+        span(&self.shape64(), &self.view.strides).unwrap_or(0)
+    }
+
+    /// The bytes of its backing that it needs.
+    pub(super) fn range(&self) -> (u64, u64) {
+        let size = self.dtype.size() as u64;
+        let start = self.view.offset * size;
+        (start, start + self.span() * size)
+    }
+
+    fn is_contiguous(&self) -> bool {
+        let mut expected = 1;
+        for (d, s) in self.shape64().iter().zip(&self.view.strides).rev() {
+            if *d != 1 && *s != expected {
+                return false;
+            }
+            expected *= d;
+        }
+        true
+    }
+}
+
+/// Reads a tensor's values, row-major.
+pub(super) fn read_f32<S: Read + Seek>(
+    source: &mut S,
+    name: &str,
+    info: &TensorInfo,
+    backing: &Backing,
+) -> Result<Vec<f32>, CheckpointError> {
+    let elements = info.elements();
+    if elements == 0 {
+        return Ok(Vec::new());
+    }
+    let mut values = Vec::new();
+    if !backing.deflated {
+        // These bytes are known to be in the file; deflated ones are only claimed.
+        let count = usize::try_from(info.span()).unwrap_or(usize::MAX);
+        values.try_reserve_exact(count).map_err(|_| {
+            CheckpointError::tensor(name, format!("there is no memory for {count} values"))
+        })?;
+    }
+    fetch(source, name, backing, info.range(), |chunk| {
+        info.dtype.append_f32(chunk, backing.endian, &mut values);
+    })?;
+    if info.is_contiguous() {
+        return Ok(values);
+    }
+    Ok(gather(&values, &info.shape, &info.view.strides, elements))
+}
+
+/// Hands over the bytes `start..end` of a backing in pieces whose length is a multiple of 8
+/// (the last one's is what remains), and checks the sum where all of them pass by.
+fn fetch<S: Read + Seek>(
+    source: &mut S,
+    name: &str,
+    backing: &Backing,
+    (start, end): (u64, u64),
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), CheckpointError> {
+    const PIECE: usize = 1 << 16;
+    let mut reader = Unpacked::at(source, backing, start)?;
+    let mut crc = Crc::new();
+    let mut buffer = vec![0; PIECE.min(usize::try_from(end - start).unwrap_or(PIECE))];
+    let mut left = end - start;
+    while left > 0 {
+        let n = buffer.len().min(usize::try_from(left).unwrap_or(PIECE));
+        // `n` is at most the buffer's length.
+        let piece = &mut buffer[..n];
+        reader.read_exact(piece).map_err(|e| short(e, name, left))?;
+        crc.update(piece);
+        take(piece);
+        left -= n as u64;
+    }
+    let all = start == 0 && end == backing.length;
+    match backing.crc {
+        Some(expected) if all && crc.sum() != expected => Err(CheckpointError::tensor(
+            name,
+            "its bytes do not fit their checksum, so the file is damaged; please fetch it again",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn short(error: io::Error, name: &str, expected: u64) -> CheckpointError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => CheckpointError::tensor(
+            name,
+            format!("the file ends within the last {expected} bytes of it; please fetch it again"),
+        ),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => CheckpointError::tensor(
+            name,
+            "its compressed bytes are damaged; please fetch the file again",
+        ),
+        _ => error.into(),
+    }
+}
+
+enum Unpacked<'a, S> {
+    Plain(&'a mut S),
+    Deflated(Box<DeflateDecoder<BufReader<io::Take<&'a mut S>>>>),
+}
+
+impl<'a, S: Read + Seek> Unpacked<'a, S> {
+    /// A reader of `backing` that stands at its byte `start`.
+    fn at(source: &'a mut S, backing: &Backing, start: u64) -> io::Result<Self> {
+        if !backing.deflated {
+            source.seek(SeekFrom::Start(backing.start + start))?;
+            return Ok(Self::Plain(source));
+        }
+        source.seek(SeekFrom::Start(backing.start))?;
+        let packed = BufReader::new(source.take(backing.packed));
+        let mut decoder = DeflateDecoder::new(packed);
+        io::copy(&mut decoder.by_ref().take(start), &mut io::sink())?;
+        Ok(Self::Deflated(Box::new(decoder)))
+    }
+}
+
+impl<S: Read> Read for Unpacked<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(source) => source.read(buffer),
+            Self::Deflated(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// All bytes of a small backing, `limit` at most.
+pub(super) fn read_all<S: Read + Seek>(
+    source: &mut S,
+    backing: &Backing,
+    limit: u64,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = backing.length.min(limit);
+    Unpacked::at(source, backing, 0)?
+        .take(most)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A buffered reader of a backing from its beginning.
+pub(super) fn reader<'a, S: Read + Seek>(
+    source: &'a mut S,
+    backing: &Backing,
+) -> io::Result<impl Read + use<'a, S>> {
+    let unpacked = Unpacked::at(source, backing, 0)?;
+    Ok(BufReader::new(unpacked.take(backing.length)))
+}
+
+/// A reader that counts and sums up what passes.
+pub(super) struct Checked<R> {
+    inner: R,
+    crc: Crc,
+    count: u64,
+}
+
+impl<R: Read> Checked<R> {
+    pub fn new(inner: R) -> Self {
+        Self {
+            inner,
+            crc: Crc::new(),
+            count: 0,
+        }
+    }
+
+    /// Bytes so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// CRC-32 of the bytes so far.
+    pub fn sum(&self) -> u32 {
+        self.crc.sum()
+    }
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.crc.update(&buffer[..n]);
+        self.count += n as u64;
+        Ok(n)
+    }
+}
+
+/// Puts a strided view into row-major order. `values` begins at the view's first element.
+pub(super) fn gather<T: Copy>(
+    values: &[T],
+    shape: &[usize],
+    strides: &[u64],
+    elements: usize,
+) -> Vec<T> {
+    let mut gathered = Vec::with_capacity(elements);
+    let mut index = vec![0usize; shape.len()];
+    let mut at = 0u64;
+    for _ in 0..elements {
+        // `at` stays below the view's span, which is the length of `values`.
+        gathered.push(values[at as usize]);
+        for d in (0..shape.len()).rev() {
+            index[d] += 1;
+            at += strides[d];
+            if index[d] < shape[d] {
+                break;
+            }
+            at -= strides[d] * shape[d] as u64;
+            index[d] = 0;
+        }
+    }
+    gathered
+}

@@ -1,0 +1,246 @@
+//! Published weight files, read without a tensor library and without running anything in them.
+//!
+//! PyTorch's `.pth` and `.pth.tar`, in the zip format (since 1.6) and the older one, and
+//! `.safetensors`. [`Checkpoint::open`] reads the table of contents only; [`Checkpoint::read_f32`]
+//! fetches one tensor. The source is anything that reads and seeks: a file, a `Blob` in the
+//! browser, bytes in memory. [`recognise()`] says which network the names and shapes make up.
+//! [`npy`] reads and writes NumPy's files.
+//!
+//! A file may come from anywhere. No pickle code is ever run (see the `pickle` module), no length
+//! in it is believed before it is checked against the bytes that are there, and what is wrong is
+//! said in one sentence that names the tensor.
+
+mod bytes;
+mod callables;
+mod dtype;
+mod error;
+mod hash;
+pub mod npy;
+mod pickle;
+mod reader;
+mod recognise;
+mod safetensors;
+mod sniff;
+mod state_dict;
+mod torch_legacy;
+mod torch_zip;
+mod value;
+mod zip;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
+
+use serde::{Deserialize, Serialize};
+
+pub use dtype::DType;
+pub use error::CheckpointError;
+pub use hash::{published_prefix, sha256};
+pub use recognise::{Architecture, CONFIG_KEY, RecogniseError, Recognised, recognise};
+pub use safetensors::write_safetensors;
+pub use value::Value;
+
+use bytes::Backing;
+
+/// Where a checkpoint's bytes come from.
+pub trait Source: Read + Seek {}
+
+impl<T: Read + Seek + ?Sized> Source for T {}
+
+/// What a file may ask for before it is refused.
+///
+/// The defaults have room for every network this program knows, several times over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Tensors of the model.
+    pub max_tensors: usize,
+    /// Values of one tensor.
+    pub max_elements_per_tensor: u64,
+    /// All tensors together, as f32.
+    pub max_total_bytes: u64,
+    /// The table of contents: a pickle, a zip directory, a JSON header.
+    pub max_pickle_bytes: u64,
+    /// Values in a pickle; each takes some 50 bytes of memory.
+    pub max_values: usize,
+    /// How deep settings may be nested; what is deeper is left out.
+    pub max_depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_tensors: 20_000,
+            max_elements_per_tensor: 1 << 28,
+            max_total_bytes: 2 << 30,
+            max_pickle_bytes: 32 << 20,
+            max_values: 1 << 20,
+            max_depth: 32,
+        }
+    }
+}
+
+/// The format of a checkpoint file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// `torch.save` since PyTorch 1.6.
+    TorchZip,
+    /// `torch.save` before 1.6: the official CORnet and VOneNet files.
+    TorchLegacy,
+    Safetensors,
+}
+
+/// One tensor of the model, as its file describes it.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    pub shape: Vec<usize>,
+    /// The type in the file; values are always handed out as f32.
+    pub dtype: DType,
+    view: View,
+}
+
+/// Where a tensor's values lie within the bytes behind it, in elements.
+#[derive(Clone, Debug)]
+struct View {
+    backing: usize,
+    offset: u64,
+    strides: Vec<u64>,
+}
+
+impl TensorInfo {
+    /// Number of values.
+    pub fn elements(&self) -> usize {
+        // `open` has checked that it fits.
+        self.shape.iter().product()
+    }
+}
+
+/// What a format's reader found.
+struct Parts {
+    format: Format,
+    flags: BTreeMap<String, Value>,
+    remarks: Vec<String>,
+    tensors: BTreeMap<String, TensorInfo>,
+    backings: Vec<Backing>,
+}
+
+/// An open file of weights.
+#[derive(Debug)]
+pub struct Checkpoint<S> {
+    pub format: Format,
+    /// What the file says beside its tensors: the entries of its settings (VOneNet's `flags`,
+    /// `args`, …) and of its top level (`epoch`, `arch`, …), the metadata of a safetensors file.
+    pub flags: BTreeMap<String, Value>,
+    /// Sentences for the user: what was left out, and why.
+    pub remarks: Vec<String>,
+    tensors: BTreeMap<String, TensorInfo>,
+    backings: Vec<Backing>,
+    source: S,
+}
+
+impl<S: Source> Checkpoint<S> {
+    /// Reads the table of contents; no tensor's values.
+    ///
+    /// # Errors
+    /// A file that is no checkpoint, is damaged or cut off, exceeds `limits`, asks to run a
+    /// dangerous function, or cannot be read.
+    pub fn open(mut source: S, limits: &Limits) -> Result<Self, CheckpointError> {
+        let size = source.seek(SeekFrom::End(0))?;
+        source.seek(SeekFrom::Start(0))?;
+        let mut head = Vec::new();
+        source
+            .by_ref()
+            .take(sniff::HEAD as u64)
+            .read_to_end(&mut head)?;
+        let open = match sniff::sniff(&head, size)? {
+            sniff::Kind::Zip => torch_zip::open,
+            sniff::Kind::Pickle => torch_legacy::open,
+            sniff::Kind::Safetensors => safetensors::open,
+        };
+        let parts = open(&mut source, size, limits)?;
+        parts.check(limits)?;
+        Ok(Self {
+            format: parts.format,
+            flags: parts.flags,
+            remarks: parts.remarks,
+            tensors: parts.tensors,
+            backings: parts.backings,
+            source,
+        })
+    }
+
+    /// The model's tensors by name, without the `module.` that `DataParallel` puts before it.
+    /// What belongs to an optimizer is not among them.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// Names and shapes, as [`recognise()`] takes them.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shape = |(name, info): (&String, &TensorInfo)| (name.clone(), info.shape.clone());
+        self.tensors.iter().map(shape).collect()
+    }
+
+    /// Says which network this is. `file_name` tells apart what names and shapes do not.
+    ///
+    /// # Errors
+    /// See [`recognise()`].
+    pub fn recognise(&self, file_name: &str) -> Result<Recognised, RecogniseError> {
+        recognise(&self.shapes(), &self.flags, file_name)
+    }
+
+    /// The values of a tensor, row-major, whatever its strides and type in the file.
+    ///
+    /// # Errors
+    /// An unknown name, bytes that are missing, damaged (zip archives keep checksums) or cannot
+    /// be read.
+    pub fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        let unknown = || CheckpointError::UnknownTensor(error::shorten(name));
+        let info = self.tensors.get(name).ok_or_else(unknown)?;
+        let backing = &self.backings[info.view.backing];
+        bytes::read_f32(&mut self.source, name, info, backing)
+    }
+
+    /// The source, for instance to hash it: see [`sha256`].
+    pub fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+}
+
+impl Parts {
+    fn check(&self, limits: &Limits) -> Result<(), CheckpointError> {
+        if self.tensors.is_empty() {
+            let problem = "its table of weights is empty".to_owned();
+            return Err(CheckpointError::NoTensors(problem));
+        }
+        let bytes = |info: &TensorInfo| info.elements() as u64 * size_of::<f32>() as u64;
+        let total = self
+            .tensors
+            .values()
+            .map(bytes)
+            .fold(0, u64::saturating_add);
+        // A deflated storage is unpacked anew for every tensor in it, up to that tensor's end.
+        let unpacked = |info: &TensorInfo| {
+            let deflated = self.backings[info.view.backing].deflated;
+            if deflated { info.range().1 } else { 0 }
+        };
+        let work = self
+            .tensors
+            .values()
+            .map(unpacked)
+            .fold(0, u64::saturating_add);
+        let limit = limits.max_total_bytes;
+        let within = |what: &str, found: u64, limit: u64| {
+            if found <= limit {
+                return Ok(());
+            }
+            let what = what.to_owned();
+            Err(CheckpointError::TooLarge { what, found, limit })
+        };
+        within("all tensors together in bytes", total, limit)?;
+        within(
+            "what has to be unpacked in bytes",
+            work,
+            limit.saturating_mul(4),
+        )
+    }
+}

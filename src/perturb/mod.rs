@@ -1,0 +1,4 @@
+//! Perturbations, in pixel space [0, 1].
+
+pub mod attack;
+pub mod noise;

@@ -1,0 +1,316 @@
+//! The session's state and how requests change it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use burn::tensor::{ExecutionError, Tensor, TensorData};
+
+use super::protocol::{
+    BackendChoice, Event, Failure, ImageInfo, ModelInfo, Prediction, Progress,
+    Request, Rgba,
+};
+use crate::clock::Clock;
+use crate::compute::device::{Active, Adapter, Devices};
+use crate::image::{self, ImageError, Picture};
+use crate::model::checkpoint::Source;
+use crate::model::filters;
+use crate::model::load::{self, LoadError, Loaded};
+use crate::model::network::Network;
+use crate::model::probe::{CancelToken, Cancelled};
+
+/// Why a request was not fulfilled.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("The device failed while it computed. Choose the CPU under Backend to go on.")]
+    Device(#[from] ExecutionErrorBox),
+    #[error("{0}")]
+    Missing(&'static str),
+}
+
+/// [`ExecutionError`] as an error value.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?}")]
+pub struct ExecutionErrorBox(pub ExecutionError);
+
+impl From<ExecutionError> for SessionError {
+    fn from(error: ExecutionError) -> Self {
+        Self::Device(ExecutionErrorBox(error))
+    }
+}
+
+impl SessionError {
+    /// The event that ends a request.
+    pub fn into_event(self) -> Event {
+        match self {
+            Self::Cancelled(_) => Event::Cancelled,
+            Self::Load(LoadError::Cancelled) => Event::Cancelled,
+            other => Event::Failed(Failure {
+                sentence: other.to_string(),
+                cause: causes(&other),
+            }),
+        }
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut chain = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        chain.push(format!("{error:?}"));
+        next = error.source();
+    }
+    chain.join("\n")
+}
+
+/// What a session needs of the place it runs in.
+pub trait Host {
+    /// Reports an event of the current request.
+    fn tell(&self, event: Event);
+    /// Lets other work of the thread (a cancel message, say) run.
+    fn pause(&self) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+    /// Asks whether the current request was cancelled.
+    fn cancel(&self) -> &CancelToken;
+    /// What WebGPU offers here, if anything.
+    fn adapter(&self) -> Option<Adapter>;
+    /// Bytes this process or worker holds.
+    fn memory(&self) -> u64;
+}
+
+/// A file handed over beside a request.
+pub type Attachment = Box<dyn Source>;
+
+/// The state behind a page: a device, a model, an image.
+#[derive(Default)]
+pub struct Session {
+    devices: Devices,
+    active: Option<Active>,
+    pub(super) model: Option<LoadedModel>,
+    pub(super) image: Option<NamedPicture>,
+}
+
+/// A model on the active device.
+pub(super) struct LoadedModel {
+    pub loaded: Loaded,
+    /// On the autodiff side of the device, frozen.
+    pub network: Network,
+    pub info: ModelInfo,
+}
+
+pub(super) struct NamedPicture {
+    pub name: String,
+    pub picture: Picture,
+}
+
+impl Session {
+    /// Answers a request. Weights and pictures come in `attachment`; how a name or an address
+    /// becomes a file is the caller's business.
+    pub async fn answer(
+        &mut self,
+        request: Request,
+        attachment: Option<Attachment>,
+        host: &dyn Host,
+    ) -> Event {
+        let answered = match request {
+            Request::Start { backend } => self.start(backend, host).await,
+            Request::LoadModel { name } => self.load(&name, attachment, host).await,
+            Request::LoadFile { file_name } => self.load(&file_name, attachment, host).await,
+            Request::LoadUrl { url } => {
+                let name = url.rsplit('/').next().unwrap_or(&url).to_owned();
+                self.load(&name, attachment, host).await
+            }
+            Request::SetImage { name, bytes } => self.set_image(name, &bytes, host),
+            Request::See(options) => self.see(&options, host).await,
+            Request::Perturb(options) => self.perturb(&options, host).await,
+            Request::Run(options) => self.run(&options, host).await,
+        };
+        match answered {
+            Ok(()) => Event::Done,
+            Err(error) => error.into_event(),
+        }
+    }
+
+    async fn start(&mut self, backend: BackendChoice, host: &dyn Host) -> Result<(), SessionError> {
+        let adapter = host.adapter();
+        let active = self.devices.choose(backend, adapter.as_ref()).await;
+        host.tell(Event::Backend(active.info.clone()));
+        self.active = Some(active);
+        // The weights are kept on the host side, so a model follows to the new device.
+        if let Some(model) = self.model.take() {
+            self.adopt(model.loaded, host).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn device(&mut self, host: &dyn Host) -> Active {
+        if let Some(active) = &self.active {
+            return active.clone();
+        }
+        let adapter = host.adapter();
+        let choice = BackendChoice::Auto;
+        let active = self.devices.choose(choice, adapter.as_ref()).await;
+        host.tell(Event::Backend(active.info.clone()));
+        self.active = Some(active.clone());
+        active
+    }
+
+    async fn load(
+        &mut self,
+        name: &str,
+        attachment: Option<Attachment>,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let source = attachment.ok_or(SessionError::Missing(
+            "No weights came with the request to load a model.",
+        ))?;
+        let report = |done, total, stage: &str| {
+            host.tell(Event::Progress(Progress {
+                stage: stage.to_owned(),
+                done,
+                total,
+                bytes: false,
+                seconds_left: None,
+            }));
+        };
+        let loaded = load::read(name, vec![source], host.cancel(), report)?;
+        self.adopt(loaded, host).await
+    }
+
+    /// Puts weights on the active device and makes them the model.
+    async fn adopt(&mut self, loaded: Loaded, host: &dyn Host) -> Result<(), SessionError> {
+        host.pause().await;
+        host.cancel().check()?;
+        let clock = Clock::start();
+        let active = self.device(host).await;
+        let network = loaded.to_network(&active.device.autodiff());
+        let info = ModelInfo {
+            name: loaded.name.clone(),
+            family: loaded.family.clone(),
+            parameters: loaded.parameters(),
+            hash: loaded.hash.clone(),
+            classes: loaded.classes.clone(),
+            preprocessing: network.config().preprocessing.clone(),
+            taps: network.taps(),
+            stochastic: network.is_stochastic(),
+            filters: filters::first_layer(&loaded),
+            load_milliseconds: loaded.milliseconds + clock.milliseconds(),
+            remarks: loaded.remarks.clone(),
+        };
+        host.tell(Event::Model(Box::new(info.clone())));
+        self.model = Some(LoadedModel {
+            loaded,
+            network,
+            info,
+        });
+        Ok(())
+    }
+
+    fn set_image(
+        &mut self,
+        name: String,
+        bytes: &[u8],
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let decoded = image::decode(bytes)?;
+        host.tell(Event::Image(ImageInfo {
+            name: name.clone(),
+            width: decoded.picture.width(),
+            height: decoded.picture.height(),
+            format: decoded.format.name().to_owned(),
+        }));
+        self.image = Some(NamedPicture {
+            name,
+            picture: decoded.picture,
+        });
+        Ok(())
+    }
+
+    pub(super) fn model(&self) -> Result<&LoadedModel, SessionError> {
+        let model = self.model.as_ref();
+        model.ok_or(SessionError::Missing("Choose a model first."))
+    }
+
+    /// The model, and the current image as its input (CHW pixels in [0, 1]).
+    pub(super) fn model_and_input(&self) -> Result<(&LoadedModel, Input), SessionError> {
+        let model = self.model()?;
+        let image = self
+            .image
+            .as_ref()
+            .ok_or(SessionError::Missing("Choose an image first."))?;
+        let p = &model.info.preprocessing;
+        let how = image::Preprocessing {
+            resize: p.resize,
+            crop: p.crop,
+        };
+        let pixels = image::to_input(&image.picture, how)?;
+        let input = Input {
+            pixels,
+            side: p.crop,
+            image: image.name.clone(),
+        };
+        Ok((model, input))
+    }
+}
+
+/// A picture as a network takes it.
+pub(super) struct Input {
+    /// `[3, side, side]`.
+    pub pixels: Vec<f32>,
+    pub side: usize,
+    pub image: String,
+}
+
+impl Input {
+    /// `[1, 3, side, side]`.
+    pub fn tensor(&self, device: &burn::tensor::Device) -> Tensor<4> {
+        let data = TensorData::new(self.pixels.clone(), [1, 3, self.side, self.side]);
+        Tensor::from_data(data, device)
+    }
+}
+
+/// CHW pixels as a picture for a canvas.
+pub(super) fn rgba(pixels: &[f32], side: usize) -> Result<Rgba, SessionError> {
+    Ok(Rgba {
+        width: side,
+        height: side,
+        data: image::to_rgba(pixels, side, side)?.into(),
+    })
+}
+
+/// Reads a tensor back as f32.
+pub(super) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, SessionError> {
+    let data = tensor.into_data_async().await?;
+    data.try_to_vec()
+        .map_err(|_| SessionError::Missing("The device returned numbers of an unexpected type."))
+}
+
+/// Softmax in f64, which a row of logits is worth.
+pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exps: Vec<f64> = logits.iter().map(|l| f64::from(l - max).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    exps.into_iter().map(|e| (e / sum) as f32).collect()
+}
+
+/// The `k` most probable classes, most probable first.
+pub(super) fn top(probabilities: &[f32], classes: &[String], k: usize) -> Vec<Prediction> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+    order
+        .into_iter()
+        .take(k)
+        .map(|class| Prediction {
+            class,
+            label: classes
+                .get(class)
+                .cloned()
+                .unwrap_or_else(|| format!("class {class}")),
+            probability: probabilities[class],
+        })
+        .collect()
+}

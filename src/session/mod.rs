@@ -1,0 +1,15 @@
+//! One state machine that answers [`protocol::Request`]s, the same in the Worker and natively.
+
+pub mod protocol;
+
+#[cfg(feature = "compute")]
+mod engine;
+#[cfg(feature = "compute")]
+mod perturbing;
+#[cfg(feature = "compute")]
+mod running;
+#[cfg(feature = "compute")]
+mod seeing;
+
+#[cfg(feature = "compute")]
+pub use engine::{Host, Session, SessionError};

@@ -1,0 +1,356 @@
+//! The words the page (or a script) and the session say to each other.
+//!
+//! No tensor library, no browser: both sides of the Worker compile this file, so it holds plain
+//! data only. Pixel and map buffers are raw little-endian bytes ([`Bytes`]), which become
+//! `Uint8Array`s whose memory is transferred, not copied, between the threads.
+
+use serde::{Deserialize, Serialize};
+
+/// A raw buffer: `Uint8Array` in the browser.
+pub type Bytes = serde_bytes::ByteBuf;
+
+/// A request with the number its events will carry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// Chosen by the asker, unique within a session.
+    pub id: u32,
+    pub body: T,
+}
+
+/// What a session can be asked to do. Every request is answered by zero or more [`Event`]s and
+/// ended by exactly one of [`Event::Done`], [`Event::Cancelled`] or [`Event::Failed`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Choose a device, check it against the CPU, report what was found.
+    Start { backend: BackendChoice },
+    /// Load a model of the catalog by name.
+    LoadModel { name: String },
+    /// Load a checkpoint file handed over beside this message (a `Blob` in the browser).
+    LoadFile { file_name: String },
+    /// Load a checkpoint from an address; kept in the browser's storage across visits.
+    LoadUrl { url: String },
+    /// Decode an encoded picture (JPEG, PNG, WebP, BMP, GIF, TIFF) and make it the current one.
+    SetImage { name: String, bytes: Bytes },
+    /// Show what every area makes of the current image.
+    See(SeeOptions),
+    /// Perturb the current image and show both sides.
+    Perturb(PerturbOptions),
+    /// Run the model on a batch of numbers and hand the numbers back: what a script asks for.
+    Run(RunOptions),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendChoice {
+    /// WebGPU where there is a real adapter, CPU otherwise.
+    #[default]
+    Auto,
+    Cpu,
+    /// WebGPU even on a software adapter: the user asked for it.
+    WebGpu,
+}
+
+/// The noise of a stochastic front-end (VOneBlock). Models without one ignore it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrontEndNoise {
+    #[default]
+    Off,
+    /// One sample drawn from this seed.
+    Seed(u64),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeeOptions {
+    pub noise: FrontEndNoise,
+    /// How many of an area's most active channels come back as maps.
+    pub channels: usize,
+}
+
+/// A perturbation of the current image: pixel noise, then an attack. Either may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PerturbOptions {
+    pub pixel_noise: Option<PixelNoise>,
+    pub attack: Option<Pgd>,
+    pub noise: FrontEndNoise,
+}
+
+/// A batch for the current model, and what of the pass to return.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// f32 `[n, 3, h, w]`, in [0, 1] unless `normalised`.
+    pub input: RawTensor,
+    /// The input has been through the model's normalisation already.
+    pub normalised: bool,
+    /// Taps by name, `logits` among them. A recurrent area's name alone is its last time step.
+    pub taps: Vec<String>,
+    /// Standard normal draws for a stochastic front-end.
+    pub noise: Option<RawTensor>,
+    /// With one class an image, the gradient of their mean cross-entropy with respect to the
+    /// input comes back as `gradient`.
+    pub labels: Vec<usize>,
+}
+
+/// An array of numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RawTensor {
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// f32 little-endian, row-major.
+    pub data: Bytes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PixelNoise {
+    pub kind: PixelNoiseKind,
+    /// Standard deviation (Gaussian) or half-width (uniform), in units of the pixel range [0, 1].
+    pub scale: f32,
+    pub seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PixelNoiseKind {
+    Gaussian,
+    Uniform,
+}
+
+/// Projected gradient descent in L∞ (Madry et al. 2018), in pixel space [0, 1].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pgd {
+    /// Radius in units of the pixel range: 4/255 is 0.0157.
+    pub eps: f32,
+    pub steps: usize,
+    /// Step length as a fraction of ε.
+    pub rel_step: f32,
+    pub random_start: bool,
+    pub seed: u64,
+    /// Gradient samples a step on a stochastic model (expectation over transformation).
+    pub eot: usize,
+    /// Push towards this class; `None`: away from the clean prediction.
+    pub target: Option<usize>,
+}
+
+/// What a session reports.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Event {
+    /// The device in use. Sent after `Start`, and again whenever it changes (a lost GPU).
+    Backend(BackendInfo),
+    Progress(Progress),
+    Model(Box<ModelInfo>),
+    Image(ImageInfo),
+    Analysis(Box<Analysis>),
+    /// After every step of an attack.
+    Step(AttackStep),
+    Perturbed(Box<Perturbed>),
+    /// The answer to `Run`.
+    Tensors(Vec<RawTensor>),
+    Done,
+    Cancelled,
+    Failed(Failure),
+}
+
+/// An error as the user reads it, with the cause for the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// One or two plain sentences: what is wrong and what to do.
+    pub sentence: String,
+    /// The chain of causes, for the log.
+    pub cause: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendInfo {
+    /// `cpu` or `webgpu`.
+    pub kind: BackendChoice,
+    /// As the user reads it: "NVIDIA RTX 4070 (WebGPU)", "CPU, SIMD, 1 thread".
+    pub name: String,
+    /// A WebGPU adapter that is really a program on the CPU.
+    pub software: bool,
+    /// Why this one: "no WebGPU in this browser", "WebGPU disagreed with the CPU by 3 %; …".
+    pub note: String,
+    /// What `navigator.gpu` offers, whether in use or not.
+    pub adapter: Option<String>,
+    /// Largest relative error of the self-check against CPU, and how long it took.
+    pub self_check: Option<SelfCheck>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SelfCheck {
+    pub max_relative_error: f32,
+    pub milliseconds: f32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// "Downloading weights", "Reading V4.conv2.weight", "PGD step".
+    pub stage: String,
+    pub done: u64,
+    /// 0 when unknown.
+    pub total: u64,
+    /// In bytes rather than in steps.
+    pub bytes: bool,
+    pub seconds_left: Option<f32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Catalog name or file name.
+    pub name: String,
+    /// "CORnet-S", "VOneResNet-50".
+    pub family: String,
+    pub parameters: u64,
+    /// First 16 hex digits of the SHA-256 of the weights as loaded.
+    pub hash: String,
+    pub classes: Vec<String>,
+    pub preprocessing: Preprocessing,
+    /// Taps in the order of the signal: `V1`, `V2.t0`, `V2.t1`, …, `logits`.
+    pub taps: Vec<TapInfo>,
+    pub stochastic: bool,
+    pub filters: Option<FilterBank>,
+    pub load_milliseconds: f32,
+    /// Remarks from the loader: tensors that were dropped, and why.
+    pub remarks: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TapInfo {
+    pub name: String,
+    /// `V1`, `V2`, `V4`, `IT`, `decoder`; for the baselines `conv1`, `layer1`, ….
+    pub area: String,
+    pub time_step: Option<usize>,
+}
+
+/// What happens to a picture before the first layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// The short side is brought to this many pixels (bilinear, as PIL does) …
+    pub resize: usize,
+    /// … and the centre square of this side is kept.
+    pub crop: usize,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+/// First-layer filters as pictures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FilterBank {
+    /// The layer they belong to: `V1.conv1`, `vone_block.simple_conv_q0`.
+    pub layer: String,
+    pub count: usize,
+    pub size: usize,
+    /// f32 little-endian, `[count, 3, size, size]`.
+    pub weights: Bytes,
+    /// For a Gabor bank: what each filter is.
+    pub gabors: Vec<GaborInfo>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GaborInfo {
+    /// Degrees; 0 is vertical stripes.
+    pub orientation: f32,
+    /// Cycles per degree of visual angle.
+    pub frequency: f32,
+    pub phase: f32,
+    pub complex: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageInfo {
+    pub name: String,
+    pub width: usize,
+    pub height: usize,
+    pub format: String,
+}
+
+/// A picture ready for a canvas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rgba {
+    pub width: usize,
+    pub height: usize,
+    pub data: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    pub class: usize,
+    pub label: String,
+    pub probability: f32,
+}
+
+/// What one tap made of the image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Response {
+    pub tap: TapInfo,
+    /// `[channels, height, width]`.
+    pub shape: [usize; 3],
+    /// Mean over channels, f32 little-endian, `[height, width]`.
+    pub mean_map: Bytes,
+    /// The channels of `maps`, most active first.
+    pub channels: Vec<usize>,
+    /// f32 little-endian, `[channels.len(), height, width]`.
+    pub maps: Bytes,
+    pub mean: f32,
+    pub max: f32,
+    /// Fraction of units above zero.
+    pub active: f32,
+}
+
+/// The prediction when the network is read out at a recurrent time step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Readout {
+    /// `V4` read at `time_step`: later areas run in full on what V4 held then.
+    pub area: String,
+    pub time_step: usize,
+    pub top: Vec<Prediction>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Analysis {
+    pub model: String,
+    pub image: String,
+    /// The network's own view: resized and cropped, before normalisation.
+    pub input: Rgba,
+    pub top: Vec<Prediction>,
+    /// All class probabilities, in class order.
+    pub probabilities: Vec<f32>,
+    pub responses: Vec<Response>,
+    pub readouts: Vec<Readout>,
+    pub milliseconds: f32,
+    /// Bytes held by the worker (wasm memory) after the pass.
+    pub memory: u64,
+    pub backend: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttackStep {
+    pub step: usize,
+    pub steps: usize,
+    /// Cross-entropy of the class that is being left (or reached).
+    pub loss: f32,
+    /// Probability of the clean prediction.
+    pub probability: f32,
+    pub seconds_left: f32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Perturbed {
+    pub original: Rgba,
+    pub perturbed: Rgba,
+    /// `0.5 + gain · (perturbed − original)`.
+    pub difference: Rgba,
+    /// The amplification of `difference`.
+    pub gain: f32,
+    pub before: Vec<Prediction>,
+    pub after: Vec<Prediction>,
+    /// Norms of the perturbation in pixel space [0, 1].
+    pub l1: f32,
+    pub l2: f32,
+    pub linf: f32,
+    pub success: bool,
+    pub trajectory: Vec<AttackStep>,
+    /// Relative change of every area's activations, ‖a′ − a‖ / ‖a‖, in the order of the signal.
+    pub area_change: Vec<(String, f32)>,
+    pub milliseconds: f32,
+    pub backend: String,
+}

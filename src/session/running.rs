@@ -1,0 +1,92 @@
+//! A batch of numbers through the model, numbers back.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::engine::{Host, Session, SessionError, read};
+use super::protocol::{Event, RawTensor, RunOptions};
+use super::seeing::le_bytes;
+use crate::model::probe::{Probe, Taps};
+use crate::perturb::attack::objective::summed_cross_entropy;
+
+impl Session {
+    pub(super) async fn run(
+        &mut self,
+        options: &RunOptions,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let active = self.device(host).await;
+        let device = active.device.autodiff();
+        let network = &self.model()?.network;
+        let [n, colours, ..] = dimensions(&options.input)?;
+        if colours != 3 {
+            return Err(SessionError::Missing("The input's second axis must be the 3 colours."));
+        }
+        let wants_gradient = !options.labels.is_empty();
+        if wants_gradient && options.labels.len() != n {
+            return Err(SessionError::Missing("Give one label for every image of the input."));
+        }
+        if options.labels.iter().any(|label| *label >= network.classes()) {
+            return Err(SessionError::Missing("A label is not a class of this model."));
+        }
+        let input = to_tensor(&options.input, &device)?;
+        let input = if wants_gradient { input.require_grad() } else { input };
+        let noise = match &options.noise {
+            Some(noise) => Some(to_tensor(noise, &device)?),
+            None => None,
+        };
+        let taps = options.taps.iter().filter(|tap| *tap != "logits").cloned();
+        let mut probe = Probe::new(Taps::Named(taps.collect()), host.cancel().clone());
+        let logits = match options.normalised {
+            true => network.forward_normalised(input.clone(), noise, &mut probe)?,
+            false => network.forward_probed(input.clone(), noise, &mut probe)?,
+        };
+        let mut tensors = Vec::new();
+        for (name, tensor) in probe.into_seen() {
+            tensors.push(to_raw(&name, tensor).await?);
+        }
+        if wants_gradient {
+            let loss = summed_cross_entropy(logits.clone(), &options.labels) / n as f64;
+            let gradients = loss.backward();
+            let gradient = input.grad(&gradients);
+            let gradient = gradient.unwrap_or_else(|| input.clone().inner().zeros_like());
+            tensors.push(to_raw("gradient", gradient).await?);
+        }
+        tensors.push(to_raw("logits", logits).await?);
+        host.tell(Event::Tensors(tensors));
+        Ok(())
+    }
+}
+
+/// The shape of a batch, checked against its bytes.
+fn dimensions(raw: &RawTensor) -> Result<[usize; 4], SessionError> {
+    let shape: [usize; 4] = raw
+        .shape
+        .as_slice()
+        .try_into()
+        .map_err(|_| SessionError::Missing("The input needs four axes: images, colours, height, width."))?;
+    let values = shape.iter().try_fold(4_usize, |all, d| all.checked_mul(*d));
+    if values != Some(raw.data.len()) || raw.data.is_empty() {
+        return Err(SessionError::Missing("The input's bytes do not fit its shape."));
+    }
+    Ok(shape)
+}
+
+fn to_tensor(raw: &RawTensor, device: &Device) -> Result<Tensor<4>, SessionError> {
+    let shape = dimensions(raw)?;
+    let values: Vec<f32> = raw
+        .data
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect();
+    Ok(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+async fn to_raw<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<RawTensor, SessionError> {
+    Ok(RawTensor {
+        name: name.to_owned(),
+        shape: tensor.dims().to_vec(),
+        data: le_bytes(&read(tensor).await?),
+    })
+}

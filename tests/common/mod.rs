@@ -1,0 +1,14 @@
+//! What several test binaries share.
+#![allow(dead_code, reason = "every binary uses a part of it")]
+
+pub mod native;
+pub mod parity;
+
+use std::path::PathBuf;
+
+/// `../shared/NAME`, where this checkout has it beside it.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let path = root.parent()?.join("shared").join(name);
+    path.exists().then_some(path)
+}

@@ -1,0 +1,322 @@
+//! The reference tensors of `../shared/fixtures` as requests to a session and what must come
+//! back. The native test and the browser's go through this one table.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+
+use ventral::model::checkpoint::npy::{Array, Npz};
+use ventral::model::checkpoint::{Limits, Source};
+use ventral::session::protocol::{Bytes, RawTensor, RunOptions};
+
+use super::shared;
+
+/// A checkpoint and the reference's tensors.
+pub struct Case {
+    pub weights: &'static str,
+    io: &'static str,
+    input: &'static str,
+    /// The input is normalised already.
+    normalised: bool,
+    labels: &'static str,
+    logits: &'static str,
+    /// `(file, key, factor from the mean's gradient to the stored one)`.
+    gradient: (&'static str, &'static str, f32),
+    /// `(our tap, their key)`.
+    taps: &'static [(&'static str, &'static str)],
+    /// Every eighth channel of the VOneBlock's answer to the first image is stored.
+    vone: bool,
+    /// The logits of the first image under the stored noise.
+    noisy_logits: Option<&'static str>,
+}
+
+const PLAIN: Case = Case {
+    weights: "",
+    io: "",
+    input: "input",
+    normalised: true,
+    labels: "labels",
+    logits: "decoder",
+    gradient: ("", "grad_input_ce_mean", 1.0),
+    taps: &[],
+    vone: false,
+    noisy_logits: None,
+};
+
+const CORNET_S: Case = Case {
+    weights: "cornet_s_div8.pth",
+    io: "cornet_s_div8_io.npz",
+    taps: &[
+        ("V1.conv1", "V1_conv1"),
+        ("V1", "V1"),
+        ("V2.t0", "V2_t0"),
+        ("V2", "V2"),
+        ("V4.t0", "V4_t0"),
+        ("V4.t1", "V4_t1"),
+        ("V4.t2", "V4_t2"),
+        ("V4", "V4"),
+        ("IT.t0", "IT_t0"),
+        ("IT", "IT"),
+    ],
+    ..PLAIN
+};
+
+pub const CASES: &[Case] = &[
+    CORNET_S,
+    Case {
+        weights: "cornet_s_div8_legacy.pth",
+        ..CORNET_S
+    },
+    Case {
+        weights: "cornet_z_div8.pth",
+        io: "cornet_z_div8_io.npz",
+        taps: &[
+            ("V1", "V1_t0"),
+            ("V2", "V2_t0"),
+            ("V4", "V4_t0"),
+            ("IT", "IT_t0"),
+        ],
+        ..PLAIN
+    },
+    Case {
+        weights: "cornet_rt_small.pth",
+        io: "cornet_rt_small_io.npz",
+        taps: &[
+            ("V1.t0", "V1_t0"),
+            ("V1.t1", "V1_t1"),
+            ("V1.t4", "V1_t4"),
+            ("V2.t0", "V2_t0"),
+            ("V2.t1", "V2_t1"),
+            ("V2.t2", "V2_t2"),
+            ("V2.t3", "V2_t3"),
+            ("V2.t4", "V2_t4"),
+            ("V4.t0", "V4_t0"),
+            ("V4.t1", "V4_t1"),
+            ("V4.t2", "V4_t2"),
+            ("V4.t3", "V4_t3"),
+            ("V4.t4", "V4_t4"),
+            ("IT.t0", "IT_t0"),
+            ("IT.t1", "IT_t1"),
+            ("IT.t2", "IT_t2"),
+            ("IT.t3", "IT_t3"),
+            ("IT.t4", "IT_t4"),
+        ],
+        ..PLAIN
+    },
+    Case {
+        weights: "voneresnet50_small.pth.tar",
+        io: "voneresnet50_small_io.npz",
+        logits: "logits",
+        taps: &[
+            ("bottleneck", "bottleneck"),
+            ("layer1", "model.layer1"),
+            ("layer2", "model.layer2"),
+            ("layer3", "model.layer3"),
+            ("layer4", "model.layer4"),
+        ],
+        vone: true,
+        noisy_logits: Some("logits_fixed_noise_first_image"),
+        ..PLAIN
+    },
+    Case {
+        weights: "vonecornets_small.pth.tar",
+        io: "vonecornets_small_io.npz",
+        logits: "logits",
+        taps: &[
+            ("bottleneck", "bottleneck"),
+            ("V2.t0", "model.V2.output_t0"),
+            ("V2.t1", "model.V2.output_t1"),
+            ("V4.t0", "model.V4.output_t0"),
+            ("V4.t1", "model.V4.output_t1"),
+            ("V4.t2", "model.V4.output_t2"),
+            ("V4.t3", "model.V4.output_t3"),
+            ("IT.t0", "model.IT.output_t0"),
+            ("IT.t1", "model.IT.output_t1"),
+        ],
+        vone: true,
+        noisy_logits: Some("logits_fixed_noise_first_image"),
+        ..PLAIN
+    },
+    Case {
+        weights: "vonealexnet_small.pth.tar",
+        io: "vonealexnet_small_io.npz",
+        logits: "logits",
+        taps: &[("bottleneck", "bottleneck"), ("conv4", "model.features")],
+        vone: true,
+        ..PLAIN
+    },
+    Case {
+        weights: "small_cnn.safetensors",
+        io: "attack_inputs.npz",
+        input: "x_small",
+        normalised: false,
+        labels: "y_small",
+        logits: "logits_small",
+        gradient: ("attacks_small_cnn.npz", "clean_grad_ce_sum", 4.0),
+        ..PLAIN
+    },
+];
+
+/// What a request must bring back, by tensor name.
+pub type Reference = BTreeMap<String, Expected>;
+
+pub struct Expected {
+    values: Vec<f32>,
+    /// Our values are multiplied by this.
+    factor: f32,
+    /// Only these of our values are stored: `(count of the first image's, step in channels, map)`.
+    subset: Option<ChannelStep>,
+}
+
+/// Every `step`-th channel (of `map` values) of the first image of `channels` channels.
+#[derive(Clone, Copy)]
+struct ChannelStep {
+    channels: usize,
+    step: usize,
+    map: usize,
+}
+
+fn open(name: &str) -> Option<Npz<BufReader<File>>> {
+    let file = File::open(shared(&format!("fixtures/{name}"))?).ok()?;
+    Some(Npz::open(BufReader::new(file), &Limits::default()).expect("a fixture is an npz file"))
+}
+
+fn array(npz: &mut Npz<BufReader<File>>, key: &str) -> Array {
+    npz.read(key).unwrap_or_else(|e| panic!("{key}: {e}"))
+}
+
+/// The checkpoint of a case; it is there when [`requests`] found its tensors.
+pub fn weights(case: &Case) -> Box<dyn Source> {
+    let path = shared(&format!("fixtures/{}", case.weights)).expect("the fixtures are here");
+    Box::new(BufReader::new(File::open(path).expect("a fixture opens")))
+}
+
+/// The requests of a case with their references; `None` without `../shared`.
+pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
+    let mut io = open(case.io)?;
+    let input = array(&mut io, case.input);
+    let labels = array(&mut io, case.labels).data.to_i64()?;
+    let mut reference = Reference::new();
+    let plain = |array: Array| Expected {
+        values: array.data.to_f32(),
+        factor: 1.0,
+        subset: None,
+    };
+    for (ours, theirs) in case.taps {
+        reference.insert((*ours).to_owned(), plain(array(&mut io, theirs)));
+    }
+    reference.insert("logits".to_owned(), plain(array(&mut io, case.logits)));
+    let (file, key, factor) = case.gradient;
+    let gradient = match file {
+        "" => array(&mut io, key),
+        other => array(&mut open(other)?, key),
+    };
+    let gradient = Expected {
+        factor,
+        ..plain(gradient)
+    };
+    reference.insert("gradient".to_owned(), gradient);
+    let mut taps: Vec<String> = case.taps.iter().map(|(ours, _)| (*ours).to_owned()).collect();
+    if case.vone {
+        taps.push("V1".to_owned());
+        reference.insert("V1".to_owned(), vone_reference(&mut io));
+    }
+    let first = RunOptions {
+        input: raw(&input),
+        normalised: case.normalised,
+        taps,
+        noise: None,
+        labels: labels.iter().map(|l| *l as usize).collect(),
+    };
+    let mut requests = vec![(first, reference)];
+    if let Some(key) = case.noisy_logits {
+        requests.push(noisy(&input, array(&mut io, key))?);
+    }
+    Some(requests)
+}
+
+fn vone_reference(io: &mut Npz<BufReader<File>>) -> Expected {
+    let stored = array(io, "vone_block_ch_every8");
+    let [_, kept, height, width] = stored.shape[..] else {
+        panic!("the VOneBlock's answer has four axes");
+    };
+    Expected {
+        values: stored.data.to_f32(),
+        factor: 1.0,
+        subset: Some(ChannelStep {
+            channels: 8 * kept,
+            step: 8,
+            map: height * width,
+        }),
+    }
+}
+
+/// The first image under the stored noise.
+fn noisy(input: &Array, logits: Array) -> Option<(RunOptions, Reference)> {
+    let mut npz = open("vonenet_fixed_noise.npz")?;
+    let noise = array(&mut npz, "fixed_noise");
+    let mut first = raw(input);
+    let images = first.shape[0];
+    let bytes = first.data.len() / images;
+    first.data = Bytes::from(first.data[..bytes].to_vec());
+    first.shape[0] = 1;
+    let options = RunOptions {
+        input: first,
+        normalised: true,
+        noise: Some(raw(&noise)),
+        ..RunOptions::default()
+    };
+    let expected = Expected {
+        values: logits.data.to_f32(),
+        factor: 1.0,
+        subset: None,
+    };
+    Some((options, BTreeMap::from([("logits".to_owned(), expected)])))
+}
+
+fn raw(array: &Array) -> RawTensor {
+    let bytes: Vec<u8> = array.data.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect();
+    RawTensor {
+        name: String::new(),
+        shape: array.shape.clone(),
+        data: Bytes::from(bytes),
+    }
+}
+
+/// max |ours − theirs| / max |theirs|, a tensor; panics where one did not come back.
+pub fn worst_error(tensors: &[RawTensor], reference: &Reference) -> Vec<(String, f32)> {
+    reference
+        .iter()
+        .map(|(name, expected)| {
+            let found = tensors.iter().find(|t| t.name == *name);
+            let found = found.unwrap_or_else(|| panic!("{name} did not come back"));
+            (name.clone(), expected.error(&floats(&found.data)))
+        })
+        .collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+impl Expected {
+    fn error(&self, ours: &[f32]) -> f32 {
+        let picked = match self.subset {
+            None => ours.to_vec(),
+            Some(s) => ours
+                .chunks_exact(s.map)
+                .take(s.channels)
+                .step_by(s.step)
+                .flatten()
+                .copied()
+                .collect(),
+        };
+        assert_eq!(picked.len(), self.values.len(), "another number of values");
+        let scale = self.values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        let worst = picked
+            .iter()
+            .zip(&self.values)
+            .map(|(ours, theirs)| (ours * self.factor - theirs).abs());
+        worst.fold(0.0, |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) }) / scale
+    }
+}

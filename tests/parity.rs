@@ -1,0 +1,51 @@
+//! The networks against the reference implementations, natively on the CPU, through the session:
+//! the same requests that the browser's worker answers.
+
+mod common;
+
+use common::native::NativeHost;
+use common::parity::{CASES, Case, requests, worst_error};
+use ventral::session::protocol::{BackendChoice, Event, Request};
+use ventral::session::Session;
+
+/// Largest relative error natively; single precision against the reference's single precision.
+const TOLERANCE: f32 = 1e-4;
+
+fn run(case: &Case) -> Option<Vec<(String, f32)>> {
+    let requests = requests(case)?;
+    let mut session = Session::default();
+    let host = NativeHost::default();
+    let mut errors = Vec::new();
+    let start = Request::Start { backend: BackendChoice::Cpu };
+    assert!(matches!(host.answer(&mut session, start, None), Event::Done));
+    let load = Request::LoadFile { file_name: case.weights.to_owned() };
+    let end = host.answer(&mut session, load, Some(common::parity::weights(case)));
+    assert!(matches!(end, Event::Done), "{}: {end:?}", case.weights);
+    for (options, reference) in requests {
+        let end = host.answer(&mut session, Request::Run(options), None);
+        assert!(matches!(end, Event::Done), "{}: {end:?}", case.weights);
+        let Some(Event::Tensors(tensors)) = host.last() else {
+            panic!("{}: no tensors came back", case.weights);
+        };
+        errors.extend(worst_error(&tensors, &reference));
+    }
+    Some(errors)
+}
+
+#[test]
+fn every_family_agrees_with_its_reference() {
+    let mut checked = 0;
+    for case in CASES {
+        let Some(errors) = run(case) else {
+            println!("skipped {}: ../shared/fixtures is not here", case.weights);
+            continue;
+        };
+        for (name, error) in &errors {
+            println!("{:32} {name:28} {error:.2e}", case.weights);
+            assert!(*error < TOLERANCE, "{} {name}: {error:e}", case.weights);
+        }
+        assert!(errors.len() >= 3, "{} compared too little", case.weights);
+        checked += errors.len();
+    }
+    println!("{checked} tensors compared");
+}

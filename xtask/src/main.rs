@@ -1,0 +1,192 @@
+//! Everything a machine needs to build, serve and test Ventral, behind one command:
+//! `cargo xtask help`.
+
+mod page;
+mod progress;
+mod serve;
+mod setup;
+mod shell;
+mod test;
+mod wasm;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use setup::Need;
+use shell::Shell;
+use test::Groups;
+
+const HELP: &str = "\
+Ventral's own tasks.
+
+    cargo xtask serve [--port N] [--no-open]
+        Get what is missing, build the page, serve it on 127.0.0.1 and open the browser.
+    cargo xtask test [--native] [--browser] [--e2e]
+        Format, lints, native tests, the page's build and size, tests in Chromium.
+        Without an option: all of them.
+    cargo xtask setup
+        Get what is missing for building and testing, and nothing more.
+    cargo xtask build
+        Build the page into dist/.
+    cargo xtask help
+        This text.
+
+Environment:
+    VENTRAL_CACHE=DIR            where tools are installed (default: ventral/ in the user's cache)
+    VENTRAL_WASM=rustup|debian   which compiler builds the page (default: whichever is there)
+    CARGO_TARGET_DIR=DIR         as for cargo
+";
+
+/// One command line.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Serve { port: u16, open: bool },
+    Test(Groups),
+    Setup,
+    Build,
+    Help,
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match parse(&words).and_then(perform) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(words: &[String]) -> Result<Task> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Ok(match words.as_slice() {
+        [] | ["help" | "--help" | "-h", ..] | [_, "--help" | "-h"] => Task::Help,
+        ["serve", rest @ ..] => parse_serve(rest)?,
+        ["test", rest @ ..] => Task::Test(parse_test(rest)?),
+        ["setup"] => Task::Setup,
+        ["build"] => Task::Build,
+        [task @ ("setup" | "build"), extra, ..] => bail!("`{task}` takes no `{extra}`"),
+        [other, ..] => bail!("there is no task `{other}`: see `cargo xtask help`"),
+    })
+}
+
+fn parse_serve(mut words: &[&str]) -> Result<Task> {
+    let (mut port, mut open) = (ventral::serve::DEFAULT_PORT, true);
+    loop {
+        words = match words {
+            [] => return Ok(Task::Serve { port, open }),
+            ["--no-open", rest @ ..] => {
+                open = false;
+                rest
+            }
+            ["--port", number, rest @ ..] => {
+                let Ok(number) = number.parse() else {
+                    bail!("`--port {number}` is no port: give a number from 0 to 65535");
+                };
+                port = number;
+                rest
+            }
+            ["--port"] => bail!("`--port` wants a number"),
+            [other, ..] => bail!("`serve` takes no `{other}`: see `cargo xtask help`"),
+        }
+    }
+}
+
+fn parse_test(words: &[&str]) -> Result<Groups> {
+    let mut groups = Groups::default();
+    for word in words {
+        match *word {
+            "--native" => groups.native = true,
+            "--browser" => groups.browser = true,
+            "--e2e" => groups.e2e = true,
+            other => bail!("`test` takes no `{other}`: see `cargo xtask help`"),
+        }
+    }
+    Ok(groups.or_all())
+}
+
+fn perform(task: Task) -> Result<()> {
+    let shell = Shell::new()?;
+    match task {
+        Task::Help => print!("{HELP}"),
+        Task::Setup => setup::obtain_all(&shell, Need::Tests)?,
+        Task::Build => {
+            setup::obtain_all(&shell, Need::Page)?;
+            page::build(&shell)?;
+        }
+        Task::Serve { port, open } => {
+            setup::obtain_all(&shell, Need::Page)?;
+            page::build(&shell)?;
+            serve::run(&shell, port, open)?;
+        }
+        Task::Test(groups) => test::run_all(&shell, groups)?,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words)
+    }
+
+    #[test]
+    fn command_lines_are_read() {
+        let all = Groups {
+            native: true,
+            browser: true,
+            e2e: true,
+        };
+        let e2e = Groups {
+            native: false,
+            browser: false,
+            e2e: true,
+        };
+        let table = [
+            ("", Task::Help),
+            ("serve --help", Task::Help),
+            ("setup", Task::Setup),
+            ("build", Task::Build),
+            ("test", Task::Test(all)),
+            ("test --e2e", Task::Test(e2e)),
+            (
+                "serve",
+                Task::Serve {
+                    port: 8080,
+                    open: true,
+                },
+            ),
+            (
+                "serve --no-open --port 9000",
+                Task::Serve {
+                    port: 9000,
+                    open: false,
+                },
+            ),
+        ];
+        for (line, task) in table {
+            assert_eq!(parsed(line).unwrap(), task, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_word_is_named() {
+        let table = [
+            ("fly", "fly"),
+            ("serve --port", "--port"),
+            ("serve --port 70000", "70000"),
+            ("serve --fast", "--fast"),
+            ("test --slow", "--slow"),
+            ("build --release", "--release"),
+        ];
+        for (line, word) in table {
+            let error = parsed(line).unwrap_err().to_string();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+}

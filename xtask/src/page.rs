@@ -1,0 +1,447 @@
+//! Building the page: trunk, then wasm-opt, then compressed copies for the server to send.
+//!
+//! Trunk could call wasm-opt itself. It is done here instead so that a machine without wasm-opt
+//! still builds, and so that a wasm that has not changed is not optimised again: minutes, for the
+//! worker's.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::progress::{Outcome, Progress, bytes};
+use crate::setup::find_wasm_opt;
+use crate::shell::{Shell, run};
+use crate::wasm::{self, Compiler};
+
+/// What the page is made of: a change in any of these is a reason to build.
+const SOURCES: &[&str] = &[
+    ".cargo/config.toml",
+    "Cargo.lock",
+    "Cargo.toml",
+    "Trunk.toml",
+    "index.html",
+    "src",
+    "static",
+];
+
+/// Lies in `dist` and tells what it was built from. The dot keeps the server from sending it.
+const STAMP: &str = ".built-from";
+
+/// One of the two programs.
+pub struct Program {
+    /// Its binary's name and cargo feature.
+    pub name: &'static str,
+    /// Cargo feature that it is built with.
+    pub feature: &'static str,
+    /// Cargo profile that it is built with.
+    pub profile: &'static str,
+    /// wasm-opt's level: small before fast for what must paint at once, fast for what computes.
+    level: &'static str,
+    /// Most bytes its wasm may have, gzipped.
+    pub budget: u64,
+}
+
+/// The page's two programs; `index.html` names the same features and profiles.
+pub const PROGRAMS: &[Program] = &[
+    Program {
+        name: "app",
+        feature: "page",
+        profile: "page",
+        level: "-Oz",
+        budget: 400_000,
+    },
+    Program {
+        name: "worker",
+        feature: "worker",
+        profile: "release",
+        level: "-O2",
+        budget: 5_000_000,
+    },
+];
+
+/// Everything that rustc's default wasm features and `+simd128` may use. Binaryen reads the list
+/// that rustc leaves in the file as well; old versions, 108 among them, skip names they do not know.
+const WASM_FEATURES: &[&str] = &[
+    "--enable-bulk-memory",
+    "--enable-multivalue",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+    "--enable-simd",
+];
+
+/// Kinds of file that shrink.
+const COMPRESSIBLE: &[&str] = &[
+    "css", "csv", "html", "js", "json", "svg", "toml", "txt", "wasm",
+];
+
+/// Smaller files (bytes) gain nothing.
+const COMPRESS_FROM: u64 = 512;
+
+/// Brotli's quality: the last two of its eleven levels take ten times as long for some 4 %.
+const BROTLI_QUALITY: i32 = 9;
+
+/// Brotli's window, as a power of two: the largest that every browser reads.
+const BROTLI_WINDOW: i32 = 24;
+
+/// The size of one program's wasm.
+pub struct Size {
+    /// The program.
+    pub program: &'static Program,
+    /// Bytes as they lie on the disk.
+    pub raw: u64,
+    /// Bytes gzipped.
+    pub gzip: u64,
+    /// Bytes by brotli.
+    pub brotli: u64,
+}
+
+/// The folder of the built page.
+pub fn dist(shell: &Shell) -> PathBuf {
+    shell.root.join("dist")
+}
+
+/// Builds the page unless it is built from the same sources with the same tools already.
+///
+/// # Errors
+/// When a source is missing or a tool fails.
+pub fn build(shell: &Shell) -> Result<()> {
+    let mut progress = Progress::new("page", 3);
+    let stamp = fingerprint(shell)?;
+    let stamp_file = dist(shell).join(STAMP);
+    if fs::read_to_string(&stamp_file).is_ok_and(|text| text == stamp) {
+        let mut progress = Progress::new("page", 1);
+        progress.step("build", || Ok(Outcome::Ready(summary(shell)?)))?;
+        return Ok(());
+    }
+    progress.step("trunk", || bundle(shell))?;
+    let mut kept = HashSet::new();
+    progress.step("wasm-opt", || shrink_all(shell, &mut kept))?;
+    progress.step("compress", || {
+        let files = compress_all(shell, &mut kept)?;
+        Ok(Outcome::Done(format!("{files} files; {}", summary(shell)?)))
+    })?;
+    forget_others(shell, &kept)?;
+    fs::write(stamp_file, stamp).context("the page's folder cannot be written")
+}
+
+/// The sizes of the programs' wasm, in the order of [`PROGRAMS`].
+///
+/// # Errors
+/// When the page is not built.
+pub fn sizes(shell: &Shell) -> Result<Vec<Size>> {
+    let size = |program: &'static Program| -> Result<Size> {
+        let file = wasm_of(shell, program)?;
+        let length = |ending: &str| -> Result<u64> { Ok(beside(&file, ending).metadata()?.len()) };
+        Ok(Size {
+            program,
+            raw: file.metadata()?.len(),
+            gzip: length("gz")?,
+            brotli: length("br")?,
+        })
+    };
+    PROGRAMS.iter().map(size).collect()
+}
+
+fn summary(shell: &Shell) -> Result<String> {
+    let describe = |size: &Size| {
+        let (name, gzip) = (size.program.name, bytes(size.gzip));
+        let (raw, brotli) = (bytes(size.raw), bytes(size.brotli));
+        format!("{name} wasm {raw}, gzip {gzip}, brotli {brotli}")
+    };
+    let all: Vec<String> = sizes(shell)?.iter().map(describe).collect();
+    Ok(all.join("; "))
+}
+
+fn bundle(shell: &Shell) -> Result<Outcome> {
+    if !shell.root.join("index.html").is_file() {
+        bail!("index.html is missing from the workspace");
+    }
+    let compiler = wasm::compiler(shell).context("no compiler builds for the web")?;
+    Progress::announce("trunk", "compiling the page and the worker");
+    let mut trunk = wasm::command(shell, "trunk", compiler)?;
+    // Everything it could want to download is there already; offline it says so if not.
+    trunk.args(["build", "--release", "--offline"]);
+    // Trunk takes `NO_COLOR=1`, which many systems set, for a wrong value.
+    trunk.env_remove("NO_COLOR");
+    run(&mut trunk)?;
+    let by = match compiler {
+        Compiler::Own => "the installed compiler",
+        Compiler::Debian => "Debian's compiler",
+    };
+    Ok(Outcome::Done(format!("dist/, by {by}")))
+}
+
+/// Optimises each program's wasm in place; files that are used are added to `kept`.
+fn shrink_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<Outcome> {
+    let Some(version) = find_wasm_opt(shell) else {
+        return Ok(Outcome::Without(
+            "the wasm stays as the compiler left it".into(),
+        ));
+    };
+    let mut texts = Vec::new();
+    for program in PROGRAMS {
+        let file = wasm_of(shell, program)?;
+        let before = file.metadata()?.len();
+        let key = format!("{version} {} {WASM_FEATURES:?}", program.level);
+        let made = remembered(shell, &fs::read(&file)?, &key, "wasm", kept, |_, to| {
+            Progress::announce("wasm-opt", program.name);
+            let mut opt = shell.command("wasm-opt");
+            opt.arg(program.level).args(WASM_FEATURES).arg(&file);
+            run(opt.arg("--output").arg(to))
+        })?;
+        fs::copy(made, &file)?;
+        let after = bytes(file.metadata()?.len());
+        texts.push(format!("{} {} to {after}", program.name, bytes(before)));
+    }
+    Ok(Outcome::Done(texts.join(", ")))
+}
+
+/// Writes a `.gz` and a `.br` beside every file that shrinks; how many.
+fn compress_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<usize> {
+    let mut count = 0;
+    for file in files_under(&dist(shell))? {
+        let ending = file.extension().and_then(|ending| ending.to_str());
+        if !ending.is_some_and(|ending| COMPRESSIBLE.contains(&ending)) {
+            continue;
+        }
+        let content = fs::read(&file)?;
+        if (content.len() as u64) < COMPRESS_FROM {
+            continue;
+        }
+        for (ending, write) in [("gz", gzip as Encoder), ("br", brotli as Encoder)] {
+            let made = remembered(shell, &content, "", ending, kept, write)?;
+            fs::copy(made, beside(&file, ending))?;
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Writes what becomes of some content into a file.
+type Encoder = fn(&[u8], &Path) -> Result<()>;
+
+fn gzip(content: &[u8], to: &Path) -> Result<()> {
+    let mut encoder =
+        flate2::write::GzEncoder::new(fs::File::create(to)?, flate2::Compression::best());
+    encoder.write_all(content)?;
+    encoder.finish()?;
+    Ok(())
+}
+
+fn brotli(content: &[u8], to: &Path) -> Result<()> {
+    let parameters = brotli::enc::BrotliEncoderParams {
+        quality: BROTLI_QUALITY,
+        lgwin: BROTLI_WINDOW,
+        size_hint: content.len(),
+        ..Default::default()
+    };
+    let mut input = content;
+    brotli::BrotliCompress(&mut input, &mut fs::File::create(to)?, &parameters)?;
+    Ok(())
+}
+
+/// The file that `make` writes from `content`, made once and found again by the content's hash and
+/// the `key` of how it is made.
+fn remembered(
+    shell: &Shell,
+    content: &[u8],
+    key: &str,
+    ending: &str,
+    kept: &mut HashSet<PathBuf>,
+    make: impl FnOnce(&[u8], &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let folder = shell.state().join("made");
+    fs::create_dir_all(&folder)?;
+    let mut hash = Sha256::new();
+    hash.update(key);
+    hash.update([0]);
+    hash.update(content);
+    let file = folder.join(format!("{:x}.{ending}", hash.finalize()));
+    if !file.is_file() {
+        // Renamed when it is whole, so that a build that was stopped leaves nothing half made.
+        let part = folder.join(format!("part-{}.{ending}", std::process::id()));
+        make(content, &part)?;
+        fs::rename(part, &file)?;
+    }
+    kept.insert(file.clone());
+    Ok(file)
+}
+
+/// Removes what earlier builds made and this one did not use.
+fn forget_others(shell: &Shell, kept: &HashSet<PathBuf>) -> Result<()> {
+    for file in files_under(&shell.state().join("made"))? {
+        if !kept.contains(&file) {
+            fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
+/// The wasm of a program: the main one's name carries a hash, the worker's does not.
+fn wasm_of(shell: &Shell, program: &Program) -> Result<PathBuf> {
+    let is_it = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let rest = name.strip_prefix(program.name).unwrap_or("");
+        rest.ends_with("_bg.wasm") && (rest == "_bg.wasm" || rest.starts_with('-'))
+    };
+    let files = files_under(&dist(shell))?;
+    files.into_iter().find(is_it).with_context(|| {
+        let name = program.name;
+        format!("dist/ holds no wasm of `{name}`: index.html must name it with data-bin=\"{name}\"")
+    })
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
+/// All files below a folder (or the file itself), sorted.
+fn files_under(place: &Path) -> Result<Vec<PathBuf>> {
+    if place.is_file() {
+        return Ok(vec![place.to_owned()]);
+    }
+    let entries = match fs::read_dir(place) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| place.display().to_string()),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        files.extend(files_under(&entry?.path())?);
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A hash of the sources' contents and of the tools' versions. Contents, not dates: a fresh clone
+/// has new dates and the same page.
+fn fingerprint(shell: &Shell) -> Result<String> {
+    let mut hash = Sha256::new();
+    for source in SOURCES {
+        for file in files_under(&shell.root.join(source))? {
+            let name = file.strip_prefix(&shell.root).unwrap_or(&file);
+            let content = fs::read(&file).with_context(|| file.display().to_string())?;
+            hash.update(name.to_string_lossy().as_bytes());
+            hash.update([0]);
+            hash.update((content.len() as u64).to_le_bytes());
+            hash.update(content);
+        }
+    }
+    let tools = [wasm::find(shell), find_wasm_opt(shell)];
+    hash.update(format!("{tools:?} {WASM_FEATURES:?} {BROTLI_QUALITY}"));
+    let levels: Vec<&str> = PROGRAMS.iter().map(|program| program.level).collect();
+    hash.update(levels.join(" "));
+    Ok(format!("{:x}\n", hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// A shell whose workspace is an empty folder.
+    fn elsewhere(folder: &Path) -> Shell {
+        let mut shell = Shell::new().unwrap();
+        shell.root = folder.join("root");
+        shell.target = folder.join("target");
+        shell
+    }
+
+    #[test]
+    fn both_compressions_come_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let text: Vec<u8> = (0..200_000u32)
+            .flat_map(|n| (n / 7).to_le_bytes())
+            .collect();
+        let file = folder.path().join("f");
+        let mut back = Vec::new();
+        gzip(&text, &file).unwrap();
+        let packed = fs::read(&file).unwrap();
+        assert!(packed.len() * 2 < text.len());
+        flate2::read::GzDecoder::new(packed.as_slice())
+            .read_to_end(&mut back)
+            .unwrap();
+        assert!(back == text);
+        brotli(&text, &file).unwrap();
+        let packed = fs::read(&file).unwrap();
+        assert!(packed.len() * 2 < text.len());
+        back.clear();
+        brotli::BrotliDecompress(&mut packed.as_slice(), &mut back).unwrap();
+        assert!(back == text);
+    }
+
+    #[test]
+    fn a_thing_is_made_once_and_forgotten_when_unused() {
+        let folder = tempfile::tempdir().unwrap();
+        let shell = elsewhere(folder.path());
+        let mut kept = HashSet::new();
+        let mut calls = 0;
+        let mut make = |content: &[u8], key: &str, kept: &mut HashSet<PathBuf>| {
+            remembered(&shell, content, key, "x", kept, |content, to| {
+                calls += 1;
+                Ok(fs::write(to, content)?)
+            })
+            .unwrap()
+        };
+        let first = make(b"one", "", &mut kept);
+        let again = make(b"one", "", &mut kept);
+        let other_key = make(b"one", "-O2", &mut HashSet::new());
+        assert_eq!(first, again);
+        assert_ne!(first, other_key);
+        assert_eq!(calls, 2);
+        forget_others(&shell, &kept).unwrap();
+        assert!(first.is_file() && !other_key.exists());
+    }
+
+    #[test]
+    fn the_stamp_follows_contents_and_not_dates() {
+        let folder = tempfile::tempdir().unwrap();
+        let shell = elsewhere(folder.path());
+        fs::create_dir_all(shell.root.join("src/a")).unwrap();
+        let source = shell.root.join("src/a/b.rs");
+        fs::write(&source, "fn a() {}").unwrap();
+        let first = fingerprint(&shell).unwrap();
+        fs::write(&source, "fn a() {}").unwrap();
+        assert_eq!(fingerprint(&shell).unwrap(), first);
+        fs::write(&source, "fn b() {}").unwrap();
+        let second = fingerprint(&shell).unwrap();
+        assert_ne!(second, first);
+        fs::rename(&source, shell.root.join("src/a/c.rs")).unwrap();
+        assert_ne!(fingerprint(&shell).unwrap(), second);
+    }
+
+    #[test]
+    fn each_programs_wasm_is_found_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let shell = elsewhere(folder.path());
+        let dist = dist(&shell);
+        fs::create_dir_all(&dist).unwrap();
+        let missing = wasm_of(&shell, &PROGRAMS[0]).unwrap_err().to_string();
+        assert!(missing.contains("data-bin=\"app\""), "{missing}");
+        for name in [
+            "app-0f_bg.wasm",
+            "worker_bg.wasm",
+            "apple_bg.wasm",
+            "app.js",
+        ] {
+            fs::write(dist.join(name), name).unwrap();
+        }
+        let found: Vec<PathBuf> = PROGRAMS
+            .iter()
+            .map(|program| wasm_of(&shell, program).unwrap())
+            .collect();
+        assert_eq!(
+            found,
+            [dist.join("app-0f_bg.wasm"), dist.join("worker_bg.wasm")]
+        );
+    }
+}

@@ -1,0 +1,420 @@
+//! What a machine needs, as a table: how to find each thing, the ways to get it, and what to tell
+//! the user when no way leads there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::progress::{Outcome, Progress};
+use crate::shell::{QUICK, Shell, read, run, run_within};
+use crate::wasm;
+
+/// The bundler's version; `Trunk.toml` asks for the same.
+const TRUNK: &str = "0.21.14";
+
+/// npm's build of binaryen, where neither the system nor Debian has one.
+const NPM_BINARYEN: &str = "binaryen@132";
+
+/// Packages may come from a slow mirror, but not for ever.
+const PACKAGES_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// Names that Chromium goes by.
+const CHROMIUM: &[&str] = &[
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+];
+
+/// Places outside the search path where it is commonly installed.
+const CHROMIUM_FILES: &[&str] = &[
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+];
+
+/// Names that its driver goes by.
+const CHROMEDRIVER: &[&str] = &["chromedriver", "chromium.chromedriver"];
+
+/// What the things are wanted for; each includes the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Building the page.
+    Page,
+    /// Testing it in a browser.
+    Tests,
+}
+
+/// One way to get a thing.
+struct Way {
+    name: &'static str,
+    get: fn(&Shell) -> Result<()>,
+}
+
+/// One thing.
+struct Thing {
+    name: &'static str,
+    need: Need,
+    /// What is there, in words, or nothing.
+    find: fn(&Shell) -> Option<String>,
+    ways: &'static [Way],
+    /// Whether the work can go on without it.
+    optional: bool,
+    /// What the user can do.
+    advice: &'static str,
+}
+
+const THINGS: &[Thing] = &[
+    Thing {
+        name: "compiler for the page",
+        need: Need::Page,
+        find: wasm::find,
+        ways: &[
+            Way {
+                name: "rustup target add",
+                get: wasm::by_rustup,
+            },
+            Way {
+                name: "Debian's rustc-web packages",
+                get: wasm::by_debian,
+            },
+        ],
+        optional: false,
+        advice: "run `rustup target add wasm32-unknown-unknown` where the Rust download host can \
+                 be reached, or as root on Debian 12 or later `apt-get install rustc-web \
+                 cargo-web rust-web-src rust-web-llvm lld-22`",
+    },
+    Thing {
+        name: "crates",
+        need: Need::Page,
+        find: find_crates,
+        ways: &[Way {
+            name: "cargo fetch",
+            get: fetch_crates,
+        }],
+        optional: false,
+        advice: "the crate registry cannot be reached: see to the network or set a mirror in \
+                 cargo's configuration",
+    },
+    Thing {
+        name: "trunk",
+        need: Need::Page,
+        find: find_trunk,
+        ways: &[Way {
+            name: "cargo install",
+            get: install_trunk,
+        }],
+        optional: false,
+        advice: "install it by hand with `cargo install trunk --version 0.21.14 --locked`",
+    },
+    Thing {
+        name: "wasm-bindgen",
+        need: Need::Page,
+        find: find_bindgen,
+        ways: &[Way {
+            name: "cargo install",
+            get: install_bindgen,
+        }],
+        optional: false,
+        advice: "install the version that Cargo.lock names by hand, with `cargo install \
+                 wasm-bindgen-cli --version VERSION`",
+    },
+    Thing {
+        name: "wasm-opt",
+        need: Need::Page,
+        find: find_wasm_opt,
+        ways: &[
+            Way {
+                name: "apt-get install binaryen",
+                get: |shell| apt_install(shell, &["binaryen"]),
+            },
+            Way {
+                name: "npm install binaryen",
+                get: install_npm_binaryen,
+            },
+        ],
+        optional: true,
+        advice: "the page is built all the same, some 20 % larger; install `binaryen` to change \
+                 that",
+    },
+    Thing {
+        name: "Chromium",
+        need: Need::Tests,
+        find: |shell| chromium(shell).map(|file| file.display().to_string()),
+        ways: &[Way {
+            name: "apt-get install chromium",
+            get: |shell| apt_install(shell, &["chromium"]),
+        }],
+        optional: false,
+        advice: "install Chromium or Chrome so that `chromium` or `google-chrome` is on the PATH; \
+                 `cargo xtask test --native` needs none",
+    },
+    Thing {
+        name: "chromedriver",
+        need: Need::Tests,
+        find: |shell| chromedriver(shell).map(|file| file.display().to_string()),
+        ways: &[Way {
+            name: "apt-get install chromium-driver",
+            get: |shell| apt_install(shell, &["chromium-driver"]),
+        }],
+        optional: false,
+        advice: "install the chromedriver of Chromium's version so that it is on the PATH; \
+                 `cargo xtask test --native` needs none",
+    },
+];
+
+/// Gets what is missing for `need`. A thing that is there costs milliseconds.
+///
+/// # Errors
+/// The first thing that cannot be had, with what was tried and what the user can do.
+pub fn obtain_all(shell: &Shell, need: Need) -> Result<()> {
+    let wanted: Vec<&Thing> = THINGS.iter().filter(|thing| thing.need <= need).collect();
+    let mut progress = Progress::new("setup", wanted.len());
+    for thing in wanted {
+        progress.step(thing.name, || obtain(shell, thing))?;
+    }
+    Ok(())
+}
+
+fn obtain(shell: &Shell, thing: &Thing) -> Result<Outcome> {
+    if let Some(found) = (thing.find)(shell) {
+        return Ok(Outcome::Ready(found));
+    }
+    let mut tried = Vec::new();
+    for way in thing.ways {
+        Progress::announce(thing.name, way.name);
+        let failure = match (way.get)(shell) {
+            Ok(()) => match (thing.find)(shell) {
+                Some(found) => return Ok(Outcome::Done(found)),
+                None => "it ended well but left nothing that can be used".into(),
+            },
+            Err(error) => format!("{error:#}"),
+        };
+        tried.push(format!("{}: {failure}", way.name));
+    }
+    let tried = tried.join("; ");
+    let (name, advice) = (thing.name, thing.advice);
+    match thing.optional {
+        true => Ok(Outcome::Without(format!("{advice} ({tried})"))),
+        false => {
+            bail!("{name} is missing and could not be had ({tried}). What you can do: {advice}.")
+        }
+    }
+}
+
+/// Chromium's program file.
+pub fn chromium(shell: &Shell) -> Option<PathBuf> {
+    first_on_path(shell, CHROMIUM).or_else(|| {
+        let mut files = CHROMIUM_FILES.iter().map(PathBuf::from);
+        files.find(|file| file.is_file())
+    })
+}
+
+/// The driver's program file.
+pub fn chromedriver(shell: &Shell) -> Option<PathBuf> {
+    first_on_path(shell, CHROMEDRIVER)
+}
+
+/// `wasm-opt`'s version line.
+pub fn find_wasm_opt(shell: &Shell) -> Option<String> {
+    shell.first_line("wasm-opt", &["--version"])
+}
+
+fn first_on_path(shell: &Shell, names: &[&str]) -> Option<PathBuf> {
+    names.iter().find_map(|name| shell.find(name))
+}
+
+/// Installs Debian packages, as root or through a `sudo` that asks no question.
+///
+/// # Errors
+/// Without apt-get or the right to use it, and when it fails.
+pub fn apt_install(shell: &Shell, packages: &[&str]) -> Result<()> {
+    shell
+        .find("apt-get")
+        .context("this system has no apt-get")?;
+    let prefix = root_prefix(shell)?;
+    let apt = |arguments: &[&str]| {
+        let words: Vec<&str> = [prefix, &["apt-get"], arguments].concat();
+        let (program, rest) = words.split_first().context("an empty command")?;
+        let mut command = shell.command(program);
+        command.args(rest).env("DEBIAN_FRONTEND", "noninteractive");
+        run_within(&mut command, PACKAGES_LIMIT)
+    };
+    // A list that cannot be renewed may still do, so its failure decides nothing.
+    let renewed = apt(&["update", "--quiet"]);
+    let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    apt(&[&install, packages].concat()).map_err(|error| match renewed {
+        Ok(()) => error,
+        Err(first) => error.context(format!("{first:#}")),
+    })
+}
+
+fn root_prefix(shell: &Shell) -> Result<&'static [&'static str]> {
+    if shell.first_line("id", &["-u"]).as_deref() == Some("0") {
+        return Ok(&[]);
+    }
+    let sudo = read(shell.command("sudo").args(["-n", "true"]), QUICK);
+    ensure!(
+        sudo.is_ok(),
+        "installing packages needs root or a sudo without password"
+    );
+    Ok(&["sudo", "-n"])
+}
+
+fn fetch_arguments(shell: &Shell) -> Option<Vec<String>> {
+    // Without naming targets, cargo fetches what only Windows and macOS need as well.
+    let host = read(
+        shell.command("rustc").args(["--print", "host-tuple"]),
+        QUICK,
+    )
+    .ok()?;
+    let arguments = ["fetch", "--target", &host, "--target", wasm::TARGET];
+    Some(arguments.map(str::to_owned).to_vec())
+}
+
+fn find_crates(shell: &Shell) -> Option<String> {
+    let mut cargo = shell.command("cargo");
+    cargo.args(fetch_arguments(shell)?).arg("--offline");
+    read(&mut cargo, QUICK).ok()?;
+    Some("all of Cargo.lock".into())
+}
+
+fn fetch_crates(shell: &Shell) -> Result<()> {
+    let arguments = fetch_arguments(shell).context("rustc does not answer")?;
+    run(shell.command("cargo").args(arguments))
+}
+
+fn find_trunk(shell: &Shell) -> Option<String> {
+    let line = shell.first_line("trunk", &["--version"])?;
+    (line == format!("trunk {TRUNK}")).then_some(line)
+}
+
+fn install_trunk(shell: &Shell) -> Result<()> {
+    let mut cargo = cargo_install(shell, "trunk", TRUNK);
+    // Its own release profile (one codegen unit, fat LTO) doubles the wait for a tool that mostly
+    // waits for others; the update check would be its only reason to use the network.
+    cargo
+        .args(["--locked", "--no-default-features", "--features", "rustls"])
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+    run(&mut cargo)
+}
+
+fn find_bindgen(shell: &Shell) -> Option<String> {
+    let wanted = bindgen_version(shell).ok()?;
+    let line = shell.first_line("wasm-bindgen", &["--version"])?;
+    (line.split_whitespace().nth(1) == Some(wanted.as_str())).then_some(line)
+}
+
+fn install_bindgen(shell: &Shell) -> Result<()> {
+    // Without `--locked`: one of its pinned dependencies has been withdrawn.
+    run(&mut cargo_install(
+        shell,
+        "wasm-bindgen-cli",
+        &bindgen_version(shell)?,
+    ))
+}
+
+fn bindgen_version(shell: &Shell) -> Result<String> {
+    let lock = std::fs::read_to_string(shell.root.join("Cargo.lock"))
+        .context("Cargo.lock cannot be read")?;
+    locked_version(&lock, "wasm-bindgen").context("Cargo.lock names no wasm-bindgen")
+}
+
+fn locked_version(lock: &str, package: &str) -> Option<String> {
+    let name = format!("name = \"{package}\"");
+    let mut lines = lock.lines().skip_while(|line| *line != name);
+    let version = lines.nth(1)?.strip_prefix("version = \"")?;
+    Some(version.strip_suffix('"')?.to_owned())
+}
+
+fn cargo_install(shell: &Shell, package: &str, version: &str) -> std::process::Command {
+    let mut cargo = shell.command("cargo");
+    cargo
+        .args([
+            "install",
+            package,
+            "--version",
+            version,
+            "--force",
+            "--root",
+        ])
+        .arg(&shell.tools)
+        // Elsewhere than the workspace, whose settings are none of a tool's business.
+        .current_dir(std::env::temp_dir())
+        // Left to itself cargo builds in a temporary folder and clears it away.
+        .env_remove("CARGO_TARGET_DIR");
+    cargo
+}
+
+fn install_npm_binaryen(shell: &Shell) -> Result<()> {
+    shell.find("npm").context("npm is not installed")?;
+    std::fs::create_dir_all(&shell.tools)?;
+    let mut npm = shell.command("npm");
+    npm.args([
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--no-save",
+        "--prefix",
+    ])
+    .arg(&shell.tools)
+    .arg(NPM_BINARYEN);
+    run_within(&mut npm, PACKAGES_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locked_version_is_the_packages_own() {
+        let lock = "[[package]]\nname = \"wasm-bindgen-futures\"\nversion = \"0.4.9\"\n\n\
+                    [[package]]\nname = \"wasm-bindgen\"\nversion = \"0.2.130\"\nsource = \"r\"\n";
+        let version = locked_version(lock, "wasm-bindgen");
+        assert_eq!(version.as_deref(), Some("0.2.130"));
+        assert_eq!(locked_version(lock, "leptos"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_named_with_what_was_tried_and_what_to_do() {
+        let shell = Shell::new().unwrap();
+        let thing = |optional| Thing {
+            name: "the moon",
+            need: Need::Page,
+            find: |_| None,
+            ways: &[
+                Way {
+                    name: "a ladder",
+                    get: |_| bail!("too short"),
+                },
+                Way {
+                    name: "a net",
+                    get: |_| Ok(()),
+                },
+            ],
+            optional,
+            advice: "wait for the night",
+        };
+        let error = obtain(&shell, &thing(false)).unwrap_err().to_string();
+        for part in [
+            "the moon",
+            "a ladder: too short",
+            "a net: it ended well",
+            "wait for",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let outcome = obtain(&shell, &thing(true)).unwrap();
+        assert!(matches!(outcome, Outcome::Without(text) if text.contains("a ladder")));
+    }
+
+    #[test]
+    fn trunks_version_is_the_same_in_its_own_file() {
+        let shell = Shell::new().unwrap();
+        let settings = std::fs::read_to_string(shell.root.join("Trunk.toml")).unwrap();
+        assert!(settings.contains(&format!("trunk-version = \"={TRUNK}\"")));
+    }
+}

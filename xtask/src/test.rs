@@ -1,0 +1,282 @@
+//! The tests, from the quickest to the slowest, each told of at the end.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::page;
+use crate::progress::{Outcome, Progress, bytes, seconds};
+use crate::setup::{self, Need};
+use crate::shell::{Shell, run};
+use crate::wasm::{self, TARGET};
+
+/// Which tests to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// Format, lints and native tests.
+    pub native: bool,
+    /// The page's size and the tests of the harness and of the library in Chromium.
+    pub browser: bool,
+    /// The page's size and the tests of the page in Chromium.
+    pub e2e: bool,
+}
+
+impl Groups {
+    /// The same, or all of them when none was named.
+    pub fn or_all(self) -> Self {
+        match self {
+            Self {
+                native: false,
+                browser: false,
+                e2e: false,
+            } => Self {
+                native: true,
+                browser: true,
+                e2e: true,
+            },
+            named => named,
+        }
+    }
+
+    fn in_browser(self) -> bool {
+        self.browser || self.e2e
+    }
+}
+
+/// One check.
+struct Check {
+    name: &'static str,
+    wanted: fn(Groups) -> bool,
+    run: fn(&Shell) -> Result<String>,
+}
+
+const CHECKS: &[Check] = &[
+    Check {
+        name: "format",
+        wanted: |groups| groups.native,
+        run: |shell| cargo(shell, &["fmt", "--all", "--check"]),
+    },
+    Check {
+        name: "lints, native",
+        wanted: |groups| groups.native,
+        run: |shell| {
+            let arguments = ["clippy", "--release", "--workspace", "--all-targets"];
+            cargo(shell, &[&arguments, DENY].concat())
+        },
+    },
+    Check {
+        name: "native tests",
+        wanted: |groups| groups.native,
+        run: native_tests,
+    },
+    Check {
+        name: "examples in the docs",
+        wanted: |groups| groups.native,
+        run: |shell| cargo(shell, &["test", "--release", "--workspace", "--doc"]),
+    },
+    Check {
+        name: "page",
+        wanted: Groups::in_browser,
+        run: |shell| {
+            page::build(shell)?;
+            Ok("built".into())
+        },
+    },
+    Check {
+        name: "lints, page",
+        wanted: Groups::in_browser,
+        run: page_lints,
+    },
+    Check {
+        name: "page's size",
+        wanted: Groups::in_browser,
+        run: page_size,
+    },
+    Check {
+        name: "harness in Chromium",
+        wanted: |groups| groups.browser,
+        run: |shell| in_chromium(shell, "harness"),
+    },
+    Check {
+        name: "library in Chromium",
+        wanted: |groups| groups.browser,
+        run: |shell| in_chromium(shell, "browser"),
+    },
+    Check {
+        name: "page in Chromium",
+        wanted: |groups| groups.e2e,
+        run: |shell| in_chromium(shell, "e2e"),
+    },
+];
+
+/// Lints are errors.
+const DENY: &[&str] = &["--", "--deny", "warnings"];
+
+/// What the tests in Chromium are compiled with: the server and nothing that takes minutes.
+const BROWSER_FEATURES: &[&str] = &["--no-default-features", "--features", "serve"];
+
+/// Variables that tell a test where the page and the browser are; without them it skips itself.
+const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER"];
+
+/// Runs the groups' checks to the end, even past a failed one.
+///
+/// # Errors
+/// When something is missing from the machine or a check failed.
+pub fn run_all(shell: &Shell, groups: Groups) -> Result<()> {
+    let need = match groups.in_browser() {
+        true => Some(Need::Tests),
+        false => None,
+    };
+    if let Some(need) = need {
+        setup::obtain_all(shell, need)?;
+    }
+    let begun = Instant::now();
+    let wanted: Vec<&Check> = CHECKS
+        .iter()
+        .filter(|check| (check.wanted)(groups))
+        .collect();
+    let mut progress = Progress::new("test", wanted.len());
+    let mut endings = Vec::new();
+    for check in wanted {
+        let started = Instant::now();
+        Progress::announce("test", check.name);
+        let ending = progress.step(check.name, || Ok(Outcome::Done((check.run)(shell)?)));
+        endings.push((check.name, ending, started.elapsed()));
+    }
+    sum_up(&endings, begun.elapsed())
+}
+
+fn sum_up(endings: &[(&str, Result<Outcome>, Duration)], took: Duration) -> Result<()> {
+    println!();
+    let mut failed = Vec::new();
+    for (name, ending, took) in endings {
+        let took = seconds(*took);
+        match ending {
+            Ok(_) => println!("ok      {name} ({took})"),
+            Err(error) => {
+                println!("FAILED  {name} ({took}): {error:#}");
+                failed.push(*name);
+            }
+        }
+    }
+    let (all, took) = (endings.len(), seconds(took));
+    println!("{} of {all} checks passed in {took}", all - failed.len());
+    match failed.is_empty() {
+        true => Ok(()),
+        false => bail!("failed: {}", failed.join(", ")),
+    }
+}
+
+fn cargo(shell: &Shell, arguments: &[&str]) -> Result<String> {
+    run(native_cargo(shell).args(arguments))?;
+    Ok("passed".into())
+}
+
+fn native_cargo(shell: &Shell) -> Command {
+    let mut cargo = shell.command("cargo");
+    for name in TEST_VARIABLES {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
+fn native_tests(shell: &Shell) -> Result<String> {
+    let arguments: &[&str] = match shell.find("cargo-nextest") {
+        Some(_) => &["nextest", "run", "--release", "--workspace"],
+        None => &[
+            "test",
+            "--release",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--tests",
+        ],
+    };
+    cargo(shell, arguments)
+}
+
+/// Lints what only the page compiles, with the page's own features and target.
+fn page_lints(shell: &Shell) -> Result<String> {
+    let compiler = wasm::compiler(shell).context("no compiler builds for the web")?;
+    let lint = wasm::can_lint(compiler);
+    for program in page::PROGRAMS {
+        let mut cargo = wasm::command(shell, "cargo", compiler)?;
+        cargo
+            .arg(if lint { "clippy" } else { "check" })
+            .args(["--offline", "--target", TARGET, "--no-default-features"])
+            .args(["--features", program.feature, "--bin", program.name])
+            .args(["--profile", program.profile]);
+        if lint {
+            cargo.args(DENY);
+        }
+        run(&mut cargo)?;
+    }
+    Ok(match lint {
+        true => "passed".into(),
+        false => "compiled only: this compiler came without clippy".into(),
+    })
+}
+
+fn page_size(shell: &Shell) -> Result<String> {
+    let mut texts = Vec::new();
+    let mut over = Vec::new();
+    for size in page::sizes(shell)? {
+        let (name, gzip) = (size.program.name, bytes(size.gzip));
+        let text = format!("{name} {gzip} gzipped of {}", bytes(size.program.budget));
+        match size.gzip <= size.program.budget {
+            true => texts.push(text),
+            false => over.push(text),
+        }
+    }
+    match over.is_empty() {
+        true => Ok(texts.join(", ")),
+        false => bail!("too large: {}", over.join(", ")),
+    }
+}
+
+/// Runs one file of tests with the page and the browser named in its environment, one test at a
+/// time: a browser with the worker in it needs the machine for itself.
+fn in_chromium(shell: &Shell, test: &str) -> Result<String> {
+    let chromium = setup::chromium(shell).context("Chromium is missing")?;
+    let driver = setup::chromedriver(shell).context("chromedriver is missing")?;
+    let mut cargo = native_cargo(shell);
+    cargo
+        .args(["test", "--release"])
+        .args(BROWSER_FEATURES)
+        .args(["--test", test, "--", "--test-threads=1", "--nocapture"])
+        .env("VENTRAL_DIST", page::dist(shell))
+        .env("VENTRAL_CHROMIUM", chromium)
+        .env("VENTRAL_CHROMEDRIVER", driver);
+    run(&mut cargo)?;
+    Ok("passed".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_group_means_all_and_a_named_one_only_itself() {
+        let none = Groups::default();
+        let count = |groups: Groups| CHECKS.iter().filter(|c| (c.wanted)(groups)).count();
+        assert_eq!(count(none.or_all()), CHECKS.len());
+        let native = Groups {
+            native: true,
+            ..none
+        };
+        assert_eq!(native.or_all(), native);
+        assert_eq!(count(native), 4);
+    }
+
+    #[test]
+    fn one_failure_fails_the_whole_and_is_named() {
+        let fine = ("a", Ok(Outcome::Done("well".into())), Duration::ZERO);
+        let bad = ("b", Err(anyhow::anyhow!("broken")), Duration::ZERO);
+        let time = Duration::from_secs(1);
+        let error = sum_up(&[fine, bad], time).unwrap_err().to_string();
+        assert_eq!(error, "failed: b");
+        let fine = ("a", Ok(Outcome::Done("well".into())), Duration::ZERO);
+        assert!(sum_up(&[fine], time).is_ok());
+    }
+}
