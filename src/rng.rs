@@ -1,15 +1,17 @@
 //! The one source of randomness: seeded, on the CPU, the same on every platform.
 //!
 //! Every use draws from a stream of its own, named by what it is for, so adding a draw in one
-//! place never changes another. The generator is xoshiro256++ (Blackman and Vigna 2019); normals
-//! come from the Box-Muller transform with `libm`'s functions, which are the same natively and in
-//! the browser, where the platform's own differ in the last bit.
+//! place never changes another. The generator is xoshiro256++ (Blackman and Vigna 2019), seeded
+//! through SplitMix64 or, for a named stream, through SHA-256. Normals come from the Box-Muller
+//! transform (Box and Muller 1958) in f64 with `libm`'s logarithm, sine and cosine, which are the
+//! same natively and in the browser, where the platform's own differ in the last bit. The tests pin
+//! values that a second implementation, written from the papers, also gives.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// A stream of random numbers.
+/// A stream of random numbers. A clone goes on with the same numbers as the original.
 #[derive(Clone, Debug)]
 pub struct Rng {
     inner: Xoshiro256PlusPlus,
@@ -18,22 +20,22 @@ pub struct Rng {
 }
 
 impl Rng {
+    /// The stream of `seed` without a name; for a use that has the seed to itself.
     pub fn from_seed(seed: u64) -> Self {
-        Self {
-            inner: Xoshiro256PlusPlus::seed_from_u64(seed),
-            spare: None,
-        }
+        Self::new(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
-    /// The stream of `seed` that is named `label`; streams of other names are independent of it.
+    /// The stream of `seed` that is named `label`; streams of other names or seeds are independent
+    /// of it: each starts at the SHA-256 of both.
     pub fn stream(seed: u64, label: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(seed.to_le_bytes());
         hash.update(label.as_bytes());
-        Self {
-            inner: Xoshiro256PlusPlus::from_seed(hash.finalize().into()),
-            spare: None,
-        }
+        Self::new(Xoshiro256PlusPlus::from_seed(hash.finalize().into()))
+    }
+
+    fn new(inner: Xoshiro256PlusPlus) -> Self {
+        Self { inner, spare: None }
     }
 
     /// Uniform in [0, 1), 53 random bits.
@@ -62,7 +64,7 @@ impl Rng {
         }
     }
 
-    /// Standard normal.
+    /// Standard normal: mean 0, deviation 1, at most 8.6 from 0.
     pub fn normal_f64(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
@@ -74,16 +76,17 @@ impl Rng {
         radius * libm::cos(angle)
     }
 
-    /// Standard normal.
+    /// Standard normal, rounded from [`Self::normal_f64`].
     pub fn normal_f32(&mut self) -> f32 {
         self.normal_f64() as f32
     }
 
+    /// Every value an independent standard normal.
     pub fn fill_normal(&mut self, values: &mut [f32]) {
         values.iter_mut().for_each(|v| *v = self.normal_f32());
     }
 
-    /// Fisher-Yates.
+    /// Any order of `items` with the same probability (Fisher and Yates 1938, from the end).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -95,31 +98,136 @@ impl Rng {
 mod tests {
     use super::*;
 
-    #[test]
-    fn moments_of_the_normal() {
-        let mut rng = Rng::from_seed(1);
-        let n = 200_000;
-        let draws: Vec<f64> = (0..n).map(|_| rng.normal_f64()).collect();
-        let moment = |k: i32| draws.iter().map(|d| d.powi(k)).sum::<f64>() / f64::from(n);
-        for (k, expected, tolerance) in [(1, 0.0, 0.01), (2, 1.0, 0.02), (3, 0.0, 0.05), (4, 3.0, 0.1)] {
-            assert!((moment(k) - expected).abs() < tolerance, "moment {k}: {}", moment(k));
-        }
+    fn uniforms(mut rng: Rng, n: usize) -> Vec<f64> {
+        (0..n).map(|_| rng.uniform_f64()).collect()
+    }
+
+    fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+        let n = values.len() as f64;
+        values.sum::<f64>() / n
     }
 
     #[test]
     fn values_are_pinned() {
+        // From a second implementation, in Python, of the three algorithms.
+        let expected = [
+            0.8143051451229099,
+            0.3188210400616611,
+            0.9838941681774888,
+            0.7011355981347556,
+        ];
+        assert_eq!(uniforms(Rng::from_seed(42), 4), expected);
+
         let mut rng = Rng::stream(42, "pinned");
-        let seen = [rng.uniform_f64(), rng.normal_f64(), f64::from(rng.uniform_f32())];
-        let mut again = Rng::stream(42, "pinned");
-        let repeated = [again.uniform_f64(), again.normal_f64(), f64::from(again.uniform_f32())];
-        assert_eq!(seen, repeated);
+        let expected = [0.8964437598485439, 0.009908983308342112];
+        assert_eq!([rng.uniform_f64(), rng.uniform_f64()], expected);
+        assert_eq!(rng.uniform_f32(), 0.916_784_9);
+        let expected = [
+            1.1100589615416798,
+            -0.25701975814028044,
+            -0.8611229187083171,
+            -1.1653336998058597,
+        ];
+        for expected in expected {
+            // The other one uses another library's functions: the last bit may differ.
+            assert!((rng.normal_f64() - expected).abs() < 1e-15);
+        }
+
+        let mut items: Vec<u8> = (0..10).collect();
+        Rng::stream(7, "shuffle").shuffle(&mut items);
+        assert_eq!(items, [2, 0, 8, 3, 5, 9, 1, 4, 7, 6]);
+    }
+
+    /// To the bit: what changes these changes every published result.
+    #[test]
+    fn normals_are_pinned_to_the_bit() {
+        let mut rng = Rng::stream(1, "noise");
+        let mut values = [0.0; 1000];
+        rng.fill_normal(&mut values);
+        let bits: Vec<u8> = values.iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
+        let hash = Sha256::digest(&bits);
+        assert_eq!(hash[..8], NORMALS);
+    }
+
+    const NORMALS: [u8; 8] = [75, 186, 49, 129, 66, 53, 56, 104];
+
+    #[test]
+    fn a_stream_repeats() {
+        let (mut one, mut two) = (Rng::stream(3, "a"), Rng::stream(3, "a"));
+        for _ in 0..100 {
+            assert_eq!(one.normal_f32(), two.normal_f32());
+            assert_eq!(one.uniform_f32(), two.uniform_f32());
+        }
+        // A clone in the middle of a pair of normals goes on alike.
+        let mut copy = one.clone();
+        assert_eq!(copy.normal_f64(), one.normal_f64());
     }
 
     #[test]
-    fn streams_differ_by_name_and_seed() {
-        let first = |seed, label| Rng::stream(seed, label).uniform_f64();
-        assert_ne!(first(0, "a"), first(0, "b"));
-        assert_ne!(first(0, "a"), first(1, "a"));
+    fn moments_of_the_normal() {
+        let mut rng = Rng::from_seed(1);
+        let draws: Vec<f64> = (0..200_000).map(|_| rng.normal_f64()).collect();
+        let table = [
+            (1, 0.0, 0.01),
+            (2, 1.0, 0.02),
+            (3, 0.0, 0.05),
+            (4, 3.0, 0.1),
+        ];
+        for (power, expected, tolerance) in table {
+            let moment = mean(draws.iter().map(|draw| draw.powi(power)));
+            assert!(
+                (moment - expected).abs() < tolerance,
+                "moment {power}: {moment}"
+            );
+        }
+        // The two of a pair, and neighbours, do not know of each other.
+        let pairs = draws.windows(2).map(|pair| pair[0] * pair[1]);
+        assert!(mean(pairs).abs() < 0.01);
+        let tail = draws.iter().filter(|draw| draw.abs() > 3.0).count();
+        // 0.27 % of 200,000 is 540, give or take 23.
+        assert!((440..640).contains(&tail), "{tail} beyond three deviations");
+    }
+
+    #[test]
+    fn moments_of_the_uniform() {
+        let mut rng = Rng::from_seed(2);
+        let draws: Vec<f32> = (0..100_000).map(|_| rng.uniform_f32()).collect();
+        assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));
+        assert!((mean(draws.iter().map(|&d| f64::from(d))) - 0.5).abs() < 0.005);
+        let wide = uniforms(Rng::from_seed(2), 100_000);
+        assert!((mean(wide.iter().map(|d| (d - 0.5) * (d - 0.5))) - 1.0 / 12.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn streams_are_independent_of_each_other() {
+        let first = uniforms(Rng::stream(0, "a"), 50_000);
+        let others = [
+            Rng::stream(0, "b"),
+            Rng::stream(1, "a"),
+            Rng::stream(0, "a "),
+            Rng::from_seed(0),
+        ];
+        for (number, other) in others.into_iter().enumerate() {
+            let other = uniforms(other, 50_000);
+            let pairs = first.iter().zip(&other);
+            let covariance = mean(pairs.map(|(a, b)| (a - 0.5) * (b - 0.5)));
+            // The deviation of this mean is 1 / 12 / sqrt(50,000) = 0.0004.
+            assert!(covariance.abs() < 0.002, "stream {number}: {covariance}");
+        }
+    }
+
+    #[test]
+    fn below_is_even_and_below() {
+        let mut rng = Rng::from_seed(5);
+        let mut counts = [0_u32; 7];
+        for _ in 0..70_000 {
+            counts[rng.below(7)] += 1;
+        }
+        assert!(
+            counts.iter().all(|n| (9_600..10_400).contains(n)),
+            "{counts:?}"
+        );
+        assert_eq!((rng.below(0), rng.below(1)), (0, 0));
     }
 
     #[test]
@@ -133,5 +241,6 @@ mod tests {
             assert_eq!(items, [0, 1, 2, 3, 4]);
         }
         assert!(firsts.iter().all(|n| (850..1150).contains(n)), "{firsts:?}");
+        Rng::from_seed(0).shuffle::<u8>(&mut []);
     }
 }

@@ -1062,7 +1062,7 @@ fn malformed_pickles_are_damage_not_panics() {
 fn other_files_are_told_apart() {
     let mut tar = vec![0; 600];
     tar[257..262].copy_from_slice(b"ustar");
-    let cases: [(Vec<u8>, &str); 16] = [
+    let cases: [(Vec<u8>, &str); 17] = [
         (vec![], "empty"),
         (b"<!DOCTYPE html><html><body>404".to_vec(), "web page"),
         (b"\n  <html lang=en>".to_vec(), "web page"),
@@ -1083,7 +1083,11 @@ fn other_files_are_told_apart() {
         (b"\xff\xd8\xff\xe0".to_vec(), "JPEG"),
         (b"\x89HDF\r\n\x1a\n".to_vec(), "HDF5"),
         (b"hello there".to_vec(), "11 bytes in a format"),
-        (b"c".to_vec(), "table of contents"),
+        (
+            b"class,label\ncat,3\ndog,5\n".to_vec(),
+            "25 bytes in a format",
+        ),
+        (b"(S'a'\nl.".to_vec(), "PyTorch did not write"),
         (pickle(&dict([("a", Py::Int(1))])), "PyTorch did not write"),
     ];
     for (bytes, part) in cases {
@@ -1114,6 +1118,13 @@ fn damaged_archives_are_noticed() {
     assert_eq!(checkpoint.read_f32("a.weight").unwrap().len(), 6);
     let error = checkpoint.read_f32("a.bias").unwrap_err().to_string();
     assert_says(&error, &["`a.bias`", "checksum"]);
+
+    // A flag that says something else: noise_scale.
+    let mut flipped = small(false, false);
+    let scale = 0.35f64.to_be_bytes();
+    let place = flipped.windows(8).position(|w| w == scale).unwrap();
+    flipped[place] ^= 1;
+    assert_says(&refusal(flipped), &["table of contents", "checksum"]);
 
     // Fields of the directory's entry for the storage 1: where it is, what it takes and holds.
     let edited = |offset: usize, bytes: &[u8]| {

@@ -38,6 +38,11 @@ document.getElementById("slider").oninput = (event) => { out.textContent = `at $
 const drop = document.getElementById("drop");
 drop.ondragover = (event) => event.preventDefault();
 drop.ondrop = (event) => { event.preventDefault(); list(event.dataTransfer.files); };
+try {
+    document.body.dataset.eval = (0, eval)("'ran'");
+} catch (error) {
+    document.body.dataset.eval = error.name;
+}
 document.onpaste = (event) => list(event.clipboardData.files);
 "#;
 
@@ -184,8 +189,9 @@ fn the_servers_policy_holds_in_a_browser() {
     page.goto("");
     assert_eq!(page.run("return document.title", &[]), json!("Harness"));
     assert_eq!(page.run("return crossOriginIsolated", &[]), json!(true));
-    let evaluate = "try { return (0, eval)('1'); } catch (error) { return error.name; }";
-    assert_eq!(page.run(evaluate, &[]), json!("EvalError"));
+    // Asked of the page's own script: what a driver runs is exempt from the policy.
+    let evaluated = page.run("return document.body.dataset.eval", &[]);
+    assert_eq!(evaluated, json!("EvalError"));
     let work = "
         const worker = new Worker('worker.js');
         const answer = new Promise((done, failed) => {
@@ -200,14 +206,6 @@ fn the_servers_policy_holds_in_a_browser() {
         line.level == "SEVERE" && line.message.contains("Content Security Policy")
     };
     assert!(lines.iter().any(inline), "{lines:?}");
-    page.run("console.error('a fault of the page')", &[]);
-    let lines = page.log();
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.message.contains("a fault of the page")),
-        "{lines:?}"
-    );
     page.expect_no_errors(&[]);
 }
 

@@ -44,7 +44,7 @@ fn every_family_agrees_with_its_reference() {
             println!("{:32} {name:28} {error:.2e}", case.weights);
             assert!(*error < TOLERANCE, "{} {name}: {error:e}", case.weights);
         }
-        assert!(errors.len() >= 3, "{} compared too little", case.weights);
+        assert!(errors.len() >= 2, "{} compared too little", case.weights);
         checked += errors.len();
     }
     println!("{checked} tensors compared");

@@ -9,8 +9,7 @@ use ::image::{
     DynamicImage, ImageDecoder, ImageError as CrateError, ImageFormat, ImageReader, Limits,
 };
 
-use super::jpeg::{self, Walk};
-use super::{Picture, over_white};
+use super::{Picture, jpeg, over_white, webp};
 
 /// The largest picture that is decoded, in pixels: 64 megapixels.
 pub const MAX_PIXELS: u64 = 64_000_000;
@@ -221,9 +220,7 @@ fn is_svg(bytes: &[u8]) -> bool {
 /// An [`ImageError`] with a sentence for the user; no input makes it panic.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, ImageError> {
     let format = sniff(bytes)?;
-    if format == PictureFormat::Jpeg {
-        check_jpeg(bytes)?;
-    }
+    check_frame(format, bytes)?;
     let fail = |error| explain(error, format, bytes.len());
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.for_crate());
     reader.limits(limits());
@@ -247,18 +244,26 @@ fn limits() -> Limits {
     limits
 }
 
-fn check_jpeg(bytes: &[u8]) -> Result<(), ImageError> {
-    let format = PictureFormat::Jpeg;
-    match jpeg::walk(bytes) {
-        Walk::Whole => Ok(()),
-        Walk::CutOff => Err(ImageError::CutOff {
-            format,
-            len: bytes.len(),
-        }),
-        Walk::TooManyScans => Err(ImageError::Damaged {
-            format,
-            cause: "more than 100 scans".into(),
-        }),
+/// What the decoders do not look at themselves, or only when it is too late.
+fn check_frame(format: PictureFormat, bytes: &[u8]) -> Result<(), ImageError> {
+    let len = bytes.len();
+    let cut_off = || ImageError::CutOff { format, len };
+    let damaged = |cause: &str| ImageError::Damaged {
+        format,
+        cause: cause.into(),
+    };
+    match format {
+        PictureFormat::Jpeg => match jpeg::walk(bytes) {
+            jpeg::Walk::Whole => Ok(()),
+            jpeg::Walk::CutOff => Err(cut_off()),
+            jpeg::Walk::TooManyScans => Err(damaged("more than 100 scans")),
+        },
+        PictureFormat::WebP => match webp::walk(bytes) {
+            webp::Walk::Whole => Ok(()),
+            webp::Walk::CutOff => Err(cut_off()),
+            webp::Walk::BadChunk => Err(damaged("a chunk is longer than the file")),
+        },
+        _ => Ok(()),
     }
 }
 
@@ -301,8 +306,14 @@ fn explain(error: CrateError, format: PictureFormat, len: usize) -> ImageError {
 }
 
 /// Whether an unexpected end of file is anywhere in the chain of causes.
-fn ends_early(error: &(dyn StdError + 'static)) -> bool {
-    let mut cause = Some(error);
+fn ends_early(error: &CrateError) -> bool {
+    // This variant shows the causes of its error, but not the error itself, as its causes.
+    if let CrateError::IoError(io) = error
+        && io.kind() == io::ErrorKind::UnexpectedEof
+    {
+        return true;
+    }
+    let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>()
             && io.kind() == io::ErrorKind::UnexpectedEof

@@ -9,6 +9,7 @@ mod decode;
 mod encode;
 mod jpeg;
 mod resize;
+mod webp;
 
 pub use decode::{Decoded, ImageError, MAX_PIXELS, MAX_SIDE, PictureFormat, decode, sniff};
 pub use encode::{encode_png, encode_png_rgba, to_rgba};

@@ -7,7 +7,7 @@ use burn::tensor::module::adaptive_avg_pool2d;
 use burn::tensor::{Device, Tensor};
 
 use super::config::{AlexConv, AlexNetConfig, SmallCnnConfig};
-use super::layers::{Conv, Linear, max_pool, pool3};
+use super::layers::{Conv, Linear, flatten, max_pool, pool3};
 use super::probe::{Cancelled, Probe};
 
 /// Dropout is the identity here: these networks are evaluated and fine-tuned, not trained anew.
@@ -69,14 +69,15 @@ impl AlexNet {
             }
             probe.see(&format!("conv{}", i + 1), &x)?;
         }
-        let [n, c, h, w] = x.dims();
+        let [_, _, h, w] = x.dims();
         let side = self.pool_to;
         let x = if [h, w] == [side, side] {
             x
         } else {
             adaptive_avg_pool2d(x, [side, side])
         };
-        let mut x = x.reshape([n, c * side * side]);
+        probe.see_detail("avgpool", &x)?;
+        let mut x = flatten(x);
         let last = self.classifier.len() - 1;
         for (i, layer) in self.classifier.iter().enumerate() {
             x = layer.forward(x);
@@ -118,7 +119,6 @@ impl SmallCnn {
         let x = relu(self.conv2.forward(max_pool(x, 2, 0)));
         probe.see("conv2", &x)?;
         let x = max_pool(x, 2, 0);
-        let [n, c, h, w] = x.dims();
-        Ok(self.fc.forward(x.reshape([n, c * h * w])))
+        Ok(self.fc.forward(flatten(x)))
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::config::{CornetRtConfig, CornetSConfig, CornetZConfig, StemConfig, Unrolling};
-use super::layers::{Conv, Linear, batch_norm, global_mean, pool3};
+use super::layers::{Conv, Linear, batch_norm, flatten, global_mean, pool3};
 use super::probe::{Cancelled, Probe};
 
 /// The areas behind V1, in the order of the signal.
@@ -27,8 +27,10 @@ impl Decoder {
     }
 
     /// `[n, c, h, w]` to logits `[n, classes]`.
-    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        self.linear.forward(global_mean(x))
+    fn forward(&self, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<2>, Cancelled> {
+        let mean = global_mean(x);
+        probe.see_detail("decoder.avgpool", &mean)?;
+        Ok(self.linear.forward(flatten(mean)))
     }
 }
 
@@ -59,6 +61,7 @@ impl StemS {
         probe.see("V1.conv1", &x)?;
         let x = relu(self.norm1.forward(x));
         let x = if self.pool { pool3(x, 1) } else { x };
+        probe.see_detail("V1.pool", &x)?;
         let x = relu(self.norm2.forward(self.conv2.forward(x)));
         probe.see("V1", &x)?;
         Ok(x)
@@ -172,7 +175,7 @@ impl CornetS {
         for (area, block) in AREAS.into_iter().zip(blocks).skip(first) {
             x = block.forward(area, x, probe)?;
         }
-        Ok(self.decoder.forward(x))
+        self.decoder.forward(x, probe)
     }
 
     /// The logits when `area` hands on `x`, what it held at some time step, instead of its last
@@ -240,7 +243,7 @@ impl CornetZ {
             x = area.forward(x);
             probe.see(name, &x)?;
         }
-        Ok(self.decoder.forward(x))
+        self.decoder.forward(x, probe)
     }
 }
 
@@ -344,7 +347,7 @@ impl CornetRt {
             }
         }
         let [.., it] = states;
-        Ok(self.decoder.forward(it))
+        self.decoder.forward(it, probe)
     }
 
     /// At t = 0 only V1 has an input; the areas behind it settle from an input of zeros.
@@ -383,7 +386,12 @@ impl CornetRt {
     }
 
     /// Logits of what IT held at some time step; `None` for the other areas.
-    pub fn read_out(&self, area: &str, x: Tensor<4>) -> Option<Tensor<2>> {
-        (area == "IT").then(|| self.decoder.forward(x))
+    pub fn read_out(
+        &self,
+        area: &str,
+        x: Tensor<4>,
+        probe: &mut Probe,
+    ) -> Option<Result<Tensor<2>, Cancelled>> {
+        (area == "IT").then(|| self.decoder.forward(x, probe))
     }
 }

@@ -116,8 +116,14 @@ pub fn max_pool(x: Tensor<4>, kernel: usize, padding: usize) -> Tensor<4> {
     max_pool2d(x, options)
 }
 
-/// Mean over height and width: `[n, c, h, w]` to `[n, c]`.
-pub fn global_mean(x: Tensor<4>) -> Tensor<2> {
+/// Mean over height and width: `[n, c, h, w]` to `[n, c, 1, 1]`.
+pub fn global_mean(x: Tensor<4>) -> Tensor<4> {
     let [n, c, h, w] = x.dims();
-    x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
+    x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c, 1, 1])
+}
+
+/// All axes behind the first as one: `[n, c, h, w]` to `[n, c · h · w]`.
+pub fn flatten(x: Tensor<4>) -> Tensor<2> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n, c * h * w])
 }

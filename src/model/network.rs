@@ -192,12 +192,10 @@ impl Network {
         cancel: &CancelToken,
     ) -> Option<Result<Tensor<2>, Cancelled>> {
         tap.time_step?;
+        let mut probe = Probe::new(Taps::None, cancel.clone());
         match &self.body {
-            Body::CornetS(net) => {
-                let mut probe = Probe::new(Taps::None, cancel.clone());
-                net.read_out(&tap.area, state, &mut probe)
-            }
-            Body::CornetRt(net) => net.read_out(&tap.area, state).map(Ok),
+            Body::CornetS(net) => net.read_out(&tap.area, state, &mut probe),
+            Body::CornetRt(net) => net.read_out(&tap.area, state, &mut probe),
             _ => None,
         }
     }

@@ -99,6 +99,14 @@ impl Probe {
         Ok(())
     }
 
+    /// Announces a stage between areas, kept only when it is asked for by name.
+    pub fn see_detail(&mut self, name: &str, x: &Tensor<4>) -> Result<(), Cancelled> {
+        match &self.taps {
+            Taps::Named(_) => self.see(name, x),
+            _ => self.cancel.check(),
+        }
+    }
+
     /// Announces time step `t` of `times` of a recurrent area as `AREA.t0`, …; the last one
     /// also under the area's own name when that is asked for.
     pub fn see_step(

@@ -7,7 +7,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::config::{ResBlock, ResNetConfig};
-use super::layers::{Conv, Linear, batch_norm, global_mean, pool3};
+use super::layers::{Conv, Linear, batch_norm, flatten, global_mean, pool3};
 use super::probe::{Cancelled, Probe};
 
 /// 1x1 convolution and norm on the skip path.
@@ -123,7 +123,9 @@ impl ResNet {
             }
             probe.see(name, &x)?;
         }
-        Ok(self.fc.forward(global_mean(x)))
+        let mean = global_mean(x);
+        probe.see_detail("avgpool", &mean)?;
+        Ok(self.fc.forward(flatten(mean)))
     }
 
     fn stem(&self, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<4>, Cancelled> {

@@ -1,6 +1,7 @@
 //! What several test binaries share.
 #![allow(dead_code, reason = "every binary uses a part of it")]
 
+#[cfg(feature = "compute")]
 pub mod native;
 pub mod parity;
 

@@ -48,6 +48,8 @@ const CORNET_S: Case = Case {
     io: "cornet_s_div8_io.npz",
     taps: &[
         ("V1.conv1", "V1_conv1"),
+        ("V1.pool", "V1_pool"),
+        ("decoder.avgpool", "decoder_avgpool"),
         ("V1", "V1"),
         ("V2.t0", "V2_t0"),
         ("V2", "V2"),
@@ -84,6 +86,8 @@ pub const CASES: &[Case] = &[
         taps: &[
             ("V1.t0", "V1_t0"),
             ("V1.t1", "V1_t1"),
+            ("V1.t2", "V1_t2"),
+            ("V1.t3", "V1_t3"),
             ("V1.t4", "V1_t4"),
             ("V2.t0", "V2_t0"),
             ("V2.t1", "V2_t1"),
@@ -113,6 +117,7 @@ pub const CASES: &[Case] = &[
             ("layer2", "model.layer2"),
             ("layer3", "model.layer3"),
             ("layer4", "model.layer4"),
+            ("avgpool", "model.avgpool"),
         ],
         vone: true,
         noisy_logits: Some("logits_fixed_noise_first_image"),
@@ -132,6 +137,7 @@ pub const CASES: &[Case] = &[
             ("V4.t3", "model.V4.output_t3"),
             ("IT.t0", "model.IT.output_t0"),
             ("IT.t1", "model.IT.output_t1"),
+            ("decoder.avgpool", "model.decoder.avgpool"),
         ],
         vone: true,
         noisy_logits: Some("logits_fixed_noise_first_image"),
@@ -141,7 +147,11 @@ pub const CASES: &[Case] = &[
         weights: "vonealexnet_small.pth.tar",
         io: "vonealexnet_small_io.npz",
         logits: "logits",
-        taps: &[("bottleneck", "bottleneck"), ("conv4", "model.features")],
+        taps: &[
+            ("bottleneck", "bottleneck"),
+            ("conv4", "model.features"),
+            ("avgpool", "model.avgpool"),
+        ],
         vone: true,
         ..PLAIN
     },

@@ -198,7 +198,7 @@ fn obtain(shell: &Shell, thing: &Thing) -> Result<Outcome> {
     match thing.optional {
         true => Ok(Outcome::Without(format!("{advice} ({tried})"))),
         false => {
-            bail!("{name} is missing and could not be had ({tried}). What you can do: {advice}.")
+            bail!("{name}: missing, and no way to get it worked ({tried}). What you can do: {advice}.")
         }
     }
 }

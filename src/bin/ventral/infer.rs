@@ -5,6 +5,7 @@ use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use tempfile::NamedTempFile;
 use ventral::image;
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Data, NpzWriter, read_npy};
@@ -74,8 +75,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
         true => network.forward_normalised(x, noise, &mut probe)?,
         false => network.forward_probed(x, noise, &mut probe)?,
     };
-    let file = File::create(&args.output)
-        .map_err(|e| format!("cannot write {}: {e}", args.output.display()))?;
+    let said = |e: &dyn std::fmt::Display| format!("cannot write {}: {e}", args.output.display());
+    // Beside the target, then renamed: an interrupted run leaves no half-written file.
+    let folder = args.output.parent().filter(|p| !p.as_os_str().is_empty());
+    let file = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(|e| said(&e))?;
     let mut npz = NpzWriter::new(BufWriter::new(file));
     if args.taps.iter().any(|tap| tap == "logits") {
         npz.add("logits", &to_array(logits.clone())?)?;
@@ -83,7 +86,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for (name, tensor) in probe.into_seen() {
         npz.add(&name, &to_array(tensor)?)?;
     }
-    npz.finish()?;
+    let file = npz.finish()?.into_inner().map_err(|e| said(&e))?;
+    file.persist(&args.output).map_err(|e| said(&e))?;
     print_best(&loaded, logits)
 }
 

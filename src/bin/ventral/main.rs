@@ -1,6 +1,7 @@
 //! The native command line.
 
-//FETCH mod fetch;
+mod card;
+mod fetch;
 mod infer;
 mod models;
 mod serve;
@@ -26,7 +27,7 @@ enum Command {
     /// The models at hand and the published ones.
     Models(models::Args),
     /// Download a published model, check it and keep it as f16 safetensors shards.
-    //FETCH Fetch(fetch::Args),
+    Fetch(fetch::Args),
     /// Serve the built page, compressed, with the headers it needs.
     Serve(serve::Args),
     /// Train a model by a recipe; an interrupted run goes on where it was.
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Infer(args) => infer::run(args),
         Command::Models(args) => models::run(args),
-        //FETCH Command::Fetch(args) => fetch::run(args),
+        Command::Fetch(args) => fetch::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Train(args) => train::run(args),
     };

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use ventral::align::recipe::Recipe;
-use ventral::align::trainer::{EpochMetrics, TrainEvent, train};
+use ventral::align::trainer::{EpochMetrics, TrainEvent, evaluate, train};
 use ventral::image::dataset::{LabelledSet, Split, load_cifar10};
 
 use crate::Failure;
+use crate::card::{self, Finished};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -56,13 +57,26 @@ pub fn run(args: Args) -> Result<(), Failure> {
     );
     let bar = progress_bar();
     let device = Device::flex();
-    let (_, metrics) = train(&recipe, &images, &test, &folder, &device, |event| {
+    let (network, metrics) = train(&recipe, &images, &test, &folder, &device, |event| {
         show(&bar, event)
     })?;
     bar.finish_and_clear();
-    if let Some(last) = metrics.last() {
-        println!("test accuracy {:.2} %", 100.0 * last.test_accuracy);
-    }
+    let finished = Finished {
+        recipe: &recipe,
+        recipe_path: &args.recipe,
+        network: &network,
+        metrics: &metrics,
+        classes: &images.classes,
+        test_images: test.len(),
+    };
+    let exported = card::export(&finished, &folder)?;
+    let accuracy = evaluate(&exported.to_network(&device), &test, 250, &device);
+    card::write(&finished, &exported, accuracy, &folder)?;
+    println!(
+        "test accuracy {:.2} % (f16), weights and card in {}",
+        100.0 * accuracy,
+        folder.display()
+    );
     Ok(())
 }
 

@@ -36,7 +36,8 @@ impl BlobSource {
             .slice_with_f64_and_f64(start as f64, end as f64)
             .map_err(|_| failed())?;
         let buffer = self.reader.read_as_array_buffer(&slice);
-        Ok(Uint8Array::new(&buffer.map_err(|_| failed())?))
+        let buffer = buffer.map_err(|_| failed())?;
+        Ok(Uint8Array::new(&buffer))
     }
 
     /// The read-ahead bytes at the current position.

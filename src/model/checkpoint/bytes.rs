@@ -7,7 +7,7 @@ use flate2::read::DeflateDecoder;
 
 use super::dtype::Endian;
 use super::error::CheckpointError;
-use super::pickle::RawTensor;
+use super::graph::RawTensor;
 use super::{Limits, TensorInfo, View};
 
 /// A stretch of the file that tensors are views of.
@@ -221,12 +221,18 @@ fn short(error: io::Error, name: &str, expected: u64) -> CheckpointError {
             name,
             format!("the file ends within the last {expected} bytes of it; please fetch it again"),
         ),
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => CheckpointError::tensor(
+        _ if is_damage(&error) => CheckpointError::tensor(
             name,
             "its compressed bytes are damaged; please fetch the file again",
         ),
         _ => error.into(),
     }
+}
+
+/// Whether this is a decompressor's complaint about its input.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    matches!(error.kind(), InvalidInput | InvalidData)
 }
 
 enum Unpacked<'a, S> {
@@ -281,7 +287,7 @@ pub(super) fn reader<'a, S: Read + Seek>(
     Ok(BufReader::new(unpacked.take(backing.length)))
 }
 
-/// A reader that counts and sums up what passes.
+/// A reader of a whole backing that counts and sums up what passes.
 pub(super) struct Checked<R> {
     inner: R,
     crc: Crc,
@@ -297,14 +303,11 @@ impl<R: Read> Checked<R> {
         }
     }
 
-    /// Bytes so far.
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// CRC-32 of the bytes so far.
-    pub fn sum(&self) -> u32 {
-        self.crc.sum()
+    /// Reads what is left and says whether all of it fits the backing's checksum.
+    pub fn fits(mut self, backing: &Backing) -> io::Result<bool> {
+        io::copy(&mut self, &mut io::sink())?;
+        let expected = backing.crc.unwrap_or(self.crc.sum());
+        Ok(self.count == backing.length && self.crc.sum() == expected)
     }
 }
 

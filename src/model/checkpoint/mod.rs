@@ -12,8 +12,10 @@
 
 mod bytes;
 mod callables;
+mod constructors;
 mod dtype;
 mod error;
+mod graph;
 mod hash;
 pub mod npy;
 mod pickle;
@@ -154,6 +156,7 @@ impl<S: Source> Checkpoint<S> {
         let open = match sniff::sniff(&head, size)? {
             sniff::Kind::Zip => torch_zip::open,
             sniff::Kind::Pickle => torch_legacy::open,
+            sniff::Kind::OldPickle => torch_legacy::refuse_old,
             sniff::Kind::Safetensors => safetensors::open,
         };
         let parts = open(&mut source, size, limits)?;

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use half::f16;
 
 use super::Limits;
-use super::bytes::{self, Backing, check_shape};
+use super::bytes::{self, Backing, check_shape, is_damage};
 use super::dtype::{Endian, append};
 use super::error::{CheckpointError, shorten};
 use super::zip::{Directory, Writer};
@@ -149,7 +149,7 @@ impl Problem {
             Self::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 Self::Array("it is cut off".to_owned()).named(name)
             }
-            Self::Io(e) if e.kind() == io::ErrorKind::InvalidInput => {
+            Self::Io(e) if is_damage(&e) => {
                 Self::Array("its compressed bytes are damaged".to_owned()).named(name)
             }
             Self::Io(e) => e.into(),
@@ -454,7 +454,7 @@ fn read_entry<S: Read + Seek>(
 ) -> Result<Array, Problem> {
     let mut reader = bytes::Checked::new(bytes::reader(source, backing)?);
     let array = read_array(&mut reader, backing.length, limits)?;
-    if reader.count() == backing.length && backing.crc.is_some_and(|crc| crc != reader.sum()) {
+    if !reader.fits(backing)? {
         return wrong("its bytes do not fit their checksum");
     }
     Ok(array)

@@ -14,167 +14,10 @@ use std::io::Read;
 
 use super::Limits;
 use super::callables::{Verdict, verdict};
-use super::dtype::DType;
-use super::error::{CheckpointError, shorten};
+use super::constructors::{Meaning, constructor, reference};
+use super::error::CheckpointError;
+use super::graph::{Global, Id, Node, Object, Pickled};
 use super::reader::ByteReader;
-
-/// A node's place in [`Pickled::nodes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Id(u32);
-
-#[derive(Debug)]
-pub(super) enum Node {
-    None,
-    Bool(bool),
-    Int(i64),
-    /// More than 64 bits, little-endian two's complement.
-    Big(Box<[u8]>),
-    Float(f64),
-    Text(Box<str>),
-    Bytes(Box<[u8]>),
-    /// A list, a set: a mutable sequence.
-    List(Vec<Id>),
-    Tuple(Box<[Id]>),
-    Dict(Vec<(Id, Id)>),
-    /// The name of a function or class.
-    Global(Box<Global>),
-    /// Bytes outside of the pickle, by the tuple that refers to them; see [`Pickled::storage`].
-    Storage(Id),
-    /// A tensor, by the arguments of its constructor; see [`Pickled::tensor`].
-    Tensor {
-        arguments: Id,
-        /// The constructor that gives the type itself (`_rebuild_tensor_v3`).
-        typed: bool,
-    },
-    Object(Box<Object>),
-}
-
-#[derive(Debug)]
-pub(super) struct Global {
-    pub module: Box<str>,
-    pub name: Box<str>,
-}
-
-impl Global {
-    pub fn path(&self) -> String {
-        shorten(&format!("{}.{}", self.module, self.name))
-    }
-}
-
-/// The bytes behind tensors, as a pickle refers to them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Storage<'a> {
-    pub key: &'a str,
-    /// The class's name: `FloatStorage`.
-    pub class: &'a Global,
-    /// `None` for `UntypedStorage`, whose tensors bring their type themselves, and for types that
-    /// cannot be read.
-    pub dtype: Option<DType>,
-    /// Elements of `dtype`; bytes of an `UntypedStorage`.
-    pub length: u64,
-    /// Legacy files: this is `(offset, length)` within the storage `key`, in elements.
-    pub view: Option<(u64, u64)>,
-}
-
-/// A tensor as a pickle describes it; nothing has been checked against the bytes.
-#[derive(Clone, Debug)]
-pub(super) struct RawTensor<'a> {
-    pub storage: Storage<'a>,
-    pub dtype: DType,
-    /// In elements, as are the strides.
-    pub offset: u64,
-    pub shape: Vec<u64>,
-    pub strides: Vec<u64>,
-}
-
-/// The result of a call that was not made.
-#[derive(Debug)]
-pub(super) struct Object {
-    pub callable: Id,
-    pub arguments: Option<Id>,
-    /// A call of a function, rather than the making of an instance of a class.
-    pub is_call: bool,
-    pub state: Option<Id>,
-    pub items: Vec<(Id, Id)>,
-}
-
-/// A whole pickle as a graph.
-#[derive(Debug)]
-pub(super) struct Pickled {
-    nodes: Vec<Node>,
-    pub root: Id,
-    /// Callables that were to be called and of which nothing is known.
-    pub unknown_calls: BTreeSet<String>,
-}
-
-impl Pickled {
-    pub fn node(&self, id: Id) -> &Node {
-        // Ids are only ever made by `Machine::add`, and nodes are never removed.
-        &self.nodes[id.0 as usize]
-    }
-
-    pub fn text(&self, id: Id) -> Option<&str> {
-        match self.node(id) {
-            Node::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub fn global(&self, id: Id) -> Option<&Global> {
-        match self.node(id) {
-            Node::Global(global) => Some(global),
-            _ => None,
-        }
-    }
-
-    /// The members of a list or a tuple.
-    pub fn sequence(&self, id: Id) -> Option<&[Id]> {
-        match self.node(id) {
-            Node::List(members) => Some(members),
-            Node::Tuple(members) => Some(members),
-            _ => None,
-        }
-    }
-
-    /// The entries of a dictionary, or the attributes of an object that is little more than one
-    /// (`argparse.Namespace`).
-    pub fn entries(&self, id: Id) -> Option<&[(Id, Id)]> {
-        match self.node(id) {
-            Node::Dict(entries) => Some(entries),
-            Node::Object(object) if !object.items.is_empty() => Some(&object.items),
-            Node::Object(object) => match self.node(object.state?) {
-                Node::Dict(entries) => Some(entries),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// The value of a text key in a dictionary; the last one wins, as in Python.
-    pub fn get(&self, dict: Id, key: &str) -> Option<Id> {
-        let entries = self.entries(dict)?;
-        let found = entries
-            .iter()
-            .rev()
-            .find(|(k, _)| self.text(*k) == Some(key));
-        found.map(|(_, v)| *v)
-    }
-}
-
-/// What keeps a pickle within bounds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// Values, and references to them on the stack or in the memo.
-    pub values: usize,
-}
-
-impl Bounds {
-    pub fn of(limits: &Limits) -> Self {
-        Self {
-            values: limits.max_values,
-        }
-    }
-}
 
 /// Reads one pickle, to its `STOP`.
 ///
@@ -182,11 +25,11 @@ impl Bounds {
 /// A malformed or oversized pickle, or one that asks for a dangerous function.
 pub(super) fn read<R: Read>(
     reader: &mut ByteReader<R>,
-    bounds: Bounds,
+    limits: &Limits,
 ) -> Result<Pickled, CheckpointError> {
     let mut machine = Machine {
         reader,
-        bounds,
+        max_values: limits.max_values,
         pickled: Pickled {
             nodes: Vec::new(),
             root: Id(0),
@@ -203,7 +46,8 @@ pub(super) fn read<R: Read>(
 
 struct Machine<'a, R> {
     reader: &'a mut ByteReader<R>,
-    bounds: Bounds,
+    /// Values, and references to them on the stack or in the memo.
+    max_values: usize,
     pickled: Pickled,
     stack: Vec<Id>,
     /// Heights of the stack at which a `MARK` was set.
@@ -330,13 +174,13 @@ impl<R: Read> Machine<'_, R> {
     }
 
     fn within_bounds(&self, count: usize) -> Step {
-        if count < self.bounds.values {
+        if count < self.max_values {
             return Ok(());
         }
         Err(CheckpointError::TooLarge {
             what: "the number of values in its table of contents".to_owned(),
             found: count as u64 + 1,
-            limit: self.bounds.values as u64,
+            limit: self.max_values as u64,
         })
     }
 
@@ -658,10 +502,9 @@ impl<R: Read> Machine<'_, R> {
 
     fn build(&mut self) -> Step {
         let state = self.pop()?;
-        match self.target()? {
-            Node::Object(object) => object.state = Some(state),
-            // An OrderedDict's `_metadata`, a parameter's Python attributes: not needed.
-            _ => {}
+        // An OrderedDict's `_metadata` or a parameter's Python attributes are not needed.
+        if let Node::Object(object) = self.target()? {
+            object.state = Some(state);
         }
         Ok(())
     }
@@ -700,202 +543,4 @@ fn small_int(bytes: &[u8]) -> Option<i64> {
     let mut all = if negative { [0xff; 8] } else { [0; 8] };
     all[..bytes.len()].copy_from_slice(bytes);
     Some(i64::from_le_bytes(all))
-}
-
-/// What a known constructor makes of its arguments: a value, or one of the arguments itself.
-enum Meaning {
-    New(Node),
-    Same(Id),
-}
-
-type Constructor = fn(&Pickled, Id) -> Option<Meaning>;
-
-/// The whole whitelist: what these make is understood, and none of them does anything else.
-fn constructor(module: &str, name: &str) -> Option<Constructor> {
-    Some(match (module, name) {
-        ("collections", "OrderedDict" | "defaultdict" | "Counter") => dictionary,
-        ("builtins" | "__builtin__", "dict") => dictionary,
-        ("builtins" | "__builtin__", "list" | "set" | "frozenset" | "tuple") => sequence,
-        ("torch", "Size") => sequence,
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => tensor_v2,
-        ("torch._utils", "_rebuild_tensor_v3") => tensor_v3,
-        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => first_argument,
-        ("torch._tensor", "_rebuild_from_type_v2") => from_type,
-        _ => return None,
-    })
-}
-
-fn argument(pickled: &Pickled, arguments: Id, at: usize) -> Option<Id> {
-    pickled.sequence(arguments)?.get(at).copied()
-}
-
-fn first_argument(pickled: &Pickled, arguments: Id) -> Option<Meaning> {
-    argument(pickled, arguments, 0).map(Meaning::Same)
-}
-
-/// `OrderedDict()`, `OrderedDict([[k, v], …])`, `defaultdict(factory)`.
-fn dictionary(pickled: &Pickled, arguments: Id) -> Option<Meaning> {
-    let given = pickled.sequence(arguments)?.last();
-    let members = given.and_then(|id| pickled.sequence(*id));
-    let entry = |id: &Id| match pickled.sequence(*id)? {
-        [k, v] => Some((*k, *v)),
-        _ => None,
-    };
-    let entries = members.unwrap_or_default().iter().filter_map(entry);
-    Some(Meaning::New(Node::Dict(entries.collect())))
-}
-
-/// `torch.Size((…))`, `set([…])`: the members themselves, for nothing here changes them later.
-fn sequence(pickled: &Pickled, arguments: Id) -> Option<Meaning> {
-    match argument(pickled, arguments, 0) {
-        Some(id) => pickled.sequence(id).map(|_| Meaning::Same(id)),
-        None => Some(Meaning::New(Node::List(Vec::new()))),
-    }
-}
-
-/// `_rebuild_from_type_v2(function, type, arguments, state)`: a tensor of a subclass.
-fn from_type(pickled: &Pickled, arguments: Id) -> Option<Meaning> {
-    let function = pickled.global(argument(pickled, arguments, 0)?)?;
-    if &*function.module != "torch._utils" {
-        // One level is enough: nested ones could nest for ever.
-        return None;
-    }
-    let make = constructor(&function.module, &function.name)?;
-    make(pickled, argument(pickled, arguments, 2)?)
-}
-
-/// `_rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, hooks, …)`.
-fn tensor_v2(_: &Pickled, arguments: Id) -> Option<Meaning> {
-    let typed = false;
-    Some(Meaning::New(Node::Tensor { arguments, typed }))
-}
-
-/// `_rebuild_tensor_v3(…, hooks, dtype, …)`: the storage has no type of its own.
-fn tensor_v3(_: &Pickled, arguments: Id) -> Option<Meaning> {
-    let typed = true;
-    Some(Meaning::New(Node::Tensor { arguments, typed }))
-}
-
-impl Pickled {
-    /// Reads the description of a tensor; `None` when the node is something else.
-    ///
-    /// # Errors
-    /// What is wrong with the description, to be put behind the tensor's name.
-    pub fn tensor(&self, id: Id) -> Option<Result<RawTensor<'_>, String>> {
-        match *self.node(id) {
-            Node::Tensor { arguments, typed } => Some(self.raw_tensor(arguments, typed)),
-            _ => None,
-        }
-    }
-
-    fn raw_tensor(&self, arguments: Id, typed: bool) -> Result<RawTensor<'_>, String> {
-        let arguments = self.sequence(arguments).unwrap_or_default();
-        let [storage, offset, shape, strides, rest @ ..] = arguments else {
-            return Err("its description is incomplete".to_owned());
-        };
-        let storage = self
-            .storage(*storage)
-            .ok_or("its description names no storage")?;
-        let dtype = match (typed, storage.dtype) {
-            (true, _) => self.given_dtype(rest)?,
-            (false, Some(dtype)) => dtype,
-            (false, None) => return Err(cannot_read(storage.class)),
-        };
-        Ok(RawTensor {
-            storage,
-            dtype,
-            offset: self.size(*offset, "offset")?,
-            shape: self.sizes(*shape, "shape")?,
-            strides: self.sizes(*strides, "strides")?,
-        })
-    }
-
-    /// The type in `(…, requires_grad, hooks, dtype, …)`.
-    fn given_dtype(&self, rest: &[Id]) -> Result<DType, String> {
-        let global = rest.get(2).and_then(|id| self.global(*id));
-        let global = global.ok_or("its type is missing")?;
-        DType::of_torch_dtype(&global.name).ok_or_else(|| cannot_read(global))
-    }
-
-    fn size(&self, id: Id, what: &str) -> Result<u64, String> {
-        match self.node(id) {
-            Node::Int(n) => u64::try_from(*n).map_err(|_| format!("its {what} is negative: {n}")),
-            _ => Err(format!("its {what} is not a number")),
-        }
-    }
-
-    fn sizes(&self, id: Id, what: &str) -> Result<Vec<u64>, String> {
-        // PyTorch allows 64 dimensions; nothing that is loaded here has more than 5.
-        const MOST: usize = 64;
-        let members = self
-            .sequence(id)
-            .ok_or_else(|| format!("its {what} is not a list of numbers"))?;
-        if members.len() > MOST {
-            return Err(format!("it claims {} dimensions", members.len()));
-        }
-        members.iter().map(|id| self.size(*id, what)).collect()
-    }
-
-    /// Reads `("storage", class, key, location, length[, view])`.
-    pub fn storage(&self, id: Id) -> Option<Storage<'_>> {
-        let Node::Storage(reference) = self.node(id) else {
-            return None;
-        };
-        let [_, class, key, _location, length, rest @ ..] = self.sequence(*reference)? else {
-            return None;
-        };
-        let class = self.global(*class)?;
-        Some(Storage {
-            key: self.text(*key)?,
-            class,
-            dtype: DType::of_torch_storage(&class.name),
-            length: self.size(*length, "length").ok()?,
-            view: match rest.first() {
-                None => None,
-                Some(id) => self.view(*id)?,
-            },
-        })
-    }
-
-    /// `(key, offset, length)` or `None`. Nothing where it is neither.
-    fn view(&self, id: Id) -> Option<Option<(u64, u64)>> {
-        match self.node(id) {
-            Node::None => Some(None),
-            Node::Tuple(members) => match members[..] {
-                [_key, offset, length] => {
-                    let offset = self.size(offset, "offset").ok()?;
-                    Some(Some((offset, self.size(length, "length").ok()?)))
-                }
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// All storages, whoever uses them.
-    pub fn storages(&self) -> impl Iterator<Item = Storage<'_>> {
-        let is_storage = |node: &Node| matches!(node, Node::Storage(_));
-        let ids = (0..)
-            .zip(&self.nodes)
-            .filter(move |(_, node)| is_storage(node));
-        ids.filter_map(|(id, _)| self.storage(Id(id)))
-    }
-}
-
-fn cannot_read(global: &Global) -> String {
-    format!(
-        "its values are kept as `{}`, a type that this program does not read",
-        global.path()
-    )
-}
-
-/// What stands for bytes outside of the pickle: a storage, or in files that keep the source of
-/// their classes `("module", object, …)`.
-fn reference(pickled: &Pickled, id: Id) -> Option<Meaning> {
-    let members = pickled.sequence(id)?;
-    match (pickled.text(*members.first()?)?, members) {
-        ("module", [_, object, ..]) => Some(Meaning::Same(*object)),
-        ("storage", _) => Some(Meaning::New(Node::Storage(id))),
-        _ => None,
-    }
 }

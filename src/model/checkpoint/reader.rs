@@ -1,7 +1,8 @@
 //! Reading counted bytes whose lengths a hostile file may have made up.
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 
+use super::bytes::is_damage;
 use super::error::CheckpointError;
 
 /// A reader that knows how many bytes there can be, so that no claimed length is believed.
@@ -26,6 +27,10 @@ impl<R: Read> ByteReader<R> {
             capped: limit < available,
             what,
         }
+    }
+
+    pub fn into_inner(self) -> R {
+        self.inner
     }
 
     /// Bytes read so far.
@@ -58,13 +63,22 @@ impl<R: Read> ByteReader<R> {
         }
     }
 
+    fn explain(&self, error: io::Error, expected: u64) -> CheckpointError {
+        match error.kind() {
+            ErrorKind::UnexpectedEof => self.cut_off(expected, 0),
+            _ if is_damage(&error) => {
+                CheckpointError::damaged(format!("{} cannot be unpacked", self.what))
+            }
+            _ => error.into(),
+        }
+    }
+
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], CheckpointError> {
         self.claim(N as u64)?;
         let mut bytes = [0; N];
         match self.inner.read_exact(&mut bytes) {
             Ok(()) => Ok(bytes),
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(self.cut_off(N as u64, 0)),
-            Err(e) => Err(e.into()),
+            Err(e) => Err(self.explain(e, N as u64)),
         }
     }
 
@@ -76,7 +90,8 @@ impl<R: Read> ByteReader<R> {
     pub fn take(&mut self, n: u64) -> Result<Vec<u8>, CheckpointError> {
         self.claim(n)?;
         let mut bytes = Vec::new();
-        let found = self.inner.by_ref().take(n).read_to_end(&mut bytes)? as u64;
+        let found = self.inner.by_ref().take(n).read_to_end(&mut bytes);
+        let found = found.map_err(|e| self.explain(e, n))? as u64;
         if found < n {
             return Err(self.cut_off(n, found));
         }

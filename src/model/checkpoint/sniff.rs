@@ -9,6 +9,8 @@ pub(super) const HEAD: usize = 512;
 pub(super) enum Kind {
     Zip,
     Pickle,
+    /// Perhaps: a pickle of protocol 0 or 1 has no mark of its own. PyTorch writes none.
+    OldPickle,
     Safetensors,
 }
 
@@ -99,11 +101,11 @@ pub(super) fn sniff(head: &[u8], length: u64) -> Result<Kind, CheckpointError> {
     if let Some((what, advice)) = text_kind(head) {
         return Err(CheckpointError::not_weights(what, advice));
     }
-    // 0x80 opens a binary pickle, the others an ancient textual one.
-    if matches!(head.first(), Some(0x80 | b'(' | b'c' | b']' | b'}')) {
-        return Ok(Kind::Pickle);
+    match head.first() {
+        Some(0x80) => Ok(Kind::Pickle),
+        Some(b'(' | b'c' | b']' | b'}') => Ok(Kind::OldPickle),
+        _ => Err(unknown(length)),
     }
-    Err(unknown(length))
 }
 
 pub(super) fn unknown(length: u64) -> CheckpointError {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Limits;
 use super::callables::{Verdict, verdict};
 use super::error::{CheckpointError, name_some, shorten};
-use super::pickle::{Id, Node, Object, Pickled, RawTensor};
+use super::graph::{Id, Node, Object, Pickled, RawTensor};
 use super::value::Value;
 
 /// What a checkpoint's pickle says, before its bytes are looked at.

@@ -10,9 +10,10 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use super::bytes::{self, Backing};
 use super::dtype::Endian;
 use super::error::{CheckpointError, shorten};
-use super::pickle::{self, Bounds, Id, Node, Pickled};
+use super::graph::{Id, Node, Pickled};
+
 use super::reader::ByteReader;
-use super::{Format, Limits, Parts, sniff, state_dict};
+use super::{Format, Limits, Parts, pickle, sniff, state_dict};
 
 /// 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = *b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
@@ -31,12 +32,11 @@ pub(super) fn open<S: Read + Seek>(
         limits.max_pickle_bytes,
         what,
     );
-    let bounds = Bounds::of(limits);
-    check_magic(&mut reader, size, bounds)?;
-    check_protocol(&pickle::read(&mut reader, bounds)?)?;
-    let machine = pickle::read(&mut reader, bounds)?;
-    let object = pickle::read(&mut reader, bounds)?;
-    let keys = pickle::read(&mut reader, bounds)?;
+    check_magic(&mut reader, limits)?;
+    check_protocol(&pickle::read(&mut reader, limits)?)?;
+    let machine = pickle::read(&mut reader, limits)?;
+    let object = pickle::read(&mut reader, limits)?;
+    let keys = pickle::read(&mut reader, limits)?;
     let data = reader.position();
 
     let harvest = state_dict::harvest(&object, limits)?;
@@ -59,20 +59,27 @@ pub(super) fn open<S: Read + Seek>(
     })
 }
 
+/// What begins like a textual pickle may be one that attacks, which is said, or anything else.
+pub(super) fn refuse_old<S: Read + Seek>(
+    source: &mut S,
+    size: u64,
+    limits: &Limits,
+) -> Result<Parts, CheckpointError> {
+    source.seek(SeekFrom::Start(0))?;
+    let inner = BufReader::new(source);
+    let mut reader = ByteReader::new(inner, size, limits.max_pickle_bytes, "a pickle");
+    match check_magic(&mut reader, limits) {
+        Err(e @ (CheckpointError::Callable { .. } | CheckpointError::NotWeights { .. })) => Err(e),
+        _ => Err(sniff::unknown(size)),
+    }
+}
+
 /// The first of the five pickles tells PyTorch's files from all others.
 fn check_magic<R: Read>(
     reader: &mut ByteReader<R>,
-    size: u64,
-    bounds: Bounds,
+    limits: &Limits,
 ) -> Result<(), CheckpointError> {
-    let first = match pickle::read(reader, bounds) {
-        Ok(first) => first,
-        // A file that happens to begin with a byte that opens a pickle.
-        Err(CheckpointError::Damaged(_)) if reader.position() < 16 => {
-            return Err(sniff::unknown(size));
-        }
-        Err(e) => return Err(e),
-    };
+    let first = pickle::read(reader, limits)?;
     match first.node(first.root) {
         Node::Big(bytes) if **bytes == MAGIC => Ok(()),
         _ => Err(CheckpointError::not_weights(

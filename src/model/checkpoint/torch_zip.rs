@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
-use super::bytes::{self, Backing};
+use super::bytes::{self, Backing, Checked};
 use super::dtype::Endian;
 use super::error::{CheckpointError, shorten};
-use super::pickle::{self, Bounds};
+use super::graph::Pickled;
+
 use super::reader::ByteReader;
 use super::zip::Directory;
-use super::{Format, Limits, Parts, state_dict};
+use super::{Format, Limits, Parts, pickle, state_dict};
 
 pub(super) fn open<S: Read + Seek>(
     source: &mut S,
@@ -27,12 +28,7 @@ pub(super) fn open<S: Read + Seek>(
     };
     let table = locate(source, "data.pkl")?
         .ok_or_else(|| CheckpointError::damaged("its `data.pkl` is missing"))?;
-    let pickled = {
-        let inner = bytes::reader(source, &table)?;
-        let what = "its table of contents (data.pkl)";
-        let mut reader = ByteReader::new(inner, table.length, limits.max_pickle_bytes, what);
-        pickle::read(&mut reader, Bounds::of(limits))?
-    };
+    let (pickled, intact) = read_pickle(source, &table, limits)?;
     let harvest = state_dict::harvest(&pickled, limits)?;
 
     let mut backings: Vec<Backing> = Vec::new();
@@ -55,6 +51,12 @@ pub(super) fn open<S: Read + Seek>(
         let info = bytes::place(name, raw, at, backings[at].length, limits)?;
         tensors.insert(name.clone(), info);
     }
+    // Only now, for what is wrong with a tensor says more than that something is.
+    if !intact {
+        return Err(CheckpointError::damaged(
+            "its table of contents (data.pkl) does not fit its checksum, so please fetch it again",
+        ));
+    }
     Ok(Parts {
         format: Format::TorchZip,
         flags: harvest.flags,
@@ -62,6 +64,21 @@ pub(super) fn open<S: Read + Seek>(
         tensors,
         backings,
     })
+}
+
+/// The table of contents, and whether its checksum fits.
+fn read_pickle<S: Read + Seek>(
+    source: &mut S,
+    table: &Backing,
+    limits: &Limits,
+) -> Result<(Pickled, bool), CheckpointError> {
+    let inner = Checked::new(bytes::reader(source, table)?);
+    let what = "its table of contents (data.pkl)";
+    let mut reader = ByteReader::new(inner, table.length, limits.max_pickle_bytes, what);
+    let pickled = pickle::read(&mut reader, limits)?;
+    // A complaint of the decompressor about what follows is one about the checksum too.
+    let intact = reader.into_inner().fits(table).unwrap_or(false);
+    Ok((pickled, intact))
 }
 
 /// What stands before `data.pkl` in its entry's name.

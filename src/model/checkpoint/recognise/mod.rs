@@ -334,6 +334,10 @@ fn own_description(
     flags: &BTreeMap<String, Value>,
 ) -> Option<Result<ModelConfig, String>> {
     let text = flags.get(CONFIG_KEY)?.as_str()?;
+    if !text.starts_with('{') {
+        // The name of a settings file, as other people's training scripts keep it.
+        return None;
+    }
     let own: Option<ModelConfig> = serde_json::from_str(text).ok();
     // Before the list is made, for a hostile file may describe millions of layers.
     let own = own.filter(|own| settings::check(own).is_ok());

@@ -1,0 +1,130 @@
+//! What `ventral train` leaves behind: weights as safetensors, and a model card.
+
+use std::path::Path;
+
+use ventral::align::recipe::Recipe;
+use ventral::align::trainer::EpochMetrics;
+use ventral::model::load::Loaded;
+use ventral::model::network::Network;
+use ventral::model::save;
+
+use crate::Failure;
+use crate::fetch::write_file;
+use crate::weights::load_file;
+
+/// A finished run.
+pub struct Finished<'a> {
+    pub recipe: &'a Recipe,
+    /// The recipe's own path, for the command in the card.
+    pub recipe_path: &'a Path,
+    pub network: &'a Network,
+    pub metrics: &'a [EpochMetrics],
+    pub classes: &'a [String],
+    pub test_images: usize,
+}
+
+/// Writes `NAME.safetensors` (f16) and returns it as it reads back: what is rounded away is
+/// rounded away before the accuracy in the card is measured.
+pub fn export(finished: &Finished, folder: &Path) -> Result<Loaded, Failure> {
+    let name = &finished.recipe.name;
+    let loaded = Loaded {
+        name: name.clone(),
+        family: String::new(),
+        config: finished.recipe.model.clone(),
+        classes: finished.classes.to_vec(),
+        weights: save::to_host(finished.network),
+        hash: String::new(),
+        remarks: Vec::new(),
+        milliseconds: 0.0,
+    };
+    let file = format!("{name}.safetensors");
+    write_file(folder, &file, |out| Ok(save::write(&loaded, true, out)?))?;
+    load_file(&folder.join(file))
+}
+
+/// Writes `NAME.md` beside the weights. `accuracy` is that of the f16 file on the whole test set.
+pub fn write(
+    finished: &Finished,
+    exported: &Loaded,
+    accuracy: f32,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let Finished { recipe, .. } = finished;
+    let name = &recipe.name;
+    let (low, high) = wilson(accuracy, finished.test_images);
+    let seconds: f32 = finished.metrics.iter().map(|m| m.seconds).sum();
+    let size = std::fs::metadata(folder.join(format!("{name}.safetensors")))?.len();
+    let text = format!(
+        "# {title}\n\n\
+         | | |\n|---|---|\n\
+         | family | {family} |\n\
+         | parameters | {parameters} |\n\
+         | file | `{name}.safetensors`, f16, {size} bytes |\n\
+         | SHA-256 (first 16 digits) | `{hash}` |\n\
+         | data | {data}, {images} test images |\n\
+         | test accuracy (the f16 file, top-1) | {accuracy:.2} % (95 % interval {low:.2} to {high:.2}, Wilson) |\n\
+         | seed | {seed} |\n\
+         | training | {epochs} epochs in {minutes:.0} minutes on a CPU |\n\
+         | licence | MIT OR Apache-2.0 |\n\n\
+         Repeat it:\n\n```\nventral train --recipe {path} --data PATH-TO-{set}\n```\n\n\
+         Accuracy after each epoch (full precision):\n\n\
+         | epoch | loss | training accuracy | test accuracy |\n|---|---|---|---|\n{epoch_rows}\n\
+         Recipe:\n\n```toml\n{toml}```\n",
+        title = recipe.title,
+        family = exported.family,
+        parameters = exported.parameters(),
+        hash = exported.hash,
+        data = recipe.data.set,
+        images = finished.test_images,
+        accuracy = 100.0 * accuracy,
+        low = 100.0 * low,
+        high = 100.0 * high,
+        seed = recipe.seed,
+        epochs = recipe.epochs,
+        minutes = seconds / 60.0,
+        path = finished.recipe_path.display(),
+        set = recipe.data.set.to_uppercase(),
+        epoch_rows = epoch_rows(finished.metrics),
+        toml = toml::to_string(recipe)?,
+    );
+    write_file(folder, &format!("{name}.md"), |out| {
+        Ok(std::io::Write::write_all(out, text.as_bytes())?)
+    })
+}
+
+fn epoch_rows(metrics: &[EpochMetrics]) -> String {
+    metrics
+        .iter()
+        .map(|m| {
+            format!(
+                "| {} | {:.4} | {:.2} % | {:.2} % |\n",
+                m.epoch,
+                m.train_loss,
+                100.0 * m.train_accuracy,
+                100.0 * m.test_accuracy
+            )
+        })
+        .collect()
+}
+
+/// Wilson's 95 % score interval of a proportion.
+fn wilson(p: f32, n: usize) -> (f32, f32) {
+    const Z: f32 = 1.959_964;
+    let n = n.max(1) as f32;
+    let centre = p + Z * Z / (2.0 * n);
+    let spread = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    ((centre - spread) / scale, (centre + spread) / scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilsons_interval_of_a_known_case() {
+        // 8 of 10: Wilson's interval is 0.490 to 0.943.
+        let (low, high) = wilson(0.8, 10);
+        assert!((low - 0.490).abs() < 1e-3 && (high - 0.943).abs() < 1e-3, "{low} {high}");
+    }
+}

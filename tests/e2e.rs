@@ -1,0 +1,225 @@
+//! The page as a person uses it, in Chromium.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::{Browser, DroppedFile, Gpu};
+
+fn testid(id: &str) -> String {
+    format!("[data-testid=\"{id}\"]")
+}
+
+/// The page with its first prediction on it.
+fn open(gpu: Gpu) -> Option<Browser> {
+    let mut browser = Browser::on_built_page(gpu)?;
+    browser.goto("");
+    browser.wait_for_element(&format!("{} li", testid("top5")), 120);
+    Some(browser)
+}
+
+/// `(label, probability)` of every row of the top five.
+fn top(browser: &mut Browser) -> Vec<String> {
+    let rows = browser.run(
+        "return [...document.querySelectorAll('[data-testid=top5] li')].map((li) => li.textContent)",
+        &[],
+    );
+    let rows = rows.as_array().cloned().unwrap_or_default();
+    rows.iter().filter_map(|r| r.as_str().map(str::to_owned)).collect()
+}
+
+fn wait_for_text(browser: &mut Browser, id: &str, part: &str, seconds: u64) {
+    let body = format!(
+        "const e = document.querySelector({}); return !!e && e.textContent.includes({})",
+        json!(testid(id)),
+        json!(part)
+    );
+    browser.wait_for(&format!("{id} to hold {part:?}"), &body, seconds);
+}
+
+/// A 32x32 picture of the gallery, which lies in this repository.
+fn sample(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/samples").join(name);
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn fixture(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.parent()?.join("shared/fixtures").join(name);
+    if !path.exists() {
+        println!("skipped: ../shared/fixtures/{name} is not here");
+        return None;
+    }
+    Some(path)
+}
+
+fn shot(browser: &mut Browser, name: &str) {
+    let Some(folder) = std::env::var_os("VENTRAL_SCREENSHOTS") else {
+        return;
+    };
+    let folder = PathBuf::from(folder);
+    std::fs::create_dir_all(&folder).expect("the folder of the screenshots can be made");
+    browser.screenshot_of_all(&folder.join(format!("{name}.png")));
+}
+
+#[test]
+fn a_dropped_picture_is_seen_area_by_area() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    assert_eq!(top(&mut browser).len(), 5);
+    let first = top(&mut browser);
+    let picture = sample("fire-engine.jpg");
+    let file = DroppedFile {
+        name: "my-photo.jpg",
+        kind: "image/jpeg",
+        bytes: &picture,
+    };
+    browser.drop_files("body", &[file]);
+    wait_for_text(&mut browser, "image-caption", "my-photo.jpg", 30);
+    browser.wait_for(
+        "another top five",
+        &format!(
+            "const now = [...document.querySelectorAll('[data-testid=top5] li')].map((li) => li.textContent);
+             return now.length === 5 && JSON.stringify(now) !== {}",
+            json!(serde_json::to_string(&first).expect("texts are JSON"))
+        ),
+        60,
+    );
+    // Every area of CORnet-S and every time step of the recurrent ones is there.
+    let areas = browser.run(
+        "return [...document.querySelectorAll('[data-testid=stream-cell]')].length",
+        &[],
+    );
+    assert!(areas.as_u64().unwrap_or_default() >= 9, "{areas} cells of the stream");
+    let readouts = browser.run(
+        "return document.querySelectorAll('[data-testid=readout]').length",
+        &[],
+    );
+    assert_eq!(readouts, 8, "V2 2, V4 4, IT 2 time steps");
+    browser.expect_no_errors(&[]);
+}
+
+#[test]
+fn weights_are_dropped_good_and_bad() {
+    let Some(good) = fixture("vonecornets_small.pth.tar") else {
+        return;
+    };
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    let bytes = std::fs::read(&good).expect("a fixture reads");
+    let file = DroppedFile {
+        name: "vonecornets_small.pth.tar",
+        kind: "",
+        bytes: &bytes,
+    };
+    browser.drop_files("body", &[file]);
+    let loaded = "return document.querySelector('[data-testid=model-name]')?.dataset.name";
+    let loaded = format!("{loaded} === 'vonecornets_small.pth.tar'");
+    browser.wait_for("the dropped VOneCORnet-S", &loaded, 60);
+    browser.wait_for_element(&testid("filter"), 30);
+    browser.wait_for_element(&format!("{} li", testid("top5")), 60);
+
+    let cut = DroppedFile {
+        name: "cut-off.pth",
+        kind: "",
+        bytes: &bytes[..bytes.len() / 2],
+    };
+    browser.drop_files("body", &[cut]);
+    browser.wait_for_element(&testid("error-sentence"), 30);
+    let sentence = browser.text(&testid("error-sentence"));
+    assert!(sentence.len() > 20 && !sentence.contains("Error("), "{sentence}");
+    println!("a file cut in half: {sentence}");
+    browser.click(&testid("error-dismiss"));
+    // The page goes on with the model it had.
+    browser.drop_files(
+        "body",
+        &[DroppedFile {
+            name: "after.jpg",
+            kind: "image/jpeg",
+            bytes: &sample("fire-engine.jpg"),
+        }],
+    );
+    wait_for_text(&mut browser, "image-caption", "after.jpg", 30);
+
+    let html = DroppedFile {
+        name: "page.pth",
+        kind: "",
+        bytes: b"<!doctype html><html><body>404</body></html>",
+    };
+    browser.drop_files("body", &[html]);
+    browser.wait_for_element(&testid("error-sentence"), 30);
+    println!("a web page: {}", browser.text(&testid("error-sentence")));
+}
+
+#[test]
+fn the_pgd_slider_changes_the_prediction() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    browser.click(&testid("nav-perturb"));
+    browser.wait_for_element(&testid("pgd-eps"), 20);
+    let highest = browser.run(
+        "return document.querySelector('[data-testid=pgd-eps]').max",
+        &[],
+    );
+    let highest = highest.as_str().unwrap_or_default().to_owned();
+    browser.set_value(&testid("pgd-eps"), &highest);
+    browser.wait_for(
+        "a prediction that has changed",
+        "return !!document.querySelector('[data-testid=verdict]')?.textContent.startsWith('Fooled')",
+        120,
+    );
+    println!("{}", browser.text(&testid("verdict")));
+    println!("{}", browser.text(&testid("norms")));
+    for name in ["original", "perturbed", "difference"] {
+        assert!(browser.has(&testid(&format!("picture-{name}"))), "{name}");
+    }
+    shot(&mut browser, "perturb");
+    browser.expect_no_errors(&[]);
+}
+
+#[test]
+fn the_backend_can_be_chosen_and_software_is_not_the_default() {
+    let Some(mut browser) = open(Gpu::Software) else {
+        return;
+    };
+    let in_use = browser.text(&testid("backend-in-use"));
+    assert!(in_use.contains("CPU"), "a software adapter must not be the default: {in_use}");
+    let adapter = browser.text(&testid("adapter")).to_lowercase();
+    assert!(adapter.contains("swiftshader"), "{adapter}");
+    browser.click(&testid("backend-webgpu"));
+    wait_for_text(&mut browser, "backend-in-use", "WebGPU", 120);
+    let check = browser.text(&testid("self-check"));
+    println!("WebGPU on SwiftShader: {check}");
+    browser.wait_for_element(&format!("{} li", testid("top5")), 180);
+    browser.expect_no_errors(&[]);
+}
+
+#[test]
+fn pictures_of_the_page() {
+    if std::env::var_os("VENTRAL_SCREENSHOTS").is_none() {
+        println!("skipped: VENTRAL_SCREENSHOTS names no folder");
+        return;
+    }
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    for (width, height) in [(1280, 900), (390, 844)] {
+        for scheme in ["light", "dark"] {
+            browser.viewport(width, height, width < 500);
+            browser.colour_scheme(scheme);
+            for bench in ["see", "perturb"] {
+                browser.click(&testid(&format!("nav-{bench}")));
+                let settle: Value = browser.run(
+                    "await new Promise((done) => setTimeout(done, 1500)); return true",
+                    &[],
+                );
+                assert_eq!(settle, true);
+                shot(&mut browser, &format!("{bench}-{width}-{scheme}"));
+            }
+        }
+    }
+}

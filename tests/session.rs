@@ -1,0 +1,205 @@
+//! The session on the shipped model: what a page asks, natively.
+
+mod common;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use common::native::NativeHost;
+use ventral::model::checkpoint::Source;
+use ventral::session::Session;
+use ventral::session::protocol::{
+    Analysis, Event, Pgd, PerturbOptions, Perturbed, PixelNoise, PixelNoiseKind, Request,
+    SeeOptions,
+};
+
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn weights(name: &str) -> Box<dyn Source> {
+    let path = here(&format!("static/models/{name}.safetensors"));
+    Box::new(BufReader::new(File::open(path).expect("the model is shipped")))
+}
+
+fn picture(name: &str) -> Request {
+    let bytes = std::fs::read(here(&format!("static/samples/{name}"))).expect("a sample");
+    Request::SetImage {
+        name: name.to_owned(),
+        bytes: bytes.into(),
+    }
+}
+
+const MODEL: &str = "cornet-s-cifar10";
+const PICTURE: &str = "cifar/ship.png";
+
+/// A session with the shipped model and a picture in it.
+fn ready() -> (Session, NativeHost) {
+    let mut session = Session::default();
+    let host = NativeHost::default();
+    let load = Request::LoadModel { name: MODEL.to_owned() };
+    let end = host.answer(&mut session, load, Some(weights(MODEL)));
+    assert!(matches!(end, Event::Done), "{end:?}");
+    let end = host.answer(&mut session, picture(PICTURE), None);
+    assert!(matches!(end, Event::Done), "{end:?}");
+    (session, host)
+}
+
+fn see(session: &mut Session, host: &NativeHost) -> Analysis {
+    let options = SeeOptions {
+        channels: 4,
+        ..SeeOptions::default()
+    };
+    let end = host.answer(session, Request::See(options), None);
+    assert!(matches!(end, Event::Done), "{end:?}");
+    match host.last() {
+        Some(Event::Analysis(analysis)) => *analysis,
+        other => panic!("no analysis came back but {other:?}"),
+    }
+}
+
+fn perturb(session: &mut Session, host: &NativeHost, options: PerturbOptions) -> Perturbed {
+    let end = host.answer(session, Request::Perturb(options), None);
+    assert!(matches!(end, Event::Done), "{end:?}");
+    match host.last() {
+        Some(Event::Perturbed(result)) => *result,
+        other => panic!("no perturbed image came back but {other:?}"),
+    }
+}
+
+fn attack(eps: f32, target: Option<usize>) -> PerturbOptions {
+    PerturbOptions {
+        attack: Some(Pgd {
+            eps,
+            steps: 10,
+            rel_step: 0.25,
+            random_start: false,
+            seed: 0,
+            eot: 1,
+            target,
+        }),
+        ..PerturbOptions::default()
+    }
+}
+
+#[test]
+fn every_area_and_time_step_is_seen() {
+    let (mut session, host) = ready();
+    let analysis = see(&mut session, &host);
+    assert_eq!(analysis.top.len(), 5);
+    let sum: f32 = analysis.probabilities.iter().sum();
+    assert!((sum - 1.0).abs() < 1e-4, "{sum}");
+    let taps: Vec<&str> = analysis.responses.iter().map(|r| r.tap.name.as_str()).collect();
+    let all = [
+        "V1.conv1", "V1", "V2.t0", "V2.t1", "V4.t0", "V4.t1", "V4.t2", "V4.t3", "IT.t0", "IT.t1",
+    ];
+    assert_eq!(taps, all);
+    for response in &analysis.responses {
+        let [_, height, width] = response.shape;
+        assert_eq!(response.mean_map.len(), 4 * height * width);
+        assert_eq!(response.maps.len(), 4 * height * width * response.channels.len());
+    }
+    // Read out at its last time step, an area hands on what it always does.
+    let last = analysis.readouts.iter().find(|r| r.area == "V4" && r.time_step == 3);
+    let last = last.expect("V4 has four time steps");
+    assert_eq!(last.top[0].class, analysis.top[0].class);
+    assert!((last.top[0].probability - analysis.top[0].probability).abs() < 1e-4);
+}
+
+#[test]
+fn an_attack_stays_in_its_ball_and_works() {
+    let (mut session, host) = ready();
+    let eps = 8.0 / 255.0;
+    let result = perturb(&mut session, &host, attack(eps, None));
+    assert!(result.linf <= eps * (1.0 + 1e-5), "{}", result.linf);
+    assert_eq!(result.trajectory.len(), 10);
+    let first = &result.trajectory[0];
+    let last = &result.trajectory[9];
+    assert!(last.loss > first.loss, "{} to {}", first.loss, last.loss);
+    assert!(result.success, "ε = 8/255 fools an undefended network");
+    // What nobody sees grows on its way through the areas.
+    let change = |name: &str| {
+        let found = result.area_change.iter().find(|(tap, _)| tap == name);
+        found.expect("a tap of the model").1
+    };
+    assert!(change("IT.t1") > change("V1"), "{:?}", result.area_change);
+}
+
+#[test]
+fn a_target_is_reached_or_said_not_to_be() {
+    let (mut session, host) = ready();
+    let clean = see(&mut session, &host).top[0].class;
+    let target = (clean + 3) % 10;
+    let result = perturb(&mut session, &host, attack(16.0 / 255.0, Some(target)));
+    assert_eq!(result.success, result.after[0].class == target);
+    let before = result.before.iter().find(|p| p.class == target).map_or(0.0, |p| p.probability);
+    let after = result.after.iter().find(|p| p.class == target).map_or(0.0, |p| p.probability);
+    assert!(after > before, "{before} to {after}");
+    let end = host.answer(&mut session, Request::Perturb(attack(0.1, Some(99))), None);
+    assert!(matches!(end, Event::Failed(_)), "{end:?}");
+}
+
+#[test]
+fn the_seed_repeats_bit_for_bit() {
+    let (mut session, host) = ready();
+    let options = PerturbOptions {
+        pixel_noise: Some(PixelNoise {
+            kind: PixelNoiseKind::Gaussian,
+            scale: 0.05,
+            seed: 5,
+        }),
+        ..attack(2.0 / 255.0, None)
+    };
+    let first = perturb(&mut session, &host, options.clone());
+    let second = perturb(&mut session, &host, options);
+    assert_eq!(first.perturbed, second.perturbed);
+    assert_eq!(first.after, second.after);
+}
+
+#[test]
+fn a_cancelled_request_ends_so_and_the_session_goes_on() {
+    let (mut session, host) = ready();
+    host.token.cancel();
+    let end = host.answer(&mut session, Request::See(SeeOptions::default()), None);
+    assert!(matches!(end, Event::Cancelled), "{end:?}");
+    let fresh = NativeHost::default();
+    assert_eq!(see(&mut session, &fresh).top.len(), 5);
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let mut session = Session::default();
+    let host = NativeHost::default();
+    let end = host.answer(&mut session, Request::See(SeeOptions::default()), None);
+    let Event::Failed(failure) = end else {
+        panic!("there is nothing to see yet");
+    };
+    assert_eq!(failure.sentence, "Choose a model first.");
+    let broken = Request::SetImage {
+        name: "broken.jpg".to_owned(),
+        bytes: b"\xff\xd8\xff\xe0 not a picture".to_vec().into(),
+    };
+    let end = host.answer(&mut session, broken, None);
+    assert!(matches!(end, Event::Failed(_)), "{end:?}");
+}
+
+/// The accuracy in the card of the shipped model is that of its file, on the ten samples too few
+/// to tell, so this asks only that most of them are right.
+#[test]
+fn the_shipped_model_knows_most_of_its_samples() {
+    let (mut session, host) = ready();
+    let names = [
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ];
+    let right = names
+        .iter()
+        .filter(|name| {
+            let end = host.answer(&mut session, picture(&format!("cifar/{name}.png")), None);
+            assert!(matches!(end, Event::Done), "{name}: {end:?}");
+            see(&mut session, &host).top[0].label == **name
+        })
+        .count();
+    println!("{right} of 10");
+    assert!(right >= 6, "{right} of 10");
+}
