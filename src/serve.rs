@@ -48,6 +48,8 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-embedder-policy", "require-corp"),
     ("cross-origin-resource-policy", "same-origin"),
+    // A cache on the way must not send brotli to who cannot read it.
+    ("vary", "accept-encoding"),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     (

@@ -85,7 +85,11 @@ fn from_json(tensors: &Value) -> Vec<RawTensor> {
                 .iter()
                 .map(|d| d.as_u64().expect("a length") as usize)
                 .collect(),
-            data: Bytes::from(STANDARD.decode(t["data"].as_str().expect("text")).expect("base64")),
+            data: Bytes::from(
+                STANDARD
+                    .decode(t["data"].as_str().expect("text"))
+                    .expect("base64"),
+            ),
         })
         .collect()
 }
@@ -95,7 +99,10 @@ fn run(browser: &mut Browser, case: &Case, backend: &str) -> Option<(Value, Vec<
     let requests = requests(case)?;
     let mut weights = Vec::new();
     std::io::copy(&mut common::parity::weights(case), &mut weights).expect("a fixture reads");
-    let runs: Vec<Value> = requests.iter().map(|(options, _)| as_json(options)).collect();
+    let runs: Vec<Value> = requests
+        .iter()
+        .map(|(options, _)| as_json(options))
+        .collect();
     let arguments = [
         json!(STANDARD.encode(weights)),
         json!(case.weights),

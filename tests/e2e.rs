@@ -26,7 +26,9 @@ fn top(browser: &mut Browser) -> Vec<String> {
         &[],
     );
     let rows = rows.as_array().cloned().unwrap_or_default();
-    rows.iter().filter_map(|r| r.as_str().map(str::to_owned)).collect()
+    rows.iter()
+        .filter_map(|r| r.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn wait_for_text(browser: &mut Browser, id: &str, part: &str, seconds: u64) {
@@ -40,7 +42,9 @@ fn wait_for_text(browser: &mut Browser, id: &str, part: &str, seconds: u64) {
 
 /// A 32x32 picture of the gallery, which lies in this repository.
 fn sample(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/samples").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("static/samples")
+        .join(name);
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -92,7 +96,10 @@ fn a_dropped_picture_is_seen_area_by_area() {
         "return [...document.querySelectorAll('[data-testid=stream-cell]')].length",
         &[],
     );
-    assert!(areas.as_u64().unwrap_or_default() >= 9, "{areas} cells of the stream");
+    assert!(
+        areas.as_u64().unwrap_or_default() >= 9,
+        "{areas} cells of the stream"
+    );
     let readouts = browser.run(
         "return document.querySelectorAll('[data-testid=readout]').length",
         &[],
@@ -130,7 +137,10 @@ fn weights_are_dropped_good_and_bad() {
     browser.drop_files("body", &[cut]);
     browser.wait_for_element(&testid("error-sentence"), 30);
     let sentence = browser.text(&testid("error-sentence"));
-    assert!(sentence.len() > 20 && !sentence.contains("Error("), "{sentence}");
+    assert!(
+        sentence.len() > 20 && !sentence.contains("Error("),
+        "{sentence}"
+    );
     println!("a file cut in half: {sentence}");
     browser.click(&testid("error-dismiss"));
     // The page goes on with the model it had.
@@ -187,7 +197,10 @@ fn the_backend_can_be_chosen_and_software_is_not_the_default() {
         return;
     };
     let in_use = browser.text(&testid("backend-in-use"));
-    assert!(in_use.contains("CPU"), "a software adapter must not be the default: {in_use}");
+    assert!(
+        in_use.contains("CPU"),
+        "a software adapter must not be the default: {in_use}"
+    );
     let adapter = browser.text(&testid("adapter")).to_lowercase();
     assert!(adapter.contains("swiftshader"), "{adapter}");
     browser.click(&testid("backend-webgpu"));

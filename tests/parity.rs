@@ -5,8 +5,8 @@ mod common;
 
 use common::native::NativeHost;
 use common::parity::{CASES, Case, requests, worst_error};
-use ventral::session::protocol::{BackendChoice, Event, Request};
 use ventral::session::Session;
+use ventral::session::protocol::{BackendChoice, Event, Request};
 
 /// Largest relative error natively; single precision against the reference's single precision.
 const TOLERANCE: f32 = 1e-4;
@@ -16,9 +16,16 @@ fn run(case: &Case) -> Option<Vec<(String, f32)>> {
     let mut session = Session::default();
     let host = NativeHost::default();
     let mut errors = Vec::new();
-    let start = Request::Start { backend: BackendChoice::Cpu };
-    assert!(matches!(host.answer(&mut session, start, None), Event::Done));
-    let load = Request::LoadFile { file_name: case.weights.to_owned() };
+    let start = Request::Start {
+        backend: BackendChoice::Cpu,
+    };
+    assert!(matches!(
+        host.answer(&mut session, start, None),
+        Event::Done
+    ));
+    let load = Request::LoadFile {
+        file_name: case.weights.to_owned(),
+    };
     let end = host.answer(&mut session, load, Some(common::parity::weights(case)));
     assert!(matches!(end, Event::Done), "{}: {end:?}", case.weights);
     for (options, reference) in requests {

@@ -10,7 +10,7 @@ use common::native::NativeHost;
 use ventral::model::checkpoint::Source;
 use ventral::session::Session;
 use ventral::session::protocol::{
-    Analysis, Event, Pgd, PerturbOptions, Perturbed, PixelNoise, PixelNoiseKind, Request,
+    Analysis, Event, PerturbOptions, Perturbed, Pgd, PixelNoise, PixelNoiseKind, Request,
     SeeOptions,
 };
 
@@ -20,7 +20,9 @@ fn here(path: &str) -> PathBuf {
 
 fn weights(name: &str) -> Box<dyn Source> {
     let path = here(&format!("static/models/{name}.safetensors"));
-    Box::new(BufReader::new(File::open(path).expect("the model is shipped")))
+    Box::new(BufReader::new(
+        File::open(path).expect("the model is shipped"),
+    ))
 }
 
 fn picture(name: &str) -> Request {
@@ -38,7 +40,9 @@ const PICTURE: &str = "cifar/ship.png";
 fn ready() -> (Session, NativeHost) {
     let mut session = Session::default();
     let host = NativeHost::default();
-    let load = Request::LoadModel { name: MODEL.to_owned() };
+    let load = Request::LoadModel {
+        name: MODEL.to_owned(),
+    };
     let end = host.answer(&mut session, load, Some(weights(MODEL)));
     assert!(matches!(end, Event::Done), "{end:?}");
     let end = host.answer(&mut session, picture(PICTURE), None);
@@ -90,7 +94,11 @@ fn every_area_and_time_step_is_seen() {
     assert_eq!(analysis.top.len(), 5);
     let sum: f32 = analysis.probabilities.iter().sum();
     assert!((sum - 1.0).abs() < 1e-4, "{sum}");
-    let taps: Vec<&str> = analysis.responses.iter().map(|r| r.tap.name.as_str()).collect();
+    let taps: Vec<&str> = analysis
+        .responses
+        .iter()
+        .map(|r| r.tap.name.as_str())
+        .collect();
     let all = [
         "V1.conv1", "V1", "V2.t0", "V2.t1", "V4.t0", "V4.t1", "V4.t2", "V4.t3", "IT.t0", "IT.t1",
     ];
@@ -98,10 +106,16 @@ fn every_area_and_time_step_is_seen() {
     for response in &analysis.responses {
         let [_, height, width] = response.shape;
         assert_eq!(response.mean_map.len(), 4 * height * width);
-        assert_eq!(response.maps.len(), 4 * height * width * response.channels.len());
+        assert_eq!(
+            response.maps.len(),
+            4 * height * width * response.channels.len()
+        );
     }
     // Read out at its last time step, an area hands on what it always does.
-    let last = analysis.readouts.iter().find(|r| r.area == "V4" && r.time_step == 3);
+    let last = analysis
+        .readouts
+        .iter()
+        .find(|r| r.area == "V4" && r.time_step == 3);
     let last = last.expect("V4 has four time steps");
     assert_eq!(last.top[0].class, analysis.top[0].class);
     assert!((last.top[0].probability - analysis.top[0].probability).abs() < 1e-4);
@@ -133,8 +147,16 @@ fn a_target_is_reached_or_said_not_to_be() {
     let target = (clean + 3) % 10;
     let result = perturb(&mut session, &host, attack(16.0 / 255.0, Some(target)));
     assert_eq!(result.success, result.after[0].class == target);
-    let before = result.before.iter().find(|p| p.class == target).map_or(0.0, |p| p.probability);
-    let after = result.after.iter().find(|p| p.class == target).map_or(0.0, |p| p.probability);
+    let before = result
+        .before
+        .iter()
+        .find(|p| p.class == target)
+        .map_or(0.0, |p| p.probability);
+    let after = result
+        .after
+        .iter()
+        .find(|p| p.class == target)
+        .map_or(0.0, |p| p.probability);
     assert!(after > before, "{before} to {after}");
     let end = host.answer(&mut session, Request::Perturb(attack(0.1, Some(99))), None);
     assert!(matches!(end, Event::Failed(_)), "{end:?}");
@@ -190,7 +212,16 @@ fn what_is_missing_is_said() {
 fn the_shipped_model_knows_most_of_its_samples() {
     let (mut session, host) = ready();
     let names = [
-        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
     ];
     let right = names
         .iter()

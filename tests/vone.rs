@@ -126,7 +126,12 @@ fn single_kernels_agree() {
             .into_iter()
             .map(f64::from)
             .collect();
-        assert_close(&format!("k{i}"), &ours, &f64s(&mut npz, &format!("k{i}")), 1e-6);
+        assert_close(
+            &format!("k{i}"),
+            &ours,
+            &f64s(&mut npz, &format!("k{i}")),
+            1e-6,
+        );
     }
 }
 
@@ -148,7 +153,10 @@ fn the_official_bank_agrees() {
     };
     let config = VOneConfig::official();
     let population = Population::from_draws(&draws, &config.gabor);
-    let chosen = array(&mut npz, "channel_index").data.to_i64().expect("integers");
+    let chosen = array(&mut npz, "channel_index")
+        .data
+        .to_i64()
+        .expect("integers");
     let quadratures = [("q0", 0.0), ("q1", std::f64::consts::FRAC_PI_2)];
     for (name, shift) in quadratures {
         let key = format!("torchseed1020/random_channel_{name}");
@@ -227,7 +235,12 @@ fn responses_noise_and_gradients_agree() {
         let x = x.detach().require_grad();
         let out = block.forward(x.clone(), draws);
         let theirs = f32s(&mut npz, &format!("out_{name}"));
-        assert_relative(&format!("out_{name}"), &values(out.clone().inner()), &theirs, 1e-4);
+        assert_relative(
+            &format!("out_{name}"),
+            &values(out.clone().inner()),
+            &theirs,
+            1e-4,
+        );
         let gradients = ((out.clone() * out).sum() * (0.5 / 1000.0)).backward();
         let ours = values(x.grad(&gradients).expect("the input was tracked"));
         let theirs = f32s(&mut npz, &format!("grad_{name}"));

@@ -21,7 +21,9 @@ use crate::rng::Rng;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    #[error("training diverged: the loss was {loss} at step {step} of epoch {epoch}; a lower schedule.peak helps")]
+    #[error(
+        "training diverged: the loss was {loss} at step {step} of epoch {epoch}; a lower schedule.peak helps"
+    )]
     Diverged {
         epoch: usize,
         step: usize,
@@ -104,11 +106,7 @@ fn run_epoch(
     epoch: usize,
     tell: &mut impl FnMut(TrainEvent),
 ) -> Result<EpochOutcome, TrainError> {
-    let device = network
-        .devices()
-        .into_iter()
-        .next()
-        .unwrap_or_default();
+    let device = network.devices().into_iter().next().unwrap_or_default();
     let mut rng = Rng::stream(recipe.seed, &format!("epoch {epoch}"));
     let mut order: Vec<usize> = (0..set.len()).collect();
     rng.shuffle(&mut order);
@@ -120,7 +118,8 @@ fn run_epoch(
     for (step, batch) in batches.into_iter().enumerate() {
         let progress = (epoch * steps + step) as f64 / (recipe.epochs * steps) as f64;
         let side = crop_side(&recipe.augmentation, progress, set.size);
-        let (pixels, labels) = draw_batch(set, batch, side, &recipe.augmentation, &mut rng, &device);
+        let (pixels, labels) =
+            draw_batch(set, batch, side, &recipe.augmentation, &mut rng, &device);
         let noise = network.draw_noise(batch.len(), side, &mut rng, &device);
         let logits = network.forward(pixels, noise);
         hits += count_hits(logits.clone(), &labels);

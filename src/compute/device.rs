@@ -166,7 +166,11 @@ mod tests {
 
     #[test]
     fn software_adapters_are_told_by_their_names() {
-        for name in ["SwiftShader Device (LLVM 16)", "llvmpipe", "Microsoft Basic Render Driver"] {
+        for name in [
+            "SwiftShader Device (LLVM 16)",
+            "llvmpipe",
+            "Microsoft Basic Render Driver",
+        ] {
             assert!(adapter(name).is_software(), "{name}");
         }
         for name in ["NVIDIA GeForce RTX 4070", "apple metal-3", "intel gen-12lp"] {

@@ -50,14 +50,23 @@ async fn outputs(device: &Device) -> Result<[Vec<f32>; 2], ExecutionError> {
     let y = conv2d(x.clone(), w7, None, conv(2, 3));
     let y = max_pool2d(relu(y), pool());
     let y = conv2d(y, w1, None, conv(1, 0));
-    let y = batch_norm(y, ones.clone(), ones.clone() * 0.1, ones.clone() * 0.2, ones, 1e-5);
+    let y = batch_norm(
+        y,
+        ones.clone(),
+        ones.clone() * 0.1,
+        ones.clone() * 0.2,
+        ones,
+        1e-5,
+    );
     let y = conv2d(relu(y), w3, None, conv(1, 1));
     let [n, c, h, w] = y.dims();
     let y = (y.clone() * y + 1e-12).sqrt();
     let y = y.reshape([n, c, h * w]).mean_dim(2).reshape([n, c]);
     let logits = y.matmul(linear);
     let gradients = (logits.clone() * logits.clone()).sum().backward();
-    let gradient = x.grad(&gradients).unwrap_or_else(|| x.clone().inner().zeros_like());
+    let gradient = x
+        .grad(&gradients)
+        .unwrap_or_else(|| x.clone().inner().zeros_like());
     Ok([read(logits.inner()).await?, read(gradient).await?])
 }
 

@@ -313,16 +313,12 @@ fn ends_early(error: &CrateError) -> bool {
     {
         return true;
     }
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>()
-            && io.kind() == io::ErrorKind::UnexpectedEof
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    std::iter::successors(error.source(), |&error| error.source()).any(|error| {
+        let io = error.downcast_ref::<io::Error>();
+        io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof)
+            // The GIF decoder has an error of its own for it, whose type is not at hand here.
+            || format!("{error:?}") == "UnexpectedEof"
+    })
 }
 
 /// A count with a comma every three digits.

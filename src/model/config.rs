@@ -399,7 +399,11 @@ impl ModelConfig {
             bound("preprocessing.resize", p.resize, (8, 4096)),
             bound("preprocessing.crop", p.crop, (8, 2048)),
             // A deviation of 0 would make every pixel infinite.
-            bound("preprocessing.std > 0", usize::from(p.std.iter().all(|s| *s > 0.0)), (1, 1)),
+            bound(
+                "preprocessing.std > 0",
+                usize::from(p.std.iter().all(|s| *s > 0.0)),
+                (1, 1),
+            ),
         ];
         self.body.push_bounds(&mut bounds);
         if let Some(front) = &self.front {
@@ -448,7 +452,10 @@ impl BodyConfig {
                 bounds.push(bound("times", c.times, STEPS));
                 bounds.push(bound("groups", c.groups, WIDTH));
                 let rest = |w: usize| w.checked_rem(c.groups).unwrap_or(0);
-                bounds.extend(c.widths.map(|w| bound("widths modulo groups", rest(w), (0, 0))));
+                bounds.extend(
+                    c.widths
+                        .map(|w| bound("widths modulo groups", rest(w), (0, 0))),
+                );
             }
             Self::ResNet(c) => {
                 bounds.push(bound("width", c.width, WIDTH));
@@ -484,8 +491,16 @@ impl VOneConfig {
         // An even filter has no centre.
         bounds.push(bound("front.kernel modulo 2", self.kernel % 2, (1, 1)));
         bounds.push(bound("front.stride", self.stride, STRIDE));
-        bounds.push(bound("front.simple_channels", self.simple_channels, (0, 8192)));
-        bounds.push(bound("front.complex_channels", self.complex_channels, (0, 8192)));
+        bounds.push(bound(
+            "front.simple_channels",
+            self.simple_channels,
+            (0, 8192),
+        ));
+        bounds.push(bound(
+            "front.complex_channels",
+            self.complex_channels,
+            (0, 8192),
+        ));
         bounds.push(bound("front.channels", self.channels(), WIDTH));
         bounds.push(bound("front.bottleneck", self.bottleneck, WIDTH));
         bounds.push(bound("front.image_size", self.image_size, (8, 4096)));

@@ -101,12 +101,7 @@ impl BlockS {
         }
     }
 
-    fn forward(
-        &self,
-        area: &str,
-        x: Tensor<4>,
-        probe: &mut Probe,
-    ) -> Result<Tensor<4>, Cancelled> {
+    fn forward(&self, area: &str, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<4>, Cancelled> {
         let times = self.norm1.len();
         let mut x = self.conv_input.forward(x);
         for t in 0..times {

@@ -142,8 +142,14 @@ mod tests {
             let mut filter = vec![0.0; 3 * size * size];
             filter[size * size..2 * size * size].copy_from_slice(&gabor.kernel(size));
             let found = Probe::new(size).tuning(&filter, 1.0, false);
-            assert!((f64::from(found.orientation) - degrees).abs() <= 7.5, "{found:?}");
-            assert!((f64::from(found.frequency) / frequency).ln().abs() < 0.15, "{found:?}");
+            assert!(
+                (f64::from(found.orientation) - degrees).abs() <= 7.5,
+                "{found:?}"
+            );
+            assert!(
+                (f64::from(found.frequency) / frequency).ln().abs() < 0.15,
+                "{found:?}"
+            );
         }
     }
 }

@@ -234,7 +234,8 @@ impl Gabor {
             let (x, y) = (row as f64, column as f64);
             let across = x * cos + y * sin;
             let along = y * cos - x * sin;
-            let envelope = (across / self.sigma_across).powi(2) + (along / self.sigma_along).powi(2);
+            let envelope =
+                (across / self.sigma_across).powi(2) + (along / self.sigma_along).powi(2);
             let carrier = std::f64::consts::TAU * self.frequency * across + self.phase;
             ((-0.5 * envelope).exp() / norm * carrier.cos()) as f32
         };

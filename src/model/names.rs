@@ -170,10 +170,7 @@ impl<F: FnMut(&str, &[usize], Flat)> ModuleVisitor for Walk<F> {
 
 /// Replaces every parameter and buffer by `f(name, shape)`, flattened row-major values; `None`
 /// keeps what is there.
-pub fn replace(
-    network: Network,
-    f: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>,
-) -> Network {
+pub fn replace(network: Network, f: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> Network {
     let speller = Speller::new(network.config());
     network.map(&mut Replace { speller, f })
 }

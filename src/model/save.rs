@@ -28,8 +28,14 @@ pub fn to_host(network: &Network) -> BTreeMap<String, HostTensor> {
 /// What a safetensors file of ours says beside its tensors.
 pub fn metadata(loaded: &Loaded) -> Result<BTreeMap<String, String>, serde_json::Error> {
     Ok(BTreeMap::from([
-        (CONFIG_KEY.to_owned(), serde_json::to_string(&loaded.config)?),
-        (CLASSES_KEY.to_owned(), serde_json::to_string(&loaded.classes)?),
+        (
+            CONFIG_KEY.to_owned(),
+            serde_json::to_string(&loaded.config)?,
+        ),
+        (
+            CLASSES_KEY.to_owned(),
+            serde_json::to_string(&loaded.classes)?,
+        ),
     ]))
 }
 
@@ -43,7 +49,9 @@ pub fn write(loaded: &Loaded, f16: bool, out: impl Write) -> io::Result<()> {
     write_safetensors(out, tensors, f16, &metadata(loaded)?)
 }
 
-fn as_written<'a>((name, tensor): (&'a String, &'a HostTensor)) -> (&'a str, &'a [usize], &'a [f32]) {
+fn as_written<'a>(
+    (name, tensor): (&'a String, &'a HostTensor),
+) -> (&'a str, &'a [usize], &'a [f32]) {
     (name, &tensor.shape, &tensor.values)
 }
 

@@ -75,15 +75,13 @@ impl VOneBlock {
         if complex_channels == 0 {
             return relu(q0);
         }
-        let second = self
-            .simple_conv_q1
-            .weight
-            .val()
-            .narrow(0, self.simple_channels, complex_channels);
+        let second =
+            self.simple_conv_q1
+                .weight
+                .val()
+                .narrow(0, self.simple_channels, complex_channels);
         let q1 = convolve(x, second, None, conv.stride, conv.padding);
-        let q0_complex = q0
-            .clone()
-            .narrow(1, self.simple_channels, complex_channels);
+        let q0_complex = q0.clone().narrow(1, self.simple_channels, complex_channels);
         let energy = q0_complex.clone() * q0_complex + q1.clone() * q1;
         let complex = (energy + COMPLEX_EPSILON).sqrt() / std::f64::consts::SQRT_2;
         if self.simple_channels == 0 {

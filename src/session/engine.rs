@@ -6,8 +6,7 @@ use std::pin::Pin;
 use burn::tensor::{ExecutionError, Tensor, TensorData};
 
 use super::protocol::{
-    BackendChoice, Event, Failure, ImageInfo, ModelInfo, Prediction, Progress,
-    Request, Rgba,
+    BackendChoice, Event, Failure, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba,
 };
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
@@ -141,8 +140,10 @@ impl Session {
         host.tell(Event::Backend(active.info.clone()));
         self.active = Some(active);
         // The weights are kept on the host side, so a model follows to the new device.
+        host.pause().await;
+        host.cancel().check()?;
         if let Some(model) = self.model.take() {
-            self.adopt(model.loaded, host).await?;
+            self.adopt(model.loaded, host).await;
         }
         Ok(())
     }
@@ -178,13 +179,15 @@ impl Session {
             }));
         };
         let loaded = load::read(name, vec![source], host.cancel(), report)?;
-        self.adopt(loaded, host).await
-    }
-
-    /// Puts weights on the active device and makes them the model.
-    async fn adopt(&mut self, loaded: Loaded, host: &dyn Host) -> Result<(), SessionError> {
         host.pause().await;
         host.cancel().check()?;
+        self.adopt(loaded, host).await;
+        Ok(())
+    }
+
+    /// Puts weights on the active device and makes them the model. Nothing in here can fail or be
+    /// cancelled: the model that was is not lost half-way.
+    async fn adopt(&mut self, loaded: Loaded, host: &dyn Host) {
         let clock = Clock::start();
         let active = self.device(host).await;
         let network = loaded.to_network(&active.device.autodiff());
@@ -207,7 +210,6 @@ impl Session {
             network,
             info,
         });
-        Ok(())
     }
 
     fn set_image(

@@ -19,17 +19,31 @@ impl Session {
         let network = &self.model()?.network;
         let [n, colours, ..] = dimensions(&options.input)?;
         if colours != 3 {
-            return Err(SessionError::Missing("The input's second axis must be the 3 colours."));
+            return Err(SessionError::Missing(
+                "The input's second axis must be the 3 colours.",
+            ));
         }
         let wants_gradient = !options.labels.is_empty();
         if wants_gradient && options.labels.len() != n {
-            return Err(SessionError::Missing("Give one label for every image of the input."));
+            return Err(SessionError::Missing(
+                "Give one label for every image of the input.",
+            ));
         }
-        if options.labels.iter().any(|label| *label >= network.classes()) {
-            return Err(SessionError::Missing("A label is not a class of this model."));
+        if options
+            .labels
+            .iter()
+            .any(|label| *label >= network.classes())
+        {
+            return Err(SessionError::Missing(
+                "A label is not a class of this model.",
+            ));
         }
         let input = to_tensor(&options.input, &device)?;
-        let input = if wants_gradient { input.require_grad() } else { input };
+        let input = if wants_gradient {
+            input.require_grad()
+        } else {
+            input
+        };
         let noise = match &options.noise {
             Some(noise) => Some(to_tensor(noise, &device)?),
             None => None,
@@ -59,14 +73,14 @@ impl Session {
 
 /// The shape of a batch, checked against its bytes.
 fn dimensions(raw: &RawTensor) -> Result<[usize; 4], SessionError> {
-    let shape: [usize; 4] = raw
-        .shape
-        .as_slice()
-        .try_into()
-        .map_err(|_| SessionError::Missing("The input needs four axes: images, colours, height, width."))?;
+    let shape: [usize; 4] = raw.shape.as_slice().try_into().map_err(|_| {
+        SessionError::Missing("The input needs four axes: images, colours, height, width.")
+    })?;
     let values = shape.iter().try_fold(4_usize, |all, d| all.checked_mul(*d));
     if values != Some(raw.data.len()) || raw.data.is_empty() {
-        return Err(SessionError::Missing("The input's bytes do not fit its shape."));
+        return Err(SessionError::Missing(
+            "The input's bytes do not fit its shape.",
+        ));
     }
     Ok(shape)
 }

@@ -3,7 +3,9 @@
 use burn::tensor::Tensor;
 
 use super::engine::{Host, Session, SessionError, read, rgba, softmax, top};
-use super::protocol::{Analysis, Bytes, Event, FrontEndNoise, Readout, Response, SeeOptions, TapInfo};
+use super::protocol::{
+    Analysis, Bytes, Event, FrontEndNoise, Readout, Response, SeeOptions, TapInfo,
+};
 use crate::clock::Clock;
 use crate::model::network::Network;
 use crate::model::probe::Taps;
@@ -87,7 +89,11 @@ pub(super) fn front_end_noise(
 }
 
 /// Reads a tap of one image back and condenses it for display.
-async fn response(tap: TapInfo, tensor: Tensor<4>, wanted: usize) -> Result<Response, SessionError> {
+async fn response(
+    tap: TapInfo,
+    tensor: Tensor<4>,
+    wanted: usize,
+) -> Result<Response, SessionError> {
     let [_, channels, height, width] = tensor.dims();
     let values = read(tensor).await?;
     let area = height * width;
@@ -107,7 +113,13 @@ async fn response(tap: TapInfo, tensor: Tensor<4>, wanted: usize) -> Result<Resp
         tap,
         shape: [channels, height, width],
         mean_map: le_bytes(&mean_map),
-        maps: le_bytes(&order.iter().flat_map(|c| maps[*c]).copied().collect::<Vec<_>>()),
+        maps: le_bytes(
+            &order
+                .iter()
+                .flat_map(|c| maps[*c])
+                .copied()
+                .collect::<Vec<_>>(),
+        ),
         channels: order,
         mean: mean(&values),
         max: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
@@ -122,5 +134,10 @@ fn mean(values: &[f32]) -> f32 {
 
 /// Little-endian f32, as the page's `Float32Array` reads it.
 pub(super) fn le_bytes(values: &[f32]) -> Bytes {
-    Bytes::from(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
+    Bytes::from(
+        values
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect::<Vec<u8>>(),
+    )
 }

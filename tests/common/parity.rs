@@ -226,7 +226,11 @@ pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
         ..plain(gradient)
     };
     reference.insert("gradient".to_owned(), gradient);
-    let mut taps: Vec<String> = case.taps.iter().map(|(ours, _)| (*ours).to_owned()).collect();
+    let mut taps: Vec<String> = case
+        .taps
+        .iter()
+        .map(|(ours, _)| (*ours).to_owned())
+        .collect();
     if case.vone {
         taps.push("V1".to_owned());
         reference.insert("V1".to_owned(), vone_reference(&mut io));
@@ -285,7 +289,12 @@ fn noisy(input: &Array, logits: Array) -> Option<(RunOptions, Reference)> {
 }
 
 fn raw(array: &Array) -> RawTensor {
-    let bytes: Vec<u8> = array.data.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect();
+    let bytes: Vec<u8> = array
+        .data
+        .to_f32()
+        .iter()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
     RawTensor {
         name: String::new(),
         shape: array.shape.clone(),
@@ -306,7 +315,12 @@ pub fn worst_error(tensors: &[RawTensor], reference: &Reference) -> Vec<(String,
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect()
 }
 
 impl Expected {
@@ -327,6 +341,9 @@ impl Expected {
             .iter()
             .zip(&self.values)
             .map(|(ours, theirs)| (ours * self.factor - theirs).abs());
-        worst.fold(0.0, |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) }) / scale
+        worst.fold(
+            0.0,
+            |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) },
+        ) / scale
     }
 }

@@ -111,13 +111,13 @@ fn perform(task: Task) -> Result<()> {
     let shell = Shell::new()?;
     match task {
         Task::Help => print!("{HELP}"),
-        Task::Setup => setup::obtain_all(&shell, Need::Tests)?,
+        Task::Setup => setup::obtain_all(&shell, &[Need::Page, Need::Lints, Need::Browser])?,
         Task::Build => {
-            setup::obtain_all(&shell, Need::Page)?;
+            setup::obtain_all(&shell, &[Need::Page])?;
             page::build(&shell)?;
         }
         Task::Serve { port, open } => {
-            setup::obtain_all(&shell, Need::Page)?;
+            setup::obtain_all(&shell, &[Need::Page])?;
             page::build(&shell)?;
             serve::run(&shell, port, open)?;
         }

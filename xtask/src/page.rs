@@ -111,6 +111,7 @@ pub fn dist(shell: &Shell) -> PathBuf {
 /// # Errors
 /// When a source is missing or a tool fails.
 pub fn build(shell: &Shell) -> Result<()> {
+    let _lock = alone(shell)?;
     let mut progress = Progress::new("page", 3);
     let stamp = fingerprint(shell)?;
     let stamp_file = dist(shell).join(STAMP);
@@ -128,6 +129,18 @@ pub fn build(shell: &Shell) -> Result<()> {
     })?;
     forget_others(shell, &kept)?;
     fs::write(stamp_file, stamp).context("the page's folder cannot be written")
+}
+
+/// Waits until no other build of this page is under way; the lock ends with the returned file.
+fn alone(shell: &Shell) -> Result<fs::File> {
+    fs::create_dir_all(shell.state())?;
+    let file = fs::File::create(shell.state().join("page.lock"))?;
+    if file.try_lock().is_err() {
+        Progress::announce("page", "waiting for another build of it");
+        file.lock()
+            .context("the page cannot be locked for building")?;
+    }
+    Ok(file)
 }
 
 /// The sizes of the programs' wasm, in the order of [`PROGRAMS`].
@@ -443,5 +456,34 @@ mod tests {
             found,
             [dist.join("app-0f_bg.wasm"), dist.join("worker_bg.wasm")]
         );
+    }
+
+    #[test]
+    fn index_html_builds_the_same_programs_the_same_way() {
+        let shell = Shell::new().unwrap();
+        let page = fs::read_to_string(shell.root.join("index.html")).unwrap();
+        for program in PROGRAMS {
+            let bin = format!("data-bin=\"{}\"", program.name);
+            let link = page.lines().find(|line| line.contains(&bin));
+            let link = link.unwrap_or_else(|| panic!("no link has {bin}"));
+            let features = format!("data-cargo-features=\"{}\"", program.feature);
+            // Left out, trunk would run wasm-opt as well, and fail where there is none.
+            let parts = [
+                &features,
+                "data-cargo-no-default-features",
+                "data-wasm-opt=\"0\"",
+            ];
+            for part in parts {
+                assert!(link.contains(part), "{} lacks {part}", program.name);
+            }
+            let profile = link.split("data-cargo-profile=\"").nth(1);
+            let profile = profile.and_then(|rest| rest.split('"').next());
+            assert_eq!(
+                profile.unwrap_or("release"),
+                program.profile,
+                "{}",
+                program.name
+            );
+        }
     }
 }

@@ -37,13 +37,15 @@ const CHROMIUM_FILES: &[&str] = &[
 /// Names that its driver goes by.
 const CHROMEDRIVER: &[&str] = &["chromedriver", "chromium.chromedriver"];
 
-/// What the things are wanted for; each includes the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a thing is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Building the page.
     Page,
-    /// Testing it in a browser.
-    Tests,
+    /// Checking the source's form.
+    Lints,
+    /// Testing the page in a browser.
+    Browser,
 }
 
 /// One way to get a thing.
@@ -139,8 +141,20 @@ const THINGS: &[Thing] = &[
                  that",
     },
     Thing {
+        name: "rustfmt and clippy",
+        need: Need::Lints,
+        find: find_lints,
+        ways: &[Way {
+            name: "rustup component add",
+            get: add_lints,
+        }],
+        optional: false,
+        advice: "install them as the compiler was installed, with rustup by `rustup component add \
+                 rustfmt clippy`",
+    },
+    Thing {
         name: "Chromium",
-        need: Need::Tests,
+        need: Need::Browser,
         find: |shell| chromium(shell).map(|file| file.display().to_string()),
         ways: &[Way {
             name: "apt-get install chromium",
@@ -152,7 +166,7 @@ const THINGS: &[Thing] = &[
     },
     Thing {
         name: "chromedriver",
-        need: Need::Tests,
+        need: Need::Browser,
         find: |shell| chromedriver(shell).map(|file| file.display().to_string()),
         ways: &[Way {
             name: "apt-get install chromium-driver",
@@ -164,12 +178,13 @@ const THINGS: &[Thing] = &[
     },
 ];
 
-/// Gets what is missing for `need`. A thing that is there costs milliseconds.
+/// Gets what is missing for `needs`. A thing that is there costs milliseconds.
 ///
 /// # Errors
 /// The first thing that cannot be had, with what was tried and what the user can do.
-pub fn obtain_all(shell: &Shell, need: Need) -> Result<()> {
-    let wanted: Vec<&Thing> = THINGS.iter().filter(|thing| thing.need <= need).collect();
+pub fn obtain_all(shell: &Shell, needs: &[Need]) -> Result<()> {
+    let is_wanted = |thing: &&Thing| needs.contains(&thing.need);
+    let wanted: Vec<&Thing> = THINGS.iter().filter(is_wanted).collect();
     let mut progress = Progress::new("setup", wanted.len());
     for thing in wanted {
         progress.step(thing.name, || obtain(shell, thing))?;
@@ -198,7 +213,9 @@ fn obtain(shell: &Shell, thing: &Thing) -> Result<Outcome> {
     match thing.optional {
         true => Ok(Outcome::Without(format!("{advice} ({tried})"))),
         false => {
-            bail!("{name}: missing, and no way to get it worked ({tried}). What you can do: {advice}.")
+            bail!(
+                "{name}: missing, and no way to get it worked ({tried}). What you can do: {advice}."
+            )
         }
     }
 }
@@ -283,6 +300,21 @@ fn find_crates(shell: &Shell) -> Option<String> {
 fn fetch_crates(shell: &Shell) -> Result<()> {
     let arguments = fetch_arguments(shell).context("rustc does not answer")?;
     run(shell.command("cargo").args(arguments))
+}
+
+fn find_lints(shell: &Shell) -> Option<String> {
+    let format = shell.first_line("cargo", &["fmt", "--version"])?;
+    let clippy = shell.first_line("cargo", &["clippy", "--version"])?;
+    Some(format!("{format}, {clippy}"))
+}
+
+fn add_lints(shell: &Shell) -> Result<()> {
+    shell.find("rustup").context("rustup is not installed")?;
+    let mut rustup = shell.command("rustup");
+    run_within(
+        rustup.args(["component", "add", "rustfmt", "clippy"]),
+        wasm::RUSTUP_LIMIT,
+    )
 }
 
 fn find_trunk(shell: &Shell) -> Option<String> {

@@ -73,7 +73,7 @@ impl Shell {
         self.target.join("xtask")
     }
 
-    /// The same shell with `folder` searched right after our own tools.
+    /// The search path with `folder` right after our own tools.
     pub fn with_first(&self, folder: &Path) -> Result<OsString> {
         let mut folders: Vec<PathBuf> = env::split_paths(&self.path).collect();
         folders.insert(2.min(folders.len()), folder.to_owned());

@@ -124,13 +124,11 @@ const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_C
 /// # Errors
 /// When something is missing from the machine or a check failed.
 pub fn run_all(shell: &Shell, groups: Groups) -> Result<()> {
-    let need = match groups.in_browser() {
-        true => Some(Need::Tests),
-        false => None,
+    let needs: &[Need] = match groups.in_browser() {
+        true => &[Need::Page, Need::Lints, Need::Browser],
+        false => &[Need::Lints],
     };
-    if let Some(need) = need {
-        setup::obtain_all(shell, need)?;
-    }
+    setup::obtain_all(shell, needs)?;
     let begun = Instant::now();
     let wanted: Vec<&Check> = CHECKS
         .iter()

@@ -27,7 +27,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
 const DEBIAN_FOLDER: &str = "/usr/bin";
 
 /// Beyond this a download host counts as unreachable.
-const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
+pub const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A compiler that can build for [`TARGET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

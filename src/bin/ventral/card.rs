@@ -125,6 +125,9 @@ mod tests {
     fn wilsons_interval_of_a_known_case() {
         // 8 of 10: Wilson's interval is 0.490 to 0.943.
         let (low, high) = wilson(0.8, 10);
-        assert!((low - 0.490).abs() < 1e-3 && (high - 0.943).abs() < 1e-3, "{low} {high}");
+        assert!(
+            (low - 0.490).abs() < 1e-3 && (high - 0.943).abs() < 1e-3,
+            "{low} {high}"
+        );
     }
 }

@@ -37,7 +37,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let Some(published) = official(&args.name) else {
         let names: Vec<&str> = OFFICIAL.iter().map(|o| o.name).collect();
         let name = &args.name;
-        return Err(format!("no model `{name}` was published; there are {}", names.join(", ")).into());
+        return Err(format!(
+            "no model `{name}` was published; there are {}",
+            names.join(", ")
+        )
+        .into());
     };
     let folder = args.output.clone().unwrap_or_else(fetched_folder);
     let url = match &args.from {
@@ -75,12 +79,16 @@ fn write_shards(loaded: &Loaded, folder: &Path, limit: usize) -> Result<usize, F
     let mut places = BTreeMap::new();
     for (i, names) in shards.iter().enumerate() {
         let file = format!("{}-{:05}-of-{count:05}.safetensors", loaded.name, i + 1);
-        write_file(folder, &file, |out| Ok(save::write_shard(loaded, names, out)?))?;
+        write_file(folder, &file, |out| {
+            Ok(save::write_shard(loaded, names, out)?)
+        })?;
         places.extend(names.iter().map(|name| (*name, file.clone())));
     }
     let index = serde_json::json!({ "metadata": {}, "weight_map": places });
     let file = format!("{}.safetensors.index.json", loaded.name);
-    write_file(folder, &file, |out| Ok(serde_json::to_writer_pretty(out, &index)?))?;
+    write_file(folder, &file, |out| {
+        Ok(serde_json::to_writer_pretty(out, &index)?)
+    })?;
     Ok(count)
 }
 

@@ -95,7 +95,10 @@ type Input = ([usize; 4], Vec<f32>);
 
 fn read_input(path: &Path, loaded: &Loaded) -> Result<(Vec<usize>, Vec<f32>), Failure> {
     let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
+    if path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("npy"))
+    {
         let file = File::open(path).map_err(|e| said(&e))?;
         let array = read_npy(BufReader::new(file), &Limits::default()).map_err(|e| said(&e))?;
         return Ok((array.shape.clone(), array.data.to_f32()));
@@ -127,29 +130,45 @@ fn check_shape(path: &Path, (shape, values): (Vec<usize>, Vec<f32>)) -> Result<I
 fn check_taps(taps: &[String], network: &Network) -> Result<(), Failure> {
     let infos = network.taps();
     let known = |tap: &str| {
-        tap == "logits" || infos.iter().any(|info| info.name == tap || info.area == tap)
+        tap == "logits"
+            || infos
+                .iter()
+                .any(|info| info.name == tap || info.area == tap)
     };
     let Some(unknown) = taps.iter().find(|tap| !known(tap)) else {
         return Ok(());
     };
     let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
-    Err(format!("there is no tap `{unknown}`; this model has {}, logits", names.join(", ")).into())
+    Err(format!(
+        "there is no tap `{unknown}`; this model has {}, logits",
+        names.join(", ")
+    )
+    .into())
 }
 
 fn to_array<const D: usize>(tensor: Tensor<D>) -> Result<Array, Failure> {
     let shape = tensor.dims().to_vec();
-    let values = tensor.into_data().try_to_vec().map_err(|e| format!("{e:?}"))?;
+    let values = tensor
+        .into_data()
+        .try_to_vec()
+        .map_err(|e| format!("{e:?}"))?;
     Ok(Array::new(shape, Data::F32(values))?)
 }
 
 fn print_best(loaded: &Loaded, logits: Tensor<2>) -> Result<(), Failure> {
     let [_, classes] = logits.dims();
-    let values: Vec<f32> = logits.into_data().try_to_vec().map_err(|e| format!("{e:?}"))?;
+    let values: Vec<f32> = logits
+        .into_data()
+        .try_to_vec()
+        .map_err(|e| format!("{e:?}"))?;
     for (i, row) in values.chunks_exact(classes).enumerate() {
         let best = (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b]));
         let class = best.unwrap_or_default();
         let label = loaded.classes.get(class).map_or("", String::as_str);
-        println!("image {i}: {label} (class {class}, logit {:.3})", row[class]);
+        println!(
+            "image {i}: {label} (class {class}, logit {:.3})",
+            row[class]
+        );
     }
     Ok(())
 }

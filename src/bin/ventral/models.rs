@@ -18,7 +18,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
         println!("{}", serde_json::to_string_pretty(&entries)?);
         return Ok(());
     }
-    println!("{:24} {:34} {:>8} {:>8} {:>9}  at hand", "name", "title", "input", "classes", "top-1");
+    println!(
+        "{:24} {:34} {:>8} {:>8} {:>9}  at hand",
+        "name", "title", "input", "classes", "top-1"
+    );
     entries.iter().for_each(print_entry);
     Ok(())
 }

@@ -18,6 +18,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let options = ServeOptions::new(args.root).port(args.port);
-    serve_blocking(&options, |url| println!("Ventral is at {url} (Ctrl+C stops it)"))?;
+    serve_blocking(&options, |url| {
+        println!("Ventral is at {url} (Ctrl+C stops it)")
+    })?;
     Ok(())
 }

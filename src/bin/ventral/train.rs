@@ -36,7 +36,11 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     let recipe = Recipe::parse(&fs::read_to_string(&args.recipe)?)?;
     if recipe.data.set != "cifar10" {
-        return Err(format!("the data set `{}` is not known; use cifar10", recipe.data.set).into());
+        return Err(format!(
+            "the data set `{}` is not known; use cifar10",
+            recipe.data.set
+        )
+        .into());
     }
     let folder = args
         .output

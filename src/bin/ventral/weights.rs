@@ -48,7 +48,11 @@ fn load_named(name: &str) -> Result<Loaded, Failure> {
 pub fn folders() -> Vec<PathBuf> {
     let mut folders = vec![fetched_folder()];
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/models");
-    folders.extend([PathBuf::from("static/models"), PathBuf::from("dist/models"), shipped]);
+    folders.extend([
+        PathBuf::from("static/models"),
+        PathBuf::from("dist/models"),
+        shipped,
+    ]);
     folders
 }
 
@@ -91,7 +95,10 @@ pub fn load_file(path: &Path) -> Result<Loaded, Failure> {
         .collect::<Result<Vec<_>, Failure>>()?;
     let loaded = load::read(&name, sources, &CancelToken::default(), |_, _, _| {})
         .map_err(|e| format!("{}: {e}", path.display()))?;
-    loaded.remarks.iter().for_each(|remark| eprintln!("note: {remark}"));
+    loaded
+        .remarks
+        .iter()
+        .for_each(|remark| eprintln!("note: {remark}"));
     Ok(loaded)
 }
 
@@ -105,9 +112,15 @@ fn shards(index: &Path) -> Result<Vec<PathBuf>, Failure> {
     let parsed: Index = serde_json::from_str(&fs::read_to_string(index)?)
         .map_err(|e| format!("{} is not an index of shards: {e}", index.display()))?;
     let files: std::collections::BTreeSet<&String> = parsed.weight_map.values().collect();
-    let outside = files.iter().find(|file| Path::new(file).components().count() != 1);
+    let outside = files
+        .iter()
+        .find(|file| Path::new(file).components().count() != 1);
     if let Some(file) = outside {
-        return Err(format!("{}: the shard `{file}` lies outside its folder", index.display()).into());
+        return Err(format!(
+            "{}: the shard `{file}` lies outside its folder",
+            index.display()
+        )
+        .into());
     }
     Ok(files.into_iter().map(|file| folder.join(file)).collect())
 }

@@ -79,7 +79,10 @@ impl Seek for BlobSource {
             SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
         };
         self.position = target.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "seek before the start of a file")
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "seek before the start of a file",
+            )
         })?;
         Ok(self.position)
     }

@@ -131,13 +131,17 @@ fn collect_buffers(value: &JsValue, buffers: &Array) {
         return;
     }
     if let Some(array) = value.dyn_ref::<Array>() {
-        array.iter().for_each(|item| collect_buffers(&item, buffers));
+        array
+            .iter()
+            .for_each(|item| collect_buffers(&item, buffers));
         return;
     }
     if value.is_object() {
         let object: &Object = value.unchecked_ref();
         let values = Object::values(object);
-        values.iter().for_each(|item| collect_buffers(&item, buffers));
+        values
+            .iter()
+            .for_each(|item| collect_buffers(&item, buffers));
     }
 }
 

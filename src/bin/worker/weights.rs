@@ -46,23 +46,34 @@ fn failed(sentence: String, cause: String) -> Box<Event> {
 fn source(blob: Blob) -> Result<Box<dyn Source>, Box<Event>> {
     match BlobSource::new(blob) {
         Ok(source) => Ok(Box::new(source)),
-        Err(error) => Err(failed("The browser cannot read files here.".into(), error.to_string())),
+        Err(error) => Err(failed(
+            "The browser cannot read files here.".into(),
+            error.to_string(),
+        )),
     }
 }
 
 async fn shipped(name: &str, host: &WorkerHost) -> Result<Box<dyn Source>, Box<Event>> {
     let Some(entry) = catalog::find(name) else {
-        return Err(failed(format!("There is no model called {name}."), String::new()));
+        return Err(failed(
+            format!("There is no model called {name}."),
+            String::new(),
+        ));
     };
     if let Some(file) = &entry.file {
-        let parts = download(&format!("models/{file}"), host).await.map_err(|trouble| {
-            trouble.into_event(&format!("The weights of {} did not arrive", entry.title))
-        })?;
+        let parts = download(&format!("models/{file}"), host)
+            .await
+            .map_err(|trouble| {
+                trouble.into_event(&format!("The weights of {} did not arrive", entry.title))
+            })?;
         return Ok(Box::new(Cursor::new(join(&parts))));
     }
     match &entry.url {
         Some(url) => published(url, host).await,
-        None => Err(failed(format!("{} has no weights.", entry.title), String::new())),
+        None => Err(failed(
+            format!("{} has no weights.", entry.title),
+            String::new(),
+        )),
     }
 }
 
@@ -81,8 +92,12 @@ async fn published(url: &str, host: &WorkerHost) -> Result<Box<dyn Source>, Box<
              other sites read the file: download it yourself and drop it here",
         )
     })?;
-    let blob = Blob::new_with_u8_array_sequence(&parts)
-        .map_err(|e| failed("There is not enough memory for these weights.".into(), said(&e)))?;
+    let blob = Blob::new_with_u8_array_sequence(&parts).map_err(|e| {
+        failed(
+            "There is not enough memory for these weights.".into(),
+            said(&e),
+        )
+    })?;
     if let (Some(cache), Ok(response)) = (&cache, Response::new_with_opt_blob(Some(&blob))) {
         // A full disk only means that the next visit fetches again.
         let _ = JsFuture::from(cache.put_with_str(url, &response)).await;
