@@ -1085,7 +1085,7 @@ fn other_files_are_told_apart() {
         (b"hello there".to_vec(), "11 bytes in a format"),
         (
             b"class,label\ncat,3\ndog,5\n".to_vec(),
-            "25 bytes in a format",
+            "24 bytes in a format",
         ),
         (b"(S'a'\nl.".to_vec(), "PyTorch did not write"),
         (pickle(&dict([("a", Py::Int(1))])), "PyTorch did not write"),

@@ -310,6 +310,15 @@ fn faults_name_the_file() {
 }
 
 #[test]
+fn impossible_sizes_are_refused() {
+    for size in [0, 1025, usize::MAX] {
+        let how = LoadOptions { size, cache: None };
+        let error = load(Path::new("."), Split::Train, &how, &mut quiet).unwrap_err();
+        assert!(matches!(error, DatasetError::Size(_)), "{error}");
+    }
+}
+
+#[test]
 fn cancel_is_heard() {
     let folder = tempfile::tempdir().unwrap();
     write_tree(folder.path(), &small_tree());

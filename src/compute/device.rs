@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn the_cpu_agrees_with_itself() {
-        let check = self_check::max_relative_error(&Device::flex());
+        let cpu = Device::flex();
+        let check = self_check::max_relative_error(&cpu);
         let error = pollster::block_on(check).expect("the CPU reads back");
         assert_eq!(error, 0.0);
     }

@@ -13,7 +13,7 @@ mod part;
 mod wire;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -208,14 +208,14 @@ pub fn fetch(download: &Download, report: Report<'_>) -> Result<Fetched, FetchEr
     let mut part = Part::open(&download.to, &download.url)?;
     let mut resumed_from = part.resumable(download.sha256.is_some());
     complete(download, &mut part, report)?;
-    let mut found = hash_file(part.path(), report)?;
+    let mut found = hash(part.file(), part.path(), report)?;
     if !fits(download, &found) && resumed_from > 0 {
         // The old part may have been of another file, where no validator could tell: once more,
         // from the start.
         part.restart()?;
         resumed_from = 0;
         complete(download, &mut part, report)?;
-        found = hash_file(part.path(), report)?;
+        found = hash(part.file(), part.path(), report)?;
     }
     if !fits(download, &found) {
         return Err(set_aside(download, part.path(), found));
@@ -256,7 +256,9 @@ fn already_there(download: &Download, report: Report<'_>) -> Result<Option<Fetch
     let Ok(meta) = fs::metadata(&download.to) else {
         return Ok(None);
     };
-    let found = hash_file(&download.to, report)?;
+    let file = File::open(&download.to).map_err(|cause| file_error(&download.to, cause))?;
+    let found = hash(&file, &download.to, report)?;
+    drop(file);
     if !fits(download, &found) {
         rename(&download.to, &aside(&download.to))?;
         return Ok(None);
@@ -304,10 +306,10 @@ fn file_error(path: &Path, cause: io::Error) -> FetchError {
     FetchError::File { path, cause }
 }
 
-/// SHA-256 of a file, in hex.
-fn hash_file(path: &Path, report: Report<'_>) -> Result<String, FetchError> {
+/// SHA-256 of a file, in hex. By its handle: where locks bind, a part can be read by no other.
+fn hash(mut file: &File, path: &Path, report: Report<'_>) -> Result<String, FetchError> {
     let fail = |cause| file_error(path, cause);
-    let mut file = File::open(path).map_err(fail)?;
+    file.rewind().map_err(fail)?;
     let total = file.metadata().map_err(fail)?.len();
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

@@ -70,6 +70,11 @@ impl Part {
         &self.path
     }
 
+    /// The open file, for reading.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Bytes so far.
     pub(super) fn len(&self) -> u64 {
         self.len

@@ -37,6 +37,9 @@ pub const CIFAR10_CLASSES: [&str; 10] = [
 /// Side of a CIFAR picture in pixels.
 pub const CIFAR_SIZE: usize = 32;
 
+/// The largest side of the pictures of a set; a set of many larger ones does not fit into memory.
+pub const MAX_SIZE: usize = 1024;
+
 /// One record of a CIFAR-10 binary batch: a label and three planes.
 const CIFAR_RECORD: usize = 1 + 3 * CIFAR_SIZE * CIFAR_SIZE;
 
@@ -103,6 +106,8 @@ pub enum DatasetError {
         "{} is not CIFAR-10: its classes are {classes}", .path.display()
     )]
     NotCifar10 { path: PathBuf, classes: String },
+    #[error("pictures of {0} pixels a side cannot be kept; 1 to {MAX_SIZE} can")]
+    Size(usize),
     #[error("reading the set was cancelled")]
     Cancelled,
 }

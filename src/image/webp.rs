@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn chunks_must_lie_inside() {
-        let table: [(&[(&[u8; 4], u32, usize)], Walk); 5] = [
+        type Chunks<'a> = &'a [(&'a [u8; 4], u32, usize)];
+        let table: [(Chunks, Walk); 5] = [
             (&[(b"VP8L", 4, 4)], Walk::Whole),
             (&[(b"VP8L", 3, 4), (b"EXIF", 2, 2)], Walk::Whole),
             (&[(b"VP8L", 3, 3)], Walk::Whole),

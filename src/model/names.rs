@@ -44,14 +44,10 @@ impl Speller {
     fn spell(&self) -> String {
         let mut spelled: Vec<String> = Vec::with_capacity(self.path.len());
         let mut parts = self.path.iter().map(String::as_str);
-        match parts.next() {
-            Some("body") => {
-                // The enum's variant name is ours alone.
-                parts.next();
-                spelled.extend(self.body_prefix.map(str::to_owned));
-            }
-            // "front" is ours alone.
-            _ => {}
+        // "front" and "body" are ours alone, and so is the name of the body's variant.
+        if parts.next() == Some("body") {
+            parts.next();
+            spelled.extend(self.body_prefix.map(str::to_owned));
         }
         for part in parts {
             self.push(&mut spelled, part);

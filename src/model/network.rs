@@ -15,6 +15,10 @@ use crate::session::protocol::TapInfo;
 
 /// The networks that can stand behind a normalised image or a VOneBlock.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of these a model, and a boxed module is no module"
+)]
 pub enum Body {
     CornetS(CornetS),
     CornetZ(CornetZ),

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::cache;
 use super::layout::{self, File, Role};
-use super::{CIFAR_SIZE, CIFAR10_CLASSES, DatasetError, LabelledSet, Split, decode_planar};
+use super::{
+    CIFAR_SIZE, CIFAR10_CLASSES, DatasetError, LabelledSet, MAX_SIZE, Split, decode_planar,
+};
 use crate::image::ImageError;
 
 /// The largest single file that is taken from a set, in bytes.
@@ -64,11 +66,15 @@ pub fn load(
     options: &LoadOptions,
     report: Report<'_>,
 ) -> Result<LabelledSet, DatasetError> {
+    if !(1..=MAX_SIZE).contains(&options.size) {
+        return Err(DatasetError::Size(options.size));
+    }
     let place = match &options.cache {
         Some(folder) => Some(cache::Place::new(folder, path, split, options.size)?),
         None => None,
     };
-    if let Some(set) = place.as_ref().and_then(cache::Place::read) {
+    let kept = place.as_ref().and_then(cache::Place::read);
+    if let Some(set) = kept.filter(|set| set.size == options.size) {
         return Ok(set);
     }
     let parts = gather(path, split, report)?;
