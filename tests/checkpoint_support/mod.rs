@@ -242,12 +242,21 @@ pub fn torch_zip_in_order(
     deflated: bool,
     byteorder: &str,
 ) -> Vec<u8> {
-    let table = pickle(object);
+    zip_of_pickle(&pickle(object), storages, deflated, byteorder)
+}
+
+/// A file in PyTorch's zip format around any bytes in a pickle's place, with sound checksums.
+pub fn zip_of_pickle(
+    table: &[u8],
+    storages: &[Storage],
+    deflated: bool,
+    byteorder: &str,
+) -> Vec<u8> {
     let named: Vec<String> = storages
         .iter()
         .map(|(key, ..)| format!("test/data/{key}"))
         .collect();
-    let mut entries: Vec<(&str, &[u8])> = vec![("test/data.pkl", &table)];
+    let mut entries: Vec<(&str, &[u8])> = vec![("test/data.pkl", table)];
     entries.push(("test/byteorder", byteorder.as_bytes()));
     for (name, (_, _, bytes)) in named.iter().zip(storages) {
         entries.push((name, bytes));
@@ -281,11 +290,19 @@ pub fn torch_legacy_on(object: &Py, storages: &[Storage], little_endian: bool) -
 /// A wrapped state dict with an optimizer and flags, of a few hundred bytes; the values of
 /// `a.weight` are 0 to 5, of `a.bias` 10 and 20, of `steps` 7.
 pub fn small(legacy: bool, deflated: bool) -> Vec<u8> {
+    let object = small_object(legacy);
+    match legacy {
+        true => torch_legacy(&object, &small_storages()),
+        false => torch_zip(&object, &small_storages(), deflated),
+    }
+}
+
+pub fn small_object(legacy: bool) -> Py {
     let weight = Tensor::whole("0", "FloatStorage", &[2, 3]);
     let bias = Tensor::whole("1", "FloatStorage", &[2]);
     let steps = Tensor::whole("2", "LongStorage", &[]);
     let momentum = Tensor::whole("3", "FloatStorage", &[2, 3]);
-    let object = dict([
+    dict([
         ("epoch", Py::Int(43)),
         (
             "flags",
@@ -303,15 +320,14 @@ pub fn small(legacy: bool, deflated: bool) -> Vec<u8> {
             "optimizer",
             dict([("state", dict([("0", momentum.py(legacy))]))]),
         ),
-    ]);
-    let storages = [
+    ])
+}
+
+pub fn small_storages() -> [Storage; 4] {
+    [
         ("0", 4, f32_bytes(&[0., 1., 2., 3., 4., 5.])),
         ("1", 4, f32_bytes(&[10., 20.])),
         ("2", 8, i64_bytes(&[7])),
         ("3", 4, f32_bytes(&[9.; 6])),
-    ];
-    match legacy {
-        true => torch_legacy(&object, &storages),
-        false => torch_zip(&object, &storages, deflated),
-    }
+    ]
 }
