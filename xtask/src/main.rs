@@ -6,6 +6,7 @@ mod progress;
 mod serve;
 mod setup;
 mod shell;
+mod tables;
 mod test;
 mod wasm;
 

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::progress::{Outcome, Progress, bytes};
 use crate::setup::find_wasm_opt;
 use crate::shell::{Shell, run};
+use crate::tables::restore_exports;
 use crate::wasm::{self, Compiler};
 
 /// What the page is made of: a change in any of these is a reason to build.
@@ -58,7 +59,7 @@ pub const PROGRAMS: &[Program] = &[
         name: "worker",
         feature: "worker",
         profile: "release",
-        level: "-O2",
+        level: "-Oz",
         budget: 5_000_000,
     },
 ];
@@ -74,6 +75,10 @@ const WASM_FEATURES: &[&str] = &[
     "--enable-sign-ext",
     "--enable-simd",
 ];
+
+/// How often what is done to wasm-opt's output has changed: part of what a remembered one is known
+/// by.
+const REPAIRS: u32 = 1;
 
 /// Kinds of file that shrink.
 const COMPRESSIBLE: &[&str] = &[
@@ -200,17 +205,23 @@ fn shrink_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<Outcome> {
     let mut texts = Vec::new();
     for program in PROGRAMS {
         let file = wasm_of(shell, program)?;
-        let before = file.metadata()?.len();
-        let key = format!("{version} {} {WASM_FEATURES:?}", program.level);
-        let made = remembered(shell, &fs::read(&file)?, &key, "wasm", kept, |_, to| {
+        let content = fs::read(&file)?;
+        let key = format!("{version} {} {WASM_FEATURES:?} {REPAIRS}", program.level);
+        let made = remembered(shell, &content, &key, "wasm", kept, |content, to| {
             Progress::announce("wasm-opt", program.name);
             let mut opt = shell.command("wasm-opt");
             opt.arg(program.level).args(WASM_FEATURES).arg(&file);
-            run(opt.arg("--output").arg(to))
+            run(opt.arg("--output").arg(to))?;
+            let mut optimised = fs::read(to)?;
+            if restore_exports(content, &mut optimised)? > 0 {
+                fs::write(to, optimised)?;
+            }
+            Ok(())
         })?;
         fs::copy(made, &file)?;
         let after = bytes(file.metadata()?.len());
-        texts.push(format!("{} {} to {after}", program.name, bytes(before)));
+        let before = bytes(content.len() as u64);
+        texts.push(format!("{} {before} to {after}", program.name));
     }
     Ok(Outcome::Done(texts.join(", ")))
 }
@@ -350,7 +361,9 @@ fn fingerprint(shell: &Shell) -> Result<String> {
         }
     }
     let tools = [wasm::find(shell), find_wasm_opt(shell)];
-    hash.update(format!("{tools:?} {WASM_FEATURES:?} {BROTLI_QUALITY}"));
+    hash.update(format!(
+        "{tools:?} {WASM_FEATURES:?} {REPAIRS} {BROTLI_QUALITY}"
+    ));
     let levels: Vec<&str> = PROGRAMS.iter().map(|program| program.level).collect();
     hash.update(levels.join(" "));
     Ok(format!("{:x}\n", hash.finalize()))

@@ -13,7 +13,7 @@ use crate::wasm;
 /// The bundler's version; `Trunk.toml` asks for the same.
 const TRUNK: &str = "0.21.14";
 
-/// npm's build of binaryen, where neither the system nor Debian has one.
+/// npm's build of binaryen, where the system has none that is new enough.
 const NPM_BINARYEN: &str = "binaryen@132";
 
 /// Packages may come from a slow mirror, but not for ever.
@@ -126,19 +126,13 @@ const THINGS: &[Thing] = &[
         name: "wasm-opt",
         need: Need::Page,
         find: find_wasm_opt,
-        ways: &[
-            Way {
-                name: "apt-get install binaryen",
-                get: |shell| apt_install(shell, &["binaryen"]),
-            },
-            Way {
-                name: "npm install binaryen",
-                get: install_npm_binaryen,
-            },
-        ],
+        ways: &[Way {
+            name: "npm install binaryen",
+            get: install_npm_binaryen,
+        }],
         optional: true,
-        advice: "the page is built all the same, some 20 % larger; install `binaryen` to change \
-                 that",
+        advice: "the page is built all the same, some 20 % larger; install `binaryen` 120 or later \
+                 to change that",
     },
     Thing {
         name: "rustfmt and clippy",
@@ -233,9 +227,20 @@ pub fn chromedriver(shell: &Shell) -> Option<PathBuf> {
     first_on_path(shell, CHROMEDRIVER)
 }
 
-/// `wasm-opt`'s version line.
+/// Older ones lose track of wasm-bindgen's table of references: the page then fails at its first
+/// line with "Table.set(): Argument 1 is invalid". Seen with 108, Debian's; right with 132.
+const WASM_OPT_SINCE: u32 = 120;
+
+/// `wasm-opt`'s version line, if it is new enough.
 pub fn find_wasm_opt(shell: &Shell) -> Option<String> {
-    shell.first_line("wasm-opt", &["--version"])
+    let line = shell.first_line("wasm-opt", &["--version"])?;
+    is_new_enough(&line).then_some(line)
+}
+
+/// `wasm-opt version 132 (version_132)`.
+fn is_new_enough(line: &str) -> bool {
+    let number = line.split_whitespace().find_map(|word| word.parse().ok());
+    number.is_some_and(|version: u32| version >= WASM_OPT_SINCE)
 }
 
 fn first_on_path(shell: &Shell, names: &[&str]) -> Option<PathBuf> {
@@ -400,6 +405,13 @@ fn install_npm_binaryen(shell: &Shell) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_wasm_opt_does_not_count() {
+        assert!(!is_new_enough("wasm-opt version 108"));
+        assert!(is_new_enough("wasm-opt version 132 (version_132)"));
+        assert!(!is_new_enough("something else"));
+    }
 
     #[test]
     fn the_locked_version_is_the_packages_own() {

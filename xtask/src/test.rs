@@ -114,7 +114,7 @@ const CHECKS: &[Check] = &[
 const DENY: &[&str] = &["--", "--deny", "warnings"];
 
 /// What the tests in Chromium are compiled with: the server and nothing that takes minutes.
-const BROWSER_FEATURES: &[&str] = &["--no-default-features", "--features", "serve"];
+const BROWSER_FEATURES: &[&str] = &["--no-default-features", "--features", "serve,checkpoint"];
 
 /// Variables that tell a test where the page and the browser are; without them it skips itself.
 const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER"];
