@@ -1603,6 +1603,65 @@ fn a_file_is_known_by_the_start_of_its_hash() {
 }
 
 #[test]
+fn small_networks_are_recognised_without_any_fixture() {
+    let areas = [
+        ("V1", 3, 8, 7),
+        ("V2", 8, 16, 3),
+        ("V4", 16, 32, 3),
+        ("IT", 32, 64, 3),
+    ];
+    let mut z = BTreeMap::from([
+        ("decoder.linear.weight".to_owned(), vec![10, 64]),
+        ("decoder.linear.bias".to_owned(), vec![10]),
+    ]);
+    let mut rt = z.clone();
+    for (area, from, to, kernel) in areas {
+        z.insert(
+            format!("{area}.conv.weight"),
+            vec![to, from, kernel, kernel],
+        );
+        z.insert(format!("{area}.conv.bias"), vec![to]);
+        // Group norms have 32 groups: four times as wide.
+        let (from, to) = (if from == 3 { 3 } else { 4 * from }, 4 * to);
+        for (name, shape) in [
+            ("conv_input.weight", vec![to, from, kernel, kernel]),
+            ("conv_input.bias", vec![to]),
+            ("norm_input.weight", vec![to]),
+            ("norm_input.bias", vec![to]),
+            ("conv1.weight", vec![to, to, 3, 3]),
+            ("norm1.weight", vec![to]),
+            ("norm1.bias", vec![to]),
+        ] {
+            rt.insert(format!("{area}.{name}"), shape);
+        }
+    }
+    rt.insert("decoder.linear.weight".to_owned(), vec![10, 256]);
+    let none = BTreeMap::new();
+    let found = recognise(&z, &none, "mine.pth").unwrap();
+    assert_eq!(found.architecture, Architecture::CornetZ);
+    assert_eq!(found.config.classes, 10);
+    let BodyConfig::CornetZ(body) = found.config.body else {
+        panic!("not CORnet-Z");
+    };
+    assert_eq!((body.widths, body.v1_kernel), ([8, 16, 32, 64], 7));
+
+    let found = recognise(&rt, &none, "mine.pth").unwrap();
+    assert_eq!(found.architecture, Architecture::CornetRt);
+    assert_says(&found.remarks.join(" "), &["CORnet-R", "assumed"]);
+    let flags = BTreeMap::from([("model".to_owned(), Value::Text("R".to_owned()))]);
+    let found = recognise(&rt, &flags, "mine.pth").unwrap();
+    assert_eq!(found.architecture, Architecture::CornetR);
+    assert!(found.remarks.is_empty());
+
+    z.remove("V4.conv.bias");
+    let error = recognise(&z, &none, "mine.pth").unwrap_err().to_string();
+    assert_says(
+        &error,
+        &["looks like CORnet-Z", "`V4.conv.bias`", "is missing"],
+    );
+}
+
+#[test]
 fn a_basic_vone_resnet_is_recognised() {
     // VOneResNet-18 (Baidya et al. 2021): there is no fixture, so its names are made here from
     // ResNet-18's.

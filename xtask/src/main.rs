@@ -6,7 +6,6 @@ mod progress;
 mod serve;
 mod setup;
 mod shell;
-mod tables;
 mod test;
 mod wasm;
 

@@ -15,7 +15,6 @@ use sha2::{Digest, Sha256};
 use crate::progress::{Outcome, Progress, bytes};
 use crate::setup::find_wasm_opt;
 use crate::shell::{Shell, run};
-use crate::tables::restore_exports;
 use crate::wasm::{self, Compiler};
 
 /// What the page is made of: a change in any of these is a reason to build.
@@ -76,10 +75,6 @@ const WASM_FEATURES: &[&str] = &[
     "--enable-simd",
 ];
 
-/// How often what is done to wasm-opt's output has changed: part of what a remembered one is known
-/// by.
-const REPAIRS: u32 = 1;
-
 /// Kinds of file that shrink.
 const COMPRESSIBLE: &[&str] = &[
     "css", "csv", "html", "js", "json", "svg", "toml", "txt", "wasm",
@@ -116,7 +111,7 @@ pub fn dist(shell: &Shell) -> PathBuf {
 /// # Errors
 /// When a source is missing or a tool fails.
 pub fn build(shell: &Shell) -> Result<()> {
-    let _lock = alone(shell)?;
+    let _lock = shell.lock(&shell.state(), "page")?;
     let mut progress = Progress::new("page", 3);
     let stamp = fingerprint(shell)?;
     let stamp_file = dist(shell).join(STAMP);
@@ -134,18 +129,6 @@ pub fn build(shell: &Shell) -> Result<()> {
     })?;
     forget_others(shell, &kept)?;
     fs::write(stamp_file, stamp).context("the page's folder cannot be written")
-}
-
-/// Waits until no other build of this page is under way; the lock ends with the returned file.
-fn alone(shell: &Shell) -> Result<fs::File> {
-    fs::create_dir_all(shell.state())?;
-    let file = fs::File::create(shell.state().join("page.lock"))?;
-    if file.try_lock().is_err() {
-        Progress::announce("page", "waiting for another build of it");
-        file.lock()
-            .context("the page cannot be locked for building")?;
-    }
-    Ok(file)
 }
 
 /// The sizes of the programs' wasm, in the order of [`PROGRAMS`].
@@ -206,17 +189,12 @@ fn shrink_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<Outcome> {
     for program in PROGRAMS {
         let file = wasm_of(shell, program)?;
         let content = fs::read(&file)?;
-        let key = format!("{version} {} {WASM_FEATURES:?} {REPAIRS}", program.level);
-        let made = remembered(shell, &content, &key, "wasm", kept, |content, to| {
+        let key = format!("{version} {} {WASM_FEATURES:?}", program.level);
+        let made = remembered(shell, &content, &key, "wasm", kept, |_, to| {
             Progress::announce("wasm-opt", program.name);
             let mut opt = shell.command("wasm-opt");
             opt.arg(program.level).args(WASM_FEATURES).arg(&file);
-            run(opt.arg("--output").arg(to))?;
-            let mut optimised = fs::read(to)?;
-            if restore_exports(content, &mut optimised)? > 0 {
-                fs::write(to, optimised)?;
-            }
-            Ok(())
+            run(opt.arg("--output").arg(to))
         })?;
         fs::copy(made, &file)?;
         let after = bytes(file.metadata()?.len());
@@ -361,9 +339,7 @@ fn fingerprint(shell: &Shell) -> Result<String> {
         }
     }
     let tools = [wasm::find(shell), find_wasm_opt(shell)];
-    hash.update(format!(
-        "{tools:?} {WASM_FEATURES:?} {REPAIRS} {BROTLI_QUALITY}"
-    ));
+    hash.update(format!("{tools:?} {WASM_FEATURES:?} {BROTLI_QUALITY}"));
     let levels: Vec<&str> = PROGRAMS.iter().map(|program| program.level).collect();
     hash.update(levels.join(" "));
     Ok(format!("{:x}\n", hash.finalize()))

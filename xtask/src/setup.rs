@@ -190,6 +190,11 @@ fn obtain(shell: &Shell, thing: &Thing) -> Result<Outcome> {
     if let Some(found) = (thing.find)(shell) {
         return Ok(Outcome::Ready(found));
     }
+    let _lock = shell.lock(&shell.tools, thing.name)?;
+    // Whoever held the lock may have got it meanwhile.
+    if let Some(found) = (thing.find)(shell) {
+        return Ok(Outcome::Ready(found));
+    }
     let mut tried = Vec::new();
     for way in thing.ways {
         Progress::announce(thing.name, way.name);
@@ -227,8 +232,9 @@ pub fn chromedriver(shell: &Shell) -> Option<PathBuf> {
     first_on_path(shell, CHROMEDRIVER)
 }
 
-/// Older ones lose track of wasm-bindgen's table of references: the page then fails at its first
-/// line with "Table.set(): Argument 1 is invalid". Seen with 108, Debian's; right with 132.
+/// Up to 108, which is Debian 12's, every exported table is written as table 0 (binaryen issue 4711),
+/// wasm-bindgen's table of references too: the page then fails at its first line with "Table.set():
+/// Argument 1 is invalid". Right with 132.
 const WASM_OPT_SINCE: u32 = 120;
 
 /// `wasm-opt`'s version line, if it is new enough.

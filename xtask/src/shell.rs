@@ -2,11 +2,14 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+use crate::progress::Progress;
 
 /// How long a program may take that only reports its version or the like.
 pub const QUICK: Duration = Duration::from_secs(30);
@@ -78,6 +81,24 @@ impl Shell {
         let mut folders: Vec<PathBuf> = env::split_paths(&self.path).collect();
         folders.insert(2.min(folders.len()), folder.to_owned());
         Ok(env::join_paths(folders)?)
+    }
+
+    /// Waits until no other xtask works in `folder`. The lock ends with the returned file, or with
+    /// the process.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn lock(&self, folder: &Path, what: &str) -> Result<File> {
+        let open = || {
+            std::fs::create_dir_all(folder)?;
+            File::create(folder.join(".lock"))
+        };
+        let file = open().with_context(|| format!("{} cannot be written", folder.display()))?;
+        if file.try_lock().is_err() {
+            Progress::announce(what, "waiting for another xtask that is at it");
+            file.lock().context("the lock cannot be had")?;
+        }
+        Ok(file)
     }
 
     /// The program's file, when it is on the search path.
