@@ -2,4 +2,6 @@
 
 pub mod recipe;
 #[cfg(feature = "cli")]
+pub mod shards;
+#[cfg(feature = "cli")]
 pub mod trainer;

@@ -15,6 +15,9 @@ pub struct Recipe {
     pub data: DataConfig,
     pub epochs: usize,
     pub batch: usize,
+    /// Parts a batch is cut into, each with batch statistics of its own, one thread each.
+    #[serde(default = "one")]
+    pub shards: usize,
     pub optimiser: OptimiserConfig,
     pub schedule: ScheduleConfig,
     pub augmentation: AugmentationConfig,
@@ -22,6 +25,10 @@ pub struct Recipe {
     #[serde(default)]
     pub label_smoothing: f64,
     pub model: ModelConfig,
+}
+
+fn one() -> usize {
+    1
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +101,9 @@ impl Recipe {
         let wrong = |what| Err(RecipeError::Value(what));
         if self.epochs == 0 || self.batch == 0 {
             return wrong("epochs and batch must be at least 1");
+        }
+        if !(1..=self.batch).contains(&self.shards) {
+            return wrong("shards must be at least 1 and at most the batch");
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return wrong("label_smoothing must be at least 0 and below 1");

@@ -8,12 +8,13 @@ use std::time::Instant;
 use burn::module::{Module, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{AugmentationConfig, OptimiserConfig, Recipe};
+use super::shards::Crew;
 use crate::image::dataset::LabelledSet;
 use crate::model::init::initialise;
 use crate::model::network::Network;
@@ -75,10 +76,18 @@ pub fn train(
     let training_device = device.clone().autodiff();
     let mut metrics = state.metrics();
     let (mut network, mut optimiser) = state.restore(recipe, metrics.len(), &training_device)?;
+    let crew = Crew::new(recipe.shards);
     for epoch in metrics.len()..recipe.epochs {
         let start = Instant::now();
-        let (trained, loss, accuracy, rate) =
-            run_epoch(recipe, train, network, &mut optimiser, epoch, &mut tell)?;
+        let (trained, loss, accuracy, rate) = run_epoch(
+            recipe,
+            train,
+            network,
+            &mut optimiser,
+            epoch,
+            &crew,
+            &mut tell,
+        )?;
         network = trained;
         let test_accuracy = evaluate(&network.valid(), test, 250, device);
         let done = EpochMetrics {
@@ -104,9 +113,9 @@ fn run_epoch(
     mut network: Network,
     optimiser: &mut ModuleOptimizer,
     epoch: usize,
+    crew: &Crew,
     tell: &mut impl FnMut(TrainEvent),
 ) -> Result<EpochOutcome, TrainError> {
-    let device = network.devices().into_iter().next().unwrap_or_default();
     let mut rng = Rng::stream(recipe.seed, &format!("epoch {epoch}"));
     let mut order: Vec<usize> = (0..set.len()).collect();
     rng.shuffle(&mut order);
@@ -118,13 +127,10 @@ fn run_epoch(
     for (step, batch) in batches.into_iter().enumerate() {
         let progress = (epoch * steps + step) as f64 / (recipe.epochs * steps) as f64;
         let side = crop_side(&recipe.augmentation, progress, set.size);
-        let (pixels, labels) =
-            draw_batch(set, batch, side, &recipe.augmentation, &mut rng, &device);
-        let noise = network.draw_noise(batch.len(), side, &mut rng, &device);
-        let logits = network.forward(pixels, noise);
-        hits += count_hits(logits.clone(), &labels);
-        let loss = cross_entropy(logits, &labels, recipe.label_smoothing);
-        let value: f32 = loss.clone().into_scalar();
+        let shards = draw_shards(recipe, set, batch, side, &network, &mut rng);
+        let outcome = descend(&network, shards, recipe.label_smoothing, crew);
+        hits += outcome.hits;
+        let value = outcome.loss;
         if !value.is_finite() {
             return Err(TrainError::Diverged {
                 epoch,
@@ -134,8 +140,7 @@ fn run_epoch(
         }
         losses += f64::from(value);
         rate = recipe.schedule.rate(progress);
-        let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        network = optimiser.step(rate, network, gradients);
+        network = optimiser.step(rate, network, outcome.gradients);
         tell(TrainEvent::Step {
             epoch,
             step,
@@ -151,6 +156,78 @@ fn run_epoch(
         hits as f32 / images as f32,
         rate,
     ))
+}
+
+/// A part of a batch, with the noise a stochastic front-end adds to it.
+struct Shard {
+    network: Network,
+    pixels: Tensor<4>,
+    labels: Vec<u16>,
+    noise: Option<Tensor<4>>,
+    /// Its part of the batch's images, 0 to 1.
+    share: f64,
+}
+
+/// Cuts `batch` into the recipe's number of shards. The first trains the network itself, which
+/// so keeps its running statistics; the others train copies of it.
+fn draw_shards(
+    recipe: &Recipe,
+    set: &LabelledSet,
+    batch: &[usize],
+    side: usize,
+    network: &Network,
+    rng: &mut Rng,
+) -> Vec<Shard> {
+    let device = network.devices().into_iter().next().unwrap_or_default();
+    let size = batch.len().div_ceil(recipe.shards);
+    let copies =
+        std::iter::once(network.clone()).chain(std::iter::repeat_with(|| network.valid().train()));
+    let mut shards = Vec::with_capacity(recipe.shards);
+    for (network, part) in copies.zip(batch.chunks(size)) {
+        let (pixels, labels) = draw_batch(set, part, side, &recipe.augmentation, rng, &device);
+        let noise = network.draw_noise(part.len(), side, rng, &device);
+        let share = part.len() as f64 / batch.len() as f64;
+        shards.push(Shard {
+            network,
+            pixels,
+            labels,
+            noise,
+            share,
+        });
+    }
+    shards
+}
+
+struct Descent {
+    loss: f32,
+    hits: usize,
+    gradients: GradientsParams,
+}
+
+/// Loss, hits and gradients over all shards.
+fn descend(network: &Network, shards: Vec<Shard>, smoothing: f64, crew: &Crew) -> Descent {
+    let parts = crew.each(shards, |shard| {
+        let logits = shard.network.forward(shard.pixels, shard.noise);
+        let hits = count_hits(logits.clone(), &shard.labels);
+        let loss = cross_entropy(logits, &shard.labels, smoothing) * shard.share;
+        Descent {
+            loss: loss.clone().into_scalar(),
+            hits,
+            gradients: GradientsParams::from_grads(loss.backward(), &shard.network),
+        }
+    });
+    let mut sum = GradientsAccumulator::new();
+    let (mut loss, mut hits) = (0.0, 0);
+    for part in parts {
+        loss += part.loss;
+        hits += part.hits;
+        sum.accumulate(network, part.gradients);
+    }
+    Descent {
+        loss,
+        hits,
+        gradients: sum.grads(),
+    }
 }
 
 /// Mean cross-entropy against labels that keep `1 − smoothing` for the true class and share the
