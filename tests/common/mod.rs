@@ -9,7 +9,9 @@ use std::path::PathBuf;
 
 /// `../shared/NAME`, where this checkout has it beside it.
 pub fn shared(name: &str) -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // Asked for at run time first: two checkouts may share a target folder.
+    let root = std::env::var_os("CARGO_MANIFEST_DIR");
+    let root = PathBuf::from(root.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
     let path = root.parent()?.join("shared").join(name);
     path.exists().then_some(path)
 }

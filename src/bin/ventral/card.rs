@@ -9,7 +9,7 @@ use ventral::model::network::Network;
 use ventral::model::save;
 
 use crate::Failure;
-use crate::fetch::write_file;
+use crate::output::write_file;
 use crate::weights::load_file;
 
 /// A finished run.
@@ -38,7 +38,7 @@ pub fn export(finished: &Finished, folder: &Path) -> Result<Loaded, Failure> {
         milliseconds: 0.0,
     };
     let file = format!("{name}.safetensors");
-    write_file(folder, &file, |out| Ok(save::write(&loaded, true, out)?))?;
+    write_file(&folder.join(&file), |out| Ok(save::write(&loaded, true, out)?))?;
     load_file(&folder.join(file))
 }
 
@@ -87,7 +87,7 @@ pub fn write(
         epoch_rows = epoch_rows(finished.metrics),
         toml = toml::to_string(recipe)?,
     );
-    write_file(folder, &format!("{name}.md"), |out| {
+    write_file(&folder.join(format!("{name}.md")), |out| {
         Ok(std::io::Write::write_all(out, text.as_bytes())?)
     })
 }

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tempfile::NamedTempFile;
 use ventral::fetch::{Download, OFFICIAL, Progress, Stage, fetch, official};
 use ventral::model::load::Loaded;
 use ventral::model::save;
 
 use crate::Failure;
+use crate::output::write_file;
 use crate::weights::{fetched_folder, load_file};
 
 #[derive(clap::Args)]
@@ -79,31 +78,17 @@ fn write_shards(loaded: &Loaded, folder: &Path, limit: usize) -> Result<usize, F
     let mut places = BTreeMap::new();
     for (i, names) in shards.iter().enumerate() {
         let file = format!("{}-{:05}-of-{count:05}.safetensors", loaded.name, i + 1);
-        write_file(folder, &file, |out| {
+        write_file(&folder.join(&file), |out| {
             Ok(save::write_shard(loaded, names, out)?)
         })?;
         places.extend(names.iter().map(|name| (*name, file.clone())));
     }
     let index = serde_json::json!({ "metadata": {}, "weight_map": places });
     let file = format!("{}.safetensors.index.json", loaded.name);
-    write_file(folder, &file, |out| {
+    write_file(&folder.join(&file), |out| {
         Ok(serde_json::to_writer_pretty(out, &index)?)
     })?;
     Ok(count)
-}
-
-/// Writes a file whole or not at all.
-pub fn write_file(
-    folder: &Path,
-    name: &str,
-    write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut out = BufWriter::new(NamedTempFile::new_in(folder)?);
-    write(&mut out)?;
-    out.flush()?;
-    let file = out.into_inner().map_err(|e| e.to_string())?;
-    file.persist(folder.join(name))?;
-    Ok(())
 }
 
 fn progress_bar() -> ProgressBar {

@@ -1,11 +1,10 @@
 //! `ventral infer`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use tempfile::NamedTempFile;
 use ventral::image;
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Data, NpzWriter, read_npy};
@@ -15,6 +14,7 @@ use ventral::model::probe::{CancelToken, Probe, Taps};
 use ventral::rng::Rng;
 
 use crate::Failure;
+use crate::output::write_file;
 use crate::weights::Choice;
 
 #[derive(clap::Args)]
@@ -75,19 +75,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
         true => network.forward_normalised(x, noise, &mut probe)?,
         false => network.forward_probed(x, noise, &mut probe)?,
     };
-    let said = |e: &dyn std::fmt::Display| format!("cannot write {}: {e}", args.output.display());
-    // Beside the target, then renamed: an interrupted run leaves no half-written file.
-    let folder = args.output.parent().filter(|p| !p.as_os_str().is_empty());
-    let file = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(|e| said(&e))?;
-    let mut npz = NpzWriter::new(BufWriter::new(file));
-    if args.taps.iter().any(|tap| tap == "logits") {
-        npz.add("logits", &to_array(logits.clone())?)?;
-    }
-    for (name, tensor) in probe.into_seen() {
-        npz.add(&name, &to_array(tensor)?)?;
-    }
-    let file = npz.finish()?.into_inner().map_err(|e| said(&e))?;
-    file.persist(&args.output).map_err(|e| said(&e))?;
+    let seen = probe.into_seen();
+    write_file(&args.output, |out| {
+        let mut npz = NpzWriter::new(out);
+        if args.taps.iter().any(|tap| tap == "logits") {
+            npz.add("logits", &to_array(logits.clone())?)?;
+        }
+        for (name, tensor) in seen {
+            npz.add(&name, &to_array(tensor)?)?;
+        }
+        npz.finish()?;
+        Ok(())
+    })?;
     print_best(&loaded, logits)
 }
 

@@ -4,6 +4,7 @@ mod card;
 mod fetch;
 mod infer;
 mod models;
+mod output;
 mod serve;
 mod train;
 mod weights;
