@@ -178,7 +178,6 @@ fn recipe(epochs: usize) -> Recipe {
         epochs,
         batch: 16,
         shards: 2,
-        shards: 2,
         optimiser: OptimiserConfig {
             momentum: 0.9,
             weight_decay: 1e-4,

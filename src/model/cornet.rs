@@ -7,7 +7,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::config::{CornetRtConfig, CornetSConfig, CornetZConfig, StemConfig, Unrolling};
-use super::layers::{Conv, Linear, batch_norm, flatten, global_mean, pool3};
+use super::layers::{
+    Conv, Linear, batch_norm, flatten, global_mean, normalise, normalise_relu, pool3,
+};
 use super::probe::{Cancelled, Probe};
 
 /// The areas behind V1, in the order of the signal.
@@ -59,10 +61,10 @@ impl StemS {
     fn forward(&self, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<4>, Cancelled> {
         let x = self.conv1.forward(x);
         probe.see("V1.conv1", &x)?;
-        let x = relu(self.norm1.forward(x));
+        let x = normalise_relu(&self.norm1, x);
         let x = if self.pool { pool3(x, 1) } else { x };
         probe.see_detail("V1.pool", &x)?;
-        let x = relu(self.norm2.forward(self.conv2.forward(x)));
+        let x = normalise_relu(&self.norm2, self.conv2.forward(x));
         probe.see("V1", &x)?;
         Ok(x)
     }
@@ -115,14 +117,14 @@ impl BlockS {
     fn step(&self, x: Tensor<4>, t: usize) -> Tensor<4> {
         let (skip, stride) = match t {
             0 => {
-                let skip = self.norm_skip.forward(self.skip.forward(x.clone()));
+                let skip = normalise(&self.norm_skip, self.skip.forward(x.clone()));
                 (skip, 2)
             }
             _ => (x.clone(), 1),
         };
-        let x = relu(self.norm1[t].forward(self.conv1.forward(x)));
-        let x = relu(self.norm2[t].forward(self.conv2.forward_strided(x, stride)));
-        let x = self.norm3[t].forward(self.conv3.forward(x));
+        let x = normalise_relu(&self.norm1[t], self.conv1.forward(x));
+        let x = normalise_relu(&self.norm2[t], self.conv2.forward_strided(x, stride));
+        let x = normalise(&self.norm3[t], self.conv3.forward(x));
         relu(x + skip)
     }
 }

@@ -6,9 +6,12 @@
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
-use burn::tensor::module::{conv2d, max_pool2d};
-use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+use burn::tensor::activation::relu;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
+
+use crate::compute::kernel;
 
 /// A 2-d convolution with square kernel, stride and padding.
 #[derive(Module, Debug)]
@@ -72,8 +75,14 @@ pub fn convolve(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
-    let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
-    conv2d(x, weight, bias, options)
+    let y = kernel::convolution(x, weight, stride, padding);
+    match bias {
+        Some(bias) => {
+            let channels = bias.dims()[0];
+            y + bias.reshape([1, channels, 1, 1])
+        }
+        None => y,
+    }
 }
 
 /// `x · Wᵀ + b` with `W` as `[out, in]`.
@@ -101,6 +110,37 @@ impl Linear {
 /// Batch norm with PyTorch's defaults (ε 1e-5, momentum 0.1).
 pub fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
     BatchNormConfig::new(channels).init(device)
+}
+
+/// Batch norm. In training it goes by the batch's own statistics and moves the running ones.
+pub fn normalise(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+    match is_training(norm, &x) {
+        true => by_batch(norm, x, false),
+        false => norm.forward(x),
+    }
+}
+
+/// [`normalise`], then ReLU.
+pub fn normalise_relu(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+    match is_training(norm, &x) {
+        true => by_batch(norm, x, true),
+        false => relu(norm.forward(x)),
+    }
+}
+
+/// As Burn tells it: a frozen layer on a training device works by its running statistics.
+fn is_training(norm: &BatchNorm, x: &Tensor<4>) -> bool {
+    x.device().is_autodiff() && norm.training.is_enabled()
+}
+
+fn by_batch(norm: &BatchNorm, x: Tensor<4>, relu: bool) -> Tensor<4> {
+    let (gain, bias) = (norm.gamma.val(), norm.beta.val());
+    let (y, mean, variance) = kernel::norm_by_batch(x, gain, bias, norm.epsilon, relu);
+    for (running, now) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+        let kept = running.value_sync() * (1.0 - norm.momentum);
+        running.update((kept + now.detach() * norm.momentum).detach());
+    }
+    y
 }
 
 /// 3x3 max-pooling with stride 2 and the given padding.

@@ -7,7 +7,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::config::{ResBlock, ResNetConfig};
-use super::layers::{Conv, Linear, batch_norm, flatten, global_mean, pool3};
+use super::layers::{
+    Conv, Linear, batch_norm, flatten, global_mean, normalise, normalise_relu, pool3,
+};
 use super::probe::{Cancelled, Probe};
 
 /// 1x1 convolution and norm on the skip path.
@@ -54,14 +56,14 @@ impl Block {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let skip = match &self.downsample {
-            Some(down) => down.norm.forward(down.conv.forward(x.clone())),
+            Some(down) => normalise(&down.norm, down.conv.forward(x.clone())),
             None => x.clone(),
         };
-        let x = relu(self.bn1.forward(self.conv1.forward(x)));
-        let x = self.bn2.forward(self.conv2.forward(x));
+        let x = normalise_relu(&self.bn1, self.conv1.forward(x));
+        let x = self.conv2.forward(x);
         let x = match (&self.conv3, &self.bn3) {
-            (Some(conv), Some(norm)) => norm.forward(conv.forward(relu(x))),
-            _ => x,
+            (Some(conv), Some(norm)) => normalise(norm, conv.forward(normalise_relu(&self.bn2, x))),
+            _ => normalise(&self.bn2, x),
         };
         relu(x + skip)
     }
@@ -132,7 +134,7 @@ impl ResNet {
         let (Some(conv), Some(norm)) = (&self.conv1, &self.bn1) else {
             return Ok(x);
         };
-        let x = relu(norm.forward(conv.forward(x)));
+        let x = normalise_relu(norm, conv.forward(x));
         let x = if self.pool { pool3(x, 1) } else { x };
         probe.see("conv1", &x)?;
         Ok(x)

@@ -38,7 +38,9 @@ pub fn export(finished: &Finished, folder: &Path) -> Result<Loaded, Failure> {
         milliseconds: 0.0,
     };
     let file = format!("{name}.safetensors");
-    write_file(&folder.join(&file), |out| Ok(save::write(&loaded, true, out)?))?;
+    write_file(&folder.join(&file), |out| {
+        Ok(save::write(&loaded, true, out)?)
+    })?;
     load_file(&folder.join(file))
 }
 

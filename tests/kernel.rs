@@ -1,0 +1,177 @@
+//! Our kernels against Burn's own operations, values and gradients, over shapes drawn at random.
+#![cfg(feature = "compute")]
+
+use burn::tensor::activation::relu;
+use burn::tensor::module::{batch_norm_train, conv2d};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData};
+use ventral::compute::kernel::{convolution, norm_by_batch};
+use ventral::rng::Rng;
+
+fn draw<const D: usize>(shape: [usize; D], rng: &mut Rng) -> Vec<f32> {
+    let mut values = vec![0.0_f32; shape.iter().product()];
+    rng.fill_normal(&mut values);
+    values
+}
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().unwrap()
+}
+
+#[track_caller]
+fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    let scale = theirs.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+    for (a, b) in ours.iter().zip(theirs) {
+        assert!((a - b).abs() <= 2e-5 * scale, "{what}: {a} against {b}");
+    }
+}
+
+/// Images, channels in and out, kernel, stride, padding, height, width.
+fn shapes() -> Vec<[usize; 8]> {
+    let mut rng = Rng::from_seed(11);
+    let mut shapes = vec![
+        // What the networks use, small and official.
+        [2, 3, 8, 7, 2, 3, 64, 64],
+        [1, 3, 4, 25, 4, 12, 56, 60],
+        [5, 16, 24, 1, 1, 0, 4, 4],
+        [3, 8, 8, 1, 2, 0, 9, 8],
+        [2, 6, 5, 3, 2, 1, 17, 16],
+        [1, 64, 16, 3, 1, 1, 56, 56],
+        // More stride than kernel, more padding than is of use, a single position.
+        [2, 2, 3, 2, 3, 0, 7, 7],
+        [1, 2, 2, 3, 1, 4, 3, 5],
+        [1, 1, 1, 5, 1, 0, 5, 5],
+        [1, 2, 3, 11, 4, 2, 63, 63],
+    ];
+    for _ in 0..40 {
+        let kernel = 1 + rng.below(5);
+        let padding = rng.below(kernel + 1);
+        let side = |rng: &mut Rng| kernel + rng.below(20);
+        shapes.push([
+            1 + rng.below(4),
+            1 + rng.below(9),
+            1 + rng.below(9),
+            kernel,
+            1 + rng.below(3),
+            padding,
+            side(&mut rng),
+            side(&mut rng),
+        ]);
+    }
+    shapes
+}
+
+#[test]
+fn convolution_and_its_gradients_are_burns() {
+    let device = Device::flex().autodiff();
+    let mut rng = Rng::from_seed(12);
+    for shape in shapes() {
+        let [n, c, out, k, stride, padding, h, w] = shape;
+        let (x, weight) = (draw([n, c, h, w], &mut rng), draw([out, c, k, k], &mut rng));
+        let run = |ours: bool, upstream: Option<&[f32]>| {
+            let x = tensor(&x, [n, c, h, w], &device).require_grad();
+            let weight = tensor(&weight, [out, c, k, k], &device).require_grad();
+            let y = match ours {
+                true => convolution(x.clone(), weight.clone(), stride, padding),
+                false => {
+                    let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
+                    conv2d(x.clone(), weight.clone(), None, options)
+                }
+            };
+            let values = host(y.clone().inner());
+            let upstream = upstream.map_or_else(|| values.clone(), <[f32]>::to_vec);
+            let dims = y.dims();
+            let loss = (y * tensor(&upstream, dims, &device)).sum();
+            let gradients = loss.backward();
+            let x = host(x.grad(&gradients).unwrap());
+            let weight = host(weight.grad(&gradients).unwrap());
+            (values, x, weight)
+        };
+        let theirs = run(false, None);
+        let ours = run(true, Some(&theirs.0));
+        assert_close(&format!("{shape:?} forward"), &ours.0, &theirs.0);
+        assert_close(&format!("{shape:?} input"), &ours.1, &theirs.1);
+        assert_close(&format!("{shape:?} weight"), &ours.2, &theirs.2);
+    }
+}
+
+#[test]
+fn norm_and_its_gradients_are_burns() {
+    let device = Device::flex().autodiff();
+    let mut rng = Rng::from_seed(13);
+    for (shape, with_relu) in [
+        ([4, 3, 5, 7], true),
+        ([4, 3, 5, 7], false),
+        ([2, 16, 4, 4], true),
+        ([9, 2, 1, 3], true),
+        ([1, 5, 33, 2], false),
+    ] {
+        let channels = shape[1];
+        let values = [
+            draw(shape, &mut rng),
+            draw(shape, &mut rng),
+            draw([shape[0], channels, shape[2], shape[3]], &mut rng),
+        ];
+        let parameters = [draw([channels], &mut rng), draw([channels], &mut rng)];
+        let run = |ours: bool| {
+            let x = tensor(&values[0], shape, &device).require_grad();
+            let gain = tensor(&parameters[0], [channels], &device).require_grad();
+            let bias = tensor(&parameters[1], [channels], &device).require_grad();
+            let (y, mean, variance) = match ours {
+                true => norm_by_batch(x.clone(), gain.clone(), bias.clone(), 1e-5, with_relu),
+                false => {
+                    let all = batch_norm_train(x.clone(), gain.clone(), bias.clone(), 1e-5);
+                    let y = if with_relu {
+                        relu(all.output)
+                    } else {
+                        all.output
+                    };
+                    (y, all.mean, all.variance)
+                }
+            };
+            let gradients = (y.clone() * tensor(&values[1], shape, &device))
+                .sum()
+                .backward();
+            [
+                host(y.inner()),
+                host(mean.inner()),
+                host(variance.inner()),
+                host(x.grad(&gradients).unwrap()),
+                host(gain.grad(&gradients).unwrap()),
+                host(bias.grad(&gradients).unwrap()),
+            ]
+        };
+        let names = ["result", "mean", "variance", "input", "gain", "bias"];
+        for ((name, ours), theirs) in names.iter().zip(run(true)).zip(run(false)) {
+            assert_close(&format!("{shape:?} {name}"), &ours, &theirs);
+        }
+    }
+}
+
+/// The result does not depend on how many threads share the tiles.
+#[test]
+fn threads_do_not_change_a_bit() {
+    let device = Device::flex().autodiff();
+    let mut rng = Rng::from_seed(14);
+    let (x, weight) = (draw([6, 8, 40, 40], &mut rng), draw([8, 8, 3, 3], &mut rng));
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| {
+            let x = tensor(&x, [6, 8, 40, 40], &device).require_grad();
+            let weight = tensor(&weight, [8, 8, 3, 3], &device).require_grad();
+            let y = convolution(x.clone(), weight.clone(), 2, 1);
+            let gradients = y.clone().powi_scalar(2).sum().backward();
+            [
+                host(y.inner()),
+                host(x.grad(&gradients).unwrap()),
+                host(weight.grad(&gradients).unwrap()),
+            ]
+        })
+    };
+    assert_eq!(run(1), run(3));
+}
