@@ -19,7 +19,7 @@ pub mod fetch;
 #[cfg(feature = "picture")]
 pub mod image;
 pub mod model;
-#[cfg(feature = "compute")]
+#[cfg(feature = "picture")]
 pub mod perturb;
 pub mod rng;
 #[cfg(feature = "serve")]

@@ -16,6 +16,7 @@ use crate::model::filters;
 use crate::model::load::{self, LoadError, Loaded};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled};
+use crate::perturb::attack::Stopped;
 
 /// Why a request was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,8 @@ pub enum SessionError {
     Device(#[from] ExecutionErrorBox),
     #[error("{0}")]
     Missing(&'static str),
+    #[error("{0}")]
+    Attack(String),
 }
 
 /// [`ExecutionError`] as an error value.
@@ -40,6 +43,15 @@ pub struct ExecutionErrorBox(pub ExecutionError);
 impl From<ExecutionError> for SessionError {
     fn from(error: ExecutionError) -> Self {
         Self::Device(ExecutionErrorBox(error))
+    }
+}
+
+impl From<Stopped> for SessionError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Cancelled => Self::Cancelled(Cancelled),
+            Stopped::Failed(sentence) => Self::Attack(sentence),
+        }
     }
 }
 

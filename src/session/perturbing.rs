@@ -1,7 +1,5 @@
 //! The bench Perturb: noise and attacks on the current image.
 
-use std::cell::RefCell;
-
 use burn::tensor::{Tensor, TensorData};
 
 use super::engine::{Host, Session, SessionError, read, rgba, softmax, top};
@@ -11,10 +9,12 @@ use super::protocol::{
 use super::seeing::front_end_noise;
 use crate::clock::Clock;
 use crate::model::network::Network;
-use crate::model::probe::{CancelToken, Cancelled, Taps};
-use crate::perturb::attack::descent;
-use crate::perturb::attack::objective::Goal;
+use crate::model::probe::{CancelToken, Taps};
+use crate::perturb::attack::descent::Descent;
+use crate::perturb::attack::network::{NetworkOracle, Noise};
+use crate::perturb::attack::{Goal, Step, Subject};
 use crate::perturb::noise;
+use crate::rng::Rng;
 
 const TOP: usize = 5;
 
@@ -28,14 +28,14 @@ impl Session {
         let (model, input) = self.model_and_input()?;
         let classes = &model.info.classes;
         let clock = Clock::start();
-        let subject = Subject {
+        let viewer = Viewer {
             network: &model.network,
             noise: options.noise,
             side: input.side,
             device: active.device.clone(),
             cancel: host.cancel(),
         };
-        let before = subject.look(&input.pixels).await?;
+        let before = viewer.look(&input.pixels).await?;
         let clean = before.best();
         let mut pixels = input.pixels.clone();
         if let Some(added) = &options.pixel_noise {
@@ -44,11 +44,11 @@ impl Session {
         let mut trajectory = Vec::new();
         if let Some(attack) = &options.attack {
             check_target(attack, classes.len())?;
-            pixels = subject
+            pixels = viewer
                 .attack(pixels, attack, clean, host, &mut trajectory)
                 .await?;
         }
-        let after = subject.look(&pixels).await?;
+        let after = viewer.look(&pixels).await?;
         let difference: Vec<f32> = pixels
             .iter()
             .zip(&input.pixels)
@@ -101,7 +101,7 @@ fn gain(linf: f32) -> f32 {
 }
 
 /// What is attacked and how it is run.
-struct Subject<'a> {
+struct Viewer<'a> {
     network: &'a Network,
     noise: FrontEndNoise,
     side: usize,
@@ -109,7 +109,7 @@ struct Subject<'a> {
     cancel: &'a CancelToken,
 }
 
-impl Subject<'_> {
+impl Viewer<'_> {
     fn tensor(&self, pixels: Vec<f32>, device: &burn::tensor::Device) -> Tensor<4> {
         let data = TensorData::new(pixels, [1, 3, self.side, self.side]);
         Tensor::from_data(data, device)
@@ -139,22 +139,13 @@ impl Subject<'_> {
         trajectory: &mut Vec<AttackStep>,
     ) -> Result<Vec<f32>, SessionError> {
         let goal = match attack.target {
-            Some(target) => Goal::Reach(vec![target]),
-            None => Goal::Leave(vec![clean]),
+            Some(target) => Goal::reach(vec![target]),
+            None => Goal::leave(vec![clean]),
         };
-        let watched = goal.classes()[0];
+        let watched = goal.classes[0];
         let clock = Clock::start();
-        // The attack only knows cancellation; a device's own error is kept for afterwards.
-        let failed = RefCell::new(None);
-        let after_step = async |view: descent::StepView<'_>| {
-            let logits = match read(view.logits.clone()).await {
-                Ok(logits) => logits,
-                Err(error) => {
-                    *failed.borrow_mut() = Some(error);
-                    return Err(Cancelled);
-                }
-            };
-            let probabilities = softmax(&logits);
+        let mut watch = |view: Step<'_>| {
+            let probabilities = softmax(view.logits);
             let left = attack.steps.saturating_sub(view.step) as f32;
             let step = AttackStep {
                 step: view.step,
@@ -165,25 +156,32 @@ impl Subject<'_> {
             };
             trajectory.push(step.clone());
             host.tell(Event::Step(step));
-            host.pause().await;
-            self.cancel.check()
         };
-        let x = self.tensor(pixels, &self.device);
-        let stochastic = self.noise != FrontEndNoise::Off;
-        let attacked = descent::pgd(
-            self.network,
-            &x,
-            &goal,
-            attack,
-            stochastic,
-            self.cancel,
-            after_step,
-        )
-        .await;
-        if let Some(error) = failed.into_inner() {
-            return Err(error);
-        }
-        read(attacked?).await
+        let pause = || host.pause();
+        let noise = match self.noise {
+            FrontEndNoise::Off => Noise::Off,
+            FrontEndNoise::Seed(_) => Noise::Fresh {
+                rng: Rng::stream(attack.seed, "attack noise"),
+                samples: attack.eot,
+            },
+        };
+        let (device, cancel) = (self.device.clone(), self.cancel.clone());
+        let mut oracle = NetworkOracle::new(self.network, device, self.side, noise, cancel)
+            .pausing(&pause);
+        let mut subject = Subject {
+            oracle: &mut oracle,
+            rng: Rng::stream(attack.seed, "attack"),
+            watch: &mut watch,
+            images: vec![0],
+        };
+        let descent = Descent {
+            eps: attack.eps,
+            steps: attack.steps,
+            rel_step: attack.rel_step,
+            random_start: attack.random_start,
+            ..Descent::default()
+        };
+        Ok(descent.attack(&mut subject, &pixels, &goal).await?)
     }
 }
 

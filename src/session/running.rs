@@ -1,12 +1,12 @@
 //! A batch of numbers through the model, numbers back.
 
+use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::engine::{Host, Session, SessionError, read};
 use super::protocol::{Event, RawTensor, RunOptions};
 use super::seeing::le_bytes;
 use crate::model::probe::{Probe, Taps};
-use crate::perturb::attack::objective::summed_cross_entropy;
 
 impl Session {
     pub(super) async fn run(
@@ -103,4 +103,15 @@ async fn to_raw<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<RawTens
         shape: tensor.dims().to_vec(),
         data: le_bytes(&read(tensor).await?),
     })
+}
+
+/// Cross-entropy of `classes`, summed over the batch.
+fn summed_cross_entropy(logits: Tensor<2>, classes: &[usize]) -> Tensor<1> {
+    let [n, count] = logits.dims();
+    let mut rows = vec![0.0_f32; n * count];
+    for (row, class) in rows.chunks_exact_mut(count).zip(classes) {
+        row[*class] = 1.0;
+    }
+    let targets = Tensor::<2>::from_data(TensorData::new(rows, [n, count]), &logits.device());
+    -(log_softmax(logits, 1) * targets).sum()
 }

@@ -1,4 +1,19 @@
-//! Adversarial attacks in pixel space, with the box [0, 1].
+//! Adversarial attacks in pixel space, with the box [0, 1], untargeted and targeted.
+//!
+//! Nothing here knows a tensor library: attacks ask an [`oracle::Oracle`] for logits and
+//! gradients and keep their arithmetic to themselves.
 
+pub mod apgd;
 pub mod descent;
-pub mod objective;
+pub mod goal;
+pub mod masking;
+#[cfg(feature = "compute")]
+pub mod network;
+pub mod norm;
+pub mod oracle;
+pub mod plan;
+pub mod square;
+
+pub use goal::{Aim, Goal, Loss};
+pub use norm::{Ball, Norm, Projection};
+pub use oracle::{Oracle, Pullback, Step, Stopped, Subject};

@@ -1,0 +1,202 @@
+//! A network as an attack sees it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::oracle::{Oracle, Pullback, Stopped};
+use crate::model::network::Network;
+use crate::model::probe::{CancelToken, Probe, Taps};
+use crate::rng::Rng;
+
+/// The noise of a stochastic front-end while it is attacked.
+#[derive(Clone, Debug)]
+pub enum Noise {
+    Off,
+    /// Drawn anew at every pass; a gradient is the mean over `samples` of them.
+    Fresh {
+        rng: Rng,
+        samples: usize,
+    },
+    /// The same at every pass, from this seed: for inspection and finite differences.
+    Fixed(u64),
+}
+
+type Pause<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// A network on a device, with the user's wish to stop.
+pub struct NetworkOracle<'a> {
+    /// On the autodiff side of `device`, frozen.
+    network: &'a Network,
+    device: Device,
+    side: usize,
+    noise: Noise,
+    cancel: CancelToken,
+    pause: Option<Pause<'a>>,
+    /// Images a pass, at most.
+    pub batch: usize,
+    /// Images passed forward so far.
+    pub forwards: u64,
+    /// Images passed backward so far.
+    pub backwards: u64,
+}
+
+impl<'a> NetworkOracle<'a> {
+    /// For images of `side` px on the inner `device` of the network's.
+    pub fn new(
+        network: &'a Network,
+        device: Device,
+        side: usize,
+        noise: Noise,
+        cancel: CancelToken,
+    ) -> Self {
+        Self {
+            network,
+            device,
+            side,
+            noise,
+            cancel,
+            pause: None,
+            batch: 64,
+            forwards: 0,
+            backwards: 0,
+        }
+    }
+
+    /// Lets other work of the thread run between passes.
+    pub fn pausing(mut self, pause: Pause<'a>) -> Self {
+        self.pause = Some(pause);
+        self
+    }
+
+    async fn breathe(&self) -> Result<(), Stopped> {
+        if let Some(pause) = self.pause {
+            pause().await;
+        }
+        self.cancel.check().map_err(|_| Stopped::Cancelled)
+    }
+
+    fn tensor(&self, pixels: &[f32], device: &Device) -> Tensor<4> {
+        let n = pixels.len() / self.image_len();
+        let shape = [n, 3, self.side, self.side];
+        Tensor::from_data(TensorData::new(pixels.to_vec(), shape), device)
+    }
+
+    fn draw(&mut self, n: usize) -> Option<Tensor<4>> {
+        let device = self.device.clone().autodiff();
+        match &mut self.noise {
+            Noise::Off => None,
+            Noise::Fresh { rng, .. } => self.network.draw_noise(n, self.side, rng, &device),
+            Noise::Fixed(seed) => {
+                let mut rng = Rng::stream(*seed, "front-end noise");
+                self.network.draw_noise(n, self.side, &mut rng, &device)
+            }
+        }
+    }
+
+    fn pass(&mut self, x: Tensor<4>) -> Result<Tensor<2>, Stopped> {
+        let [n, ..] = x.dims();
+        self.forwards += n as u64;
+        let noise = self.draw(n);
+        let mut probe = Probe::new(Taps::None, self.cancel.clone());
+        let logits = self.network.forward_probed(x, noise, &mut probe);
+        logits.map_err(|_| Stopped::Cancelled)
+    }
+
+    fn samples(&self) -> usize {
+        match &self.noise {
+            Noise::Fresh { samples, .. } if self.network.is_stochastic() => (*samples).max(1),
+            _ => 1,
+        }
+    }
+
+    async fn pull_back(
+        &mut self,
+        pixels: &[f32],
+        cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
+    ) -> Result<Pullback, Stopped> {
+        let device = self.device.clone().autodiff();
+        let x = self.tensor(pixels, &device).require_grad();
+        let logits = self.pass(x.clone())?;
+        let values = read(logits.clone().inner()).await?;
+        self.breathe().await?;
+        let slope = TensorData::new(cotangent(&values), logits.dims());
+        let loss = (logits * Tensor::from_data(slope, &device)).sum();
+        let gradients = loss.backward();
+        self.backwards += (pixels.len() / self.image_len()) as u64;
+        let gradient = match x.grad(&gradients) {
+            Some(gradient) => read(gradient).await?,
+            None => vec![0.0; pixels.len()],
+        };
+        self.breathe().await?;
+        Ok(Pullback {
+            logits: values,
+            gradient,
+        })
+    }
+}
+
+async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Stopped> {
+    let failed = "The device failed while it computed. Choose the CPU under Backend to go on.";
+    let data = tensor.into_data_async().await;
+    let data = data.map_err(|_| Stopped::Failed(failed.to_owned()))?;
+    data.try_to_vec()
+        .map_err(|_| Stopped::Failed("The device returned numbers of an unexpected type.".into()))
+}
+
+impl Oracle for NetworkOracle<'_> {
+    fn shape(&self) -> [usize; 3] {
+        [3, self.side, self.side]
+    }
+
+    fn classes(&self) -> usize {
+        self.network.config().classes
+    }
+
+    fn is_stochastic(&self) -> bool {
+        matches!(self.noise, Noise::Fresh { .. }) && self.network.is_stochastic()
+    }
+
+    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, Stopped> {
+        let mut logits = Vec::new();
+        let device = self.device.clone().autodiff();
+        for part in pixels.chunks(self.batch.max(1) * self.image_len()) {
+            self.breathe().await?;
+            let x = self.tensor(part, &device);
+            let row = self.pass(x)?;
+            logits.extend(read(row.inner()).await?);
+        }
+        Ok(logits)
+    }
+
+    async fn gradient(
+        &mut self,
+        pixels: &[f32],
+        cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
+    ) -> Result<Pullback, Stopped> {
+        // A loss sees the whole batch's logits, so a batch is not cut in parts here.
+        let samples = self.samples();
+        let mut mean: Option<Pullback> = None;
+        for _ in 0..samples {
+            let one = self.pull_back(pixels, cotangent).await?;
+            match &mut mean {
+                None => mean = Some(one),
+                Some(sum) => {
+                    add(&mut sum.logits, &one.logits);
+                    add(&mut sum.gradient, &one.gradient);
+                }
+            }
+        }
+        // There is at least one sample.
+        let mut mean = mean.ok_or(Stopped::Cancelled)?;
+        let scale = 1.0 / samples as f32;
+        mean.logits.iter_mut().for_each(|v| *v *= scale);
+        mean.gradient.iter_mut().for_each(|v| *v *= scale);
+        Ok(mean)
+    }
+}
+
+fn add(sum: &mut [f32], values: &[f32]) {
+    sum.iter_mut().zip(values).for_each(|(s, v)| *s += v);
+}

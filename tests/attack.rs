@@ -1,0 +1,322 @@
+//! Attacks on real networks against what the reference library made of the same weights and images.
+#![cfg(feature = "compute")]
+
+mod common;
+
+use std::fs::File;
+use std::io::BufReader;
+
+use burn::tensor::Device;
+use common::shared;
+use ventral::model::checkpoint::Limits;
+use ventral::model::checkpoint::npy::Npz;
+use ventral::model::load;
+use ventral::model::network::Network;
+use ventral::model::probe::CancelToken;
+use ventral::perturb::attack::apgd::Apgd;
+use ventral::perturb::attack::descent::Descent;
+use ventral::perturb::attack::masking::{self, Effort};
+use ventral::perturb::attack::network::{NetworkOracle, Noise};
+use ventral::perturb::attack::plan::{Attack, Plan, run};
+use ventral::perturb::attack::square::Square;
+use ventral::perturb::attack::{Goal, Loss, Norm, Oracle, Step, Subject};
+use ventral::rng::Rng;
+
+type Store = Npz<BufReader<File>>;
+
+fn open(name: &str) -> Option<Store> {
+    let path = shared(&format!("fixtures/{name}"))?;
+    Some(
+        Npz::open(
+            BufReader::new(File::open(path).unwrap()),
+            &Limits::default(),
+        )
+        .unwrap(),
+    )
+}
+
+fn values(store: &mut Store, name: &str) -> Vec<f32> {
+    store.read(name).unwrap().data.to_f32()
+}
+
+/// A network of the fixtures, its images and their labels.
+struct Case {
+    network: Network,
+    pixels: Vec<f32>,
+    labels: Vec<usize>,
+    side: usize,
+    adversarial: Store,
+}
+
+impl Case {
+    fn new(weights: &str, suffix: &str, store: &str) -> Option<Self> {
+        let path = shared(&format!("fixtures/{weights}"))?;
+        let source = Box::new(BufReader::new(File::open(path).unwrap()));
+        let token = CancelToken::default();
+        let loaded = load::read(weights, vec![source], &token, |_, _, _: &str| {}).unwrap();
+        let mut inputs = open("attack_inputs.npz")?;
+        let x = inputs.read(&format!("x_{suffix}")).unwrap();
+        let labels = inputs.read(&format!("y_{suffix}")).unwrap();
+        Some(Self {
+            network: loaded.to_network(&Device::flex().autodiff()),
+            side: x.shape[2],
+            pixels: x.data.to_f32(),
+            labels: labels.data.to_f32().iter().map(|l| *l as usize).collect(),
+            adversarial: open(store)?,
+        })
+    }
+
+    fn small() -> Option<Self> {
+        Self::new("small_cnn.safetensors", "small", "attacks_small_cnn.npz")
+    }
+
+    fn cornet() -> Option<Self> {
+        Self::new("cornet_s_div8.pth", "cornet_s", "attacks_cornet_s_div8.npz")
+    }
+
+    fn oracle(&self) -> NetworkOracle<'_> {
+        let token = CancelToken::default();
+        NetworkOracle::new(&self.network, Device::flex(), self.side, Noise::Off, token)
+    }
+
+    fn goal(&self) -> Goal {
+        Goal::leave(self.labels.clone())
+    }
+
+    fn attack(&self, attack: Attack) -> (Vec<f32>, Vec<bool>) {
+        let plan = Plan {
+            attack,
+            seed: 3,
+            eight_bit: false,
+            passes: 1,
+        };
+        let mut oracle = self.oracle();
+        let (goal, mut watch) = (self.goal(), |_: Step<'_>| {});
+        let outcome = run(&plan, &mut oracle, &self.pixels, &goal, &mut watch);
+        let outcome = pollster::block_on(outcome).unwrap();
+        (outcome.pixels.clone(), outcome.success())
+    }
+
+    /// Success flags equal, norms of the perturbation within 1 %; pixels where `exact`.
+    fn agrees(&mut self, name: &str, attack: Descent, exact: bool) {
+        let (ours, success) = self.attack(Attack::Descent(attack.clone()));
+        let theirs = values(&mut self.adversarial, &format!("{name}/adv"));
+        let flags = values(&mut self.adversarial, &format!("{name}/success"));
+        let flags: Vec<bool> = flags.iter().map(|f| *f != 0.0).collect();
+        assert_eq!(success, flags, "{name}: success");
+        let length = self.pixels.len() / self.labels.len();
+        let images = ours.chunks(length).zip(theirs.chunks(length));
+        for ((ours, theirs), clean) in images.zip(self.pixels.chunks(length)) {
+            let norms = match attack.quantile {
+                // The reference's projection pushes images that are inside the ball out of it
+                // when another of the batch is outside. The radius is the same in the end.
+                Some(_) => &[Norm::L1][..],
+                None => &Norm::ALL[..],
+            };
+            for norm in norms {
+                let (a, b) = (norm.distance(ours, clean), norm.distance(theirs, clean));
+                assert!(
+                    (a - b).abs() <= 0.01 * b + 1e-6,
+                    "{name} {norm:?}: {a} against {b}"
+                );
+            }
+        }
+        if exact {
+            let pairs = ours.iter().zip(&theirs);
+            let close = pairs.filter(|(a, b)| (**a - **b).abs() <= 1e-4).count();
+            let share = close as f64 / ours.len() as f64;
+            assert!(share >= 0.99, "{name}: {share} of the pixels agree");
+        }
+    }
+}
+
+#[test]
+fn descent_on_the_small_network_is_the_reference_pixel_by_pixel() {
+    let Some(mut case) = Case::small() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    let (small, large) = (4.0 / 255.0, 16.0 / 255.0);
+    let steps = |norm, eps, steps, rel_step| Descent {
+        norm,
+        eps,
+        steps,
+        rel_step,
+        ..Descent::default()
+    };
+    for (name, attack) in [
+        ("fgsm/eps0", Descent::fgsm(Norm::Linf, small)),
+        ("fgsm/eps1", Descent::fgsm(Norm::Linf, large)),
+        ("fgm_l2/eps0", Descent::fgsm(Norm::L2, 1.0)),
+        ("fgm_l2/eps1", Descent::fgsm(Norm::L2, 4.0)),
+        ("linf_pgd/eps0", steps(Norm::Linf, small, 10, 1.0 / 30.0)),
+        ("linf_pgd/eps1", steps(Norm::Linf, large, 10, 1.0 / 30.0)),
+        (
+            "linf_pgd_rel025_steps8/eps0",
+            steps(Norm::Linf, small, 8, 0.25),
+        ),
+        ("linf_bim/eps0", Descent::bim(Norm::Linf, small)),
+        ("l2_pgd/eps0", steps(Norm::L2, 1.0, 10, 0.1)),
+        ("l2_pgd/eps1", steps(Norm::L2, 4.0, 10, 0.1)),
+        ("l2_bim/eps0", Descent::bim(Norm::L2, 1.0)),
+        ("l2_bim/eps1", Descent::bim(Norm::L2, 4.0)),
+        ("l1_pgd/eps0", steps(Norm::L1, 10.0, 10, 0.1)),
+        ("l1_pgd/eps1", steps(Norm::L1, 40.0, 10, 0.1)),
+        ("sparse_l1/eps0", Descent::sparse(10.0)),
+        ("sparse_l1/eps1", Descent::sparse(40.0)),
+        ("linf_mifgsm/eps0", Descent::mi_fgsm(small)),
+    ] {
+        case.agrees(name, attack, !name.starts_with("sparse"));
+    }
+}
+
+#[test]
+fn descent_on_cornet_s_has_the_reference_success_and_norms() {
+    let Some(mut case) = Case::cornet() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    let meta = shared("fixtures/attacks_meta.json").unwrap();
+    let meta: serde_json::Value = serde_json::from_reader(File::open(meta).unwrap()).unwrap();
+    let meta = &meta["attacks"]["cornet_s_div8"];
+    let number = |value: &serde_json::Value| value.as_f64().unwrap() as f32;
+    for (name, norm, sparse, momentum, exact) in [
+        ("fgsm", Norm::Linf, false, 0.0, true),
+        ("linf_pgd", Norm::Linf, false, 0.0, false),
+        ("l2_pgd", Norm::L2, false, 0.0, true),
+        ("l2_bim", Norm::L2, false, 0.0, true),
+        ("l1_pgd", Norm::L1, false, 0.0, true),
+        ("sparse_l1", Norm::L1, true, 0.0, false),
+        ("linf_mifgsm", Norm::Linf, false, 1.0, false),
+    ] {
+        let settings = &meta[name]["kwargs"];
+        let single = name == "fgsm";
+        let attack = Descent {
+            norm,
+            eps: number(&meta[format!("{name}/eps0")]["epsilon"]),
+            steps: if single {
+                1
+            } else {
+                settings["steps"].as_u64().unwrap() as usize
+            },
+            rel_step: if single {
+                1.0
+            } else {
+                number(&settings["rel_stepsize"])
+            },
+            momentum,
+            quantile: sparse.then_some(0.99),
+            ..Descent::default()
+        };
+        case.agrees(&format!("{name}/eps0"), attack, exact);
+    }
+}
+
+#[test]
+fn stronger_attacks_find_at_least_what_weaker_ones_find() {
+    let Some(case) = Case::small() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    let count = |success: Vec<bool>| success.into_iter().filter(|s| *s).count();
+    for eps in [4.0 / 255.0, 8.0 / 255.0] {
+        let fgsm = count(
+            case.attack(Attack::Descent(Descent::fgsm(Norm::Linf, eps)))
+                .1,
+        );
+        for loss in [Loss::CrossEntropy, Loss::Dlr] {
+            let apgd = Apgd {
+                eps,
+                loss,
+                ..Apgd::default()
+            };
+            let (pixels, success) = case.attack(Attack::Apgd(apgd));
+            assert!(count(success) >= fgsm, "{loss:?} at {eps}");
+            let length = pixels.len() / case.labels.len();
+            let pairs = pixels.chunks(length).zip(case.pixels.chunks(length));
+            for (x, clean) in pairs {
+                assert!(Norm::Linf.distance(x, clean) <= f64::from(eps));
+            }
+        }
+    }
+    for norm in [Norm::Linf, Norm::L2] {
+        let square = Square {
+            norm,
+            eps: if norm == Norm::L2 { 4.0 } else { 16.0 / 255.0 },
+            queries: 300,
+            ..Square::default()
+        };
+        let (_, success) = case.attack(Attack::Square(square));
+        assert!(count(success) >= 3, "Square {norm:?}");
+    }
+}
+
+#[test]
+fn an_honest_gradient_raises_no_flag_and_a_masked_one_does() {
+    let Some(case) = Case::small() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    let eps = 16.0 / 255.0;
+    let (perturbed, _) = case.attack(Attack::Descent(Descent::bim(Norm::Linf, eps)));
+    let honest = look(&mut case.oracle(), &case, &perturbed, eps);
+    assert!(honest.flags.is_empty(), "{honest:?}");
+    let masked = look(&mut Masked(case.oracle()), &case, &case.pixels, eps);
+    assert!(
+        masked.flags.contains(&masking::Flag::WrongSlope),
+        "{masked:?}"
+    );
+    assert!(
+        masked.flags.contains(&masking::Flag::LargeRadiusFails),
+        "{masked:?}"
+    );
+    assert!(
+        masked.flags.contains(&masking::Flag::ScoresBeatGradient),
+        "{masked:?}"
+    );
+}
+
+fn look<O: Oracle>(oracle: &mut O, case: &Case, perturbed: &[f32], eps: f32) -> masking::Masking {
+    let mut watch = |_: Step<'_>| {};
+    let mut subject = Subject {
+        oracle,
+        rng: Rng::from_seed(1),
+        watch: &mut watch,
+        images: (0..case.labels.len()).collect(),
+    };
+    let ball = (Norm::Linf, eps);
+    let effort = Effort::default();
+    let goal = case.goal();
+    let found = masking::check(&mut subject, &case.pixels, perturbed, &goal, ball, effort);
+    pollster::block_on(found).unwrap()
+}
+
+/// A model whose logits are honest and whose gradient points the other way.
+struct Masked<'a>(NetworkOracle<'a>);
+
+impl Oracle for Masked<'_> {
+    fn shape(&self) -> [usize; 3] {
+        self.0.shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.0.classes()
+    }
+
+    fn is_stochastic(&self) -> bool {
+        false
+    }
+
+    async fn logits(
+        &mut self,
+        pixels: &[f32],
+    ) -> Result<Vec<f32>, ventral::perturb::attack::Stopped> {
+        self.0.logits(pixels).await
+    }
+
+    async fn gradient(
+        &mut self,
+        pixels: &[f32],
+        cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
+    ) -> Result<ventral::perturb::attack::Pullback, ventral::perturb::attack::Stopped> {
+        let mut found = self.0.gradient(pixels, cotangent).await?;
+        found.gradient.iter_mut().for_each(|g| *g = -0.3 * *g);
+        Ok(found)
+    }
+}
