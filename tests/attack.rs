@@ -316,7 +316,7 @@ impl Oracle for Masked<'_> {
         cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
     ) -> Result<ventral::perturb::attack::Pullback, ventral::perturb::attack::Stopped> {
         let mut found = self.0.gradient(pixels, cotangent).await?;
-        found.gradient.iter_mut().for_each(|g| *g = -0.3 * *g);
+        found.gradient.iter_mut().for_each(|g| *g *= -0.3);
         Ok(found)
     }
 }

@@ -166,8 +166,8 @@ impl Viewer<'_> {
             },
         };
         let (device, cancel) = (self.device.clone(), self.cancel.clone());
-        let mut oracle = NetworkOracle::new(self.network, device, self.side, noise, cancel)
-            .pausing(&pause);
+        let mut oracle =
+            NetworkOracle::new(self.network, device, self.side, noise, cancel).pausing(&pause);
         let mut subject = Subject {
             oracle: &mut oracle,
             rng: Rng::stream(attack.seed, "attack"),

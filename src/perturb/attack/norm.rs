@@ -122,7 +122,7 @@ impl Ball<'_> {
     pub fn project(&self, x: &mut [f32], how: Projection) {
         match (self.norm, how) {
             (Norm::Linf, _) => {}
-            (Norm::L1, Projection::Nearest) => self.to_nearest_l1(x),
+            (Norm::L1, Projection::Nearest) => self.project_l1(x),
             _ => self.scale_back(x),
         }
         x.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
@@ -140,7 +140,7 @@ impl Ball<'_> {
         }
     }
 
-    fn to_nearest_l1(&self, x: &mut [f32]) {
+    fn project_l1(&self, x: &mut [f32]) {
         let moved: Vec<f64> = x
             .iter()
             .zip(self.centre)
