@@ -320,5 +320,5 @@ fn damaged_files_neither_panic_nor_hang_nor_eat_memory() {
     );
     // The mutations reach both the reading of values and the refusals.
     assert!(tally.opened > cases / 50 && tally.refused > cases / 10);
-    assert!(tally.read > cases && tally.unreadable > 0);
+    assert!(tally.read > cases / 10 && tally.unreadable > 0);
 }
