@@ -19,7 +19,6 @@ pub mod fetch;
 #[cfg(feature = "picture")]
 pub mod image;
 pub mod model;
-#[cfg(feature = "picture")]
 pub mod perturb;
 pub mod rng;
 #[cfg(feature = "serve")]

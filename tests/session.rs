@@ -8,9 +8,15 @@ use std::path::{Path, PathBuf};
 
 use common::native::NativeHost;
 use ventral::model::checkpoint::Source;
+use ventral::perturb::attack::Norm;
+use ventral::perturb::attack::apgd::Apgd;
+use ventral::perturb::attack::descent::Descent;
+use ventral::perturb::attack::plan::Attack;
+use ventral::perturb::attack::square::Square;
+use ventral::perturb::corruption::{Corruption, Setting};
 use ventral::session::Session;
 use ventral::session::protocol::{
-    Analysis, Event, PerturbOptions, Perturbed, Pgd, PixelNoise, PixelNoiseKind, Request,
+    Analysis, AttackOptions, Event, PerturbOptions, Perturbed, PixelNoise, PixelNoiseKind, Request,
     SeeOptions,
 };
 
@@ -74,14 +80,16 @@ fn perturb(session: &mut Session, host: &NativeHost, options: PerturbOptions) ->
 
 fn attack(eps: f32, target: Option<usize>) -> PerturbOptions {
     PerturbOptions {
-        attack: Some(Pgd {
-            eps,
-            steps: 10,
-            rel_step: 0.25,
-            random_start: false,
+        attack: Some(AttackOptions {
+            attack: Attack::Descent(Descent {
+                eps,
+                steps: 10,
+                ..Descent::default()
+            }),
             seed: 0,
             eot: 1,
             target,
+            eight_bit: false,
         }),
         ..PerturbOptions::default()
     }
@@ -138,6 +146,63 @@ fn an_attack_stays_in_its_ball_and_works() {
         found.expect("a tap of the model").1
     };
     assert!(change("IT.t1") > change("V1"), "{:?}", result.area_change);
+}
+
+#[test]
+fn every_family_and_every_corruption_runs() {
+    let (mut session, host) = ready();
+    let eps = 8.0 / 255.0;
+    for attack in [
+        Attack::Descent(Descent::fgsm(Norm::Linf, eps)),
+        Attack::Descent(Descent::mi_fgsm(eps)),
+        Attack::Descent(Descent::sparse(20.0)),
+        Attack::Apgd(Apgd {
+            eps,
+            steps: 20,
+            ..Apgd::default()
+        }),
+        Attack::Square(Square {
+            eps,
+            queries: 200,
+            ..Square::default()
+        }),
+    ] {
+        let options = PerturbOptions {
+            attack: Some(AttackOptions {
+                attack: attack.clone(),
+                seed: 1,
+                eot: 1,
+                target: None,
+                eight_bit: true,
+            }),
+            ..PerturbOptions::default()
+        };
+        let result = perturb(&mut session, &host, options);
+        let (norm, radius) = attack.ball().unwrap();
+        let length = match norm {
+            Norm::Linf => result.linf,
+            Norm::L2 => result.l2,
+            Norm::L1 => result.l1,
+        };
+        assert!(length <= radius * (1.0 + 1e-5), "{attack:?}: {length}");
+        assert!(!result.trajectory.is_empty(), "{attack:?}");
+    }
+    for corruption in Corruption::ALL {
+        let setting = Setting {
+            corruption,
+            severity: 5,
+            table: None,
+            seed: 0,
+            eight_bit: false,
+        };
+        let options = PerturbOptions {
+            corruption: Some(setting),
+            ..PerturbOptions::default()
+        };
+        let result = perturb(&mut session, &host, options);
+        assert!(result.linf > 0.0, "{corruption:?} changed nothing");
+        assert_eq!(result.textures.is_some(), corruption == Corruption::Frost);
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::model::load::{self, LoadError, Loaded};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled};
 use crate::perturb::attack::Stopped;
+use crate::perturb::corruption::CorruptionError;
 
 /// Why a request was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,8 @@ pub enum SessionError {
     Device(#[from] ExecutionErrorBox),
     #[error("{0}")]
     Missing(&'static str),
+    #[error(transparent)]
+    Corruption(#[from] CorruptionError),
     #[error("{0}")]
     Attack(String),
 }

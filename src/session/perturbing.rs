@@ -4,15 +4,15 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::engine::{Host, Session, SessionError, read, rgba, softmax, top};
 use super::protocol::{
-    AttackStep, Event, FrontEndNoise, PerturbOptions, Perturbed, Pgd, Prediction,
+    AttackOptions, AttackStep, Event, FrontEndNoise, PerturbOptions, Perturbed, Prediction,
 };
 use super::seeing::front_end_noise;
 use crate::clock::Clock;
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Taps};
-use crate::perturb::attack::descent::Descent;
 use crate::perturb::attack::network::{NetworkOracle, Noise};
-use crate::perturb::attack::{Goal, Step, Subject};
+use crate::perturb::attack::{Goal, Step, Subject, plan};
+use crate::perturb::corruption::{Corruption, Image, Textures, corrupt};
 use crate::perturb::noise;
 use crate::rng::Rng;
 
@@ -38,6 +38,20 @@ impl Session {
         let before = viewer.look(&input.pixels).await?;
         let clean = before.best();
         let mut pixels = input.pixels.clone();
+        let mut textures = None;
+        if let Some(setting) = &options.corruption {
+            let frost = Textures::default();
+            let image = Image {
+                pixels: &pixels,
+                channels: 3,
+                height: input.side,
+                width: input.side,
+            };
+            pixels = corrupt(image, setting, &frost)?;
+            textures = (setting.corruption == Corruption::Frost).then(|| frost.origin().to_owned());
+            host.pause().await;
+            host.cancel().check()?;
+        }
         if let Some(added) = &options.pixel_noise {
             noise::add(&mut pixels, added);
         }
@@ -72,6 +86,7 @@ impl Session {
             gain,
             before: before.top(classes),
             after: after.top(classes),
+            textures,
             l1: norms.l1,
             l2: norms.l2,
             linf: norms.linf,
@@ -85,7 +100,7 @@ impl Session {
     }
 }
 
-fn check_target(attack: &Pgd, classes: usize) -> Result<(), SessionError> {
+fn check_target(attack: &AttackOptions, classes: usize) -> Result<(), SessionError> {
     let reachable = attack.target.is_none_or(|target| target < classes);
     if reachable {
         return Ok(());
@@ -133,7 +148,7 @@ impl Viewer<'_> {
     async fn attack(
         &self,
         pixels: Vec<f32>,
-        attack: &Pgd,
+        attack: &AttackOptions,
         clean: usize,
         host: &dyn Host,
         trajectory: &mut Vec<AttackStep>,
@@ -146,10 +161,10 @@ impl Viewer<'_> {
         let clock = Clock::start();
         let mut watch = |view: Step<'_>| {
             let probabilities = softmax(view.logits);
-            let left = attack.steps.saturating_sub(view.step) as f32;
+            let left = view.steps.saturating_sub(view.step) as f32;
             let step = AttackStep {
                 step: view.step,
-                steps: attack.steps,
+                steps: view.steps,
                 loss: -probabilities[watched].max(f32::MIN_POSITIVE).ln(),
                 probability: probabilities[clean],
                 seconds_left: clock.seconds() / view.step as f32 * left,
@@ -174,14 +189,11 @@ impl Viewer<'_> {
             watch: &mut watch,
             images: vec![0],
         };
-        let descent = Descent {
-            eps: attack.eps,
-            steps: attack.steps,
-            rel_step: attack.rel_step,
-            random_start: attack.random_start,
-            ..Descent::default()
-        };
-        Ok(descent.attack(&mut subject, &pixels, &goal).await?)
+        let mut found = attack.attack.attack(&mut subject, &pixels, &goal).await?;
+        if attack.eight_bit {
+            plan::round(attack.attack.ball(), &mut found, &pixels, pixels.len());
+        }
+        Ok(found)
     }
 }
 

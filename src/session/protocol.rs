@@ -6,6 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::perturb::attack::plan::Attack;
+use crate::perturb::corruption::Setting;
+
 /// A raw buffer: `Uint8Array` in the browser.
 pub type Bytes = serde_bytes::ByteBuf;
 
@@ -67,11 +70,13 @@ pub struct SeeOptions {
     pub channels: usize,
 }
 
-/// A perturbation of the current image: pixel noise, then an attack. Either may be absent.
+/// A perturbation of the current image: a corruption, then pixel noise, then an attack. Any may
+/// be absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PerturbOptions {
+    pub corruption: Option<Setting>,
     pub pixel_noise: Option<PixelNoise>,
-    pub attack: Option<Pgd>,
+    pub attack: Option<AttackOptions>,
     pub noise: FrontEndNoise,
 }
 
@@ -115,20 +120,17 @@ pub enum PixelNoiseKind {
     Uniform,
 }
 
-/// Projected gradient descent in L∞ (Madry et al. 2018), in pixel space [0, 1].
+/// An attack on the current image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pgd {
-    /// Radius in units of the pixel range: 4/255 is 0.0157.
-    pub eps: f32,
-    pub steps: usize,
-    /// Step length as a fraction of ε.
-    pub rel_step: f32,
-    pub random_start: bool,
+pub struct AttackOptions {
+    pub attack: Attack,
     pub seed: u64,
     /// Gradient samples a step on a stochastic model (expectation over transformation).
     pub eot: usize,
     /// Push towards this class; `None`: away from the clean prediction.
     pub target: Option<usize>,
+    /// Round the result to 8 bits a channel, inside the ball.
+    pub eight_bit: bool,
 }
 
 /// What a session reports.
@@ -343,6 +345,8 @@ pub struct Perturbed {
     pub gain: f32,
     pub before: Vec<Prediction>,
     pub after: Vec<Prediction>,
+    /// Where frost textures came from, when the corruption was frost.
+    pub textures: Option<String>,
     /// Norms of the perturbation in pixel space [0, 1].
     pub l1: f32,
     pub l2: f32,

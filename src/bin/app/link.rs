@@ -2,10 +2,11 @@
 //!
 //! `#perturb?model=cornet-s-cifar10&sample=cifar/cat.png&backend=cpu&eps=4&steps=10`
 
+use ventral::perturb::attack::Norm;
 use ventral::session::protocol::{BackendChoice, PixelNoiseKind};
 
 use crate::dom;
-use crate::state::{Bench, Knobs};
+use crate::state::{Bench, Family, Knobs};
 
 /// The state in an address. Missing parts are `None` and keep what the page has.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,6 +63,12 @@ fn parse(text: &str) -> Link {
             _ => read_knob(link.knobs.get_or_insert_default(), key, &value),
         }
     }
+    if let Some(knobs) = &mut link.knobs {
+        let norms = knobs.family.facts().norms;
+        if !norms.contains(&knobs.norm) {
+            knobs.norm = norms[0];
+        }
+    }
     link
 }
 
@@ -74,9 +81,14 @@ fn read_knob(knobs: &mut Knobs, key: &str, value: &str) {
         ),
         "steps" => set(
             &mut knobs.steps,
-            number().map(|n| (n as usize).clamp(1, 1000)),
+            number().map(|n| (n as usize).clamp(1, 5000)),
         ),
         "step" => set(&mut knobs.rel_step, number().map(|n| n.clamp(0.001, 2.0))),
+        "attack" => set(&mut knobs.family, Family::from_word(value)),
+        "norm" => set(&mut knobs.norm, norm_of(value)),
+        "bits" => knobs.eight_bit = value == "8",
+        "corruption" => knobs.corruption = value.parse().ok(),
+        "severity" => set(&mut knobs.severity, number().map(|n| (n as u8).clamp(1, 5))),
         "random" => knobs.random_start = value == "1",
         "target" => knobs.target = value.parse().ok(),
         "seed" => set(&mut knobs.seed, value.parse().ok()),
@@ -86,6 +98,18 @@ fn read_knob(knobs: &mut Knobs, key: &str, value: &str) {
         "eot" => set(&mut knobs.eot, number().map(|n| (n as usize).clamp(1, 64))),
         _ => {}
     }
+}
+
+const NORMS: [(&str, Norm); 3] = [("linf", Norm::Linf), ("l2", Norm::L2), ("l1", Norm::L1)];
+
+/// The word for a norm in an address, and in the picker's test ids.
+pub fn norm_word(norm: Norm) -> &'static str {
+    let found = NORMS.iter().find(|(_, n)| *n == norm);
+    found.map_or("linf", |(word, _)| word)
+}
+
+fn norm_of(word: &str) -> Option<Norm> {
+    NORMS.iter().find(|(w, _)| *w == word).map(|(_, n)| *n)
 }
 
 fn set<T>(slot: &mut T, value: Option<T>) {
@@ -118,6 +142,19 @@ fn format_link(link: &Link) -> String {
 
 fn write_knobs(knobs: &Knobs, put: &mut impl FnMut(&str, String)) {
     let usual = Knobs::default();
+    if knobs.family != usual.family {
+        put("attack", knobs.family.facts().word.to_owned());
+    }
+    if knobs.norm != usual.norm {
+        put("norm", norm_word(knobs.norm).to_owned());
+    }
+    if knobs.eight_bit {
+        put("bits", "8".to_owned());
+    }
+    if let Some(corruption) = knobs.corruption {
+        put("corruption", corruption.name().to_owned());
+        put("severity", knobs.severity.to_string());
+    }
     put(
         "eps",
         format!("{}", (knobs.eps * 255.0 * 1000.0).round() / 1000.0),

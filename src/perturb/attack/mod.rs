@@ -4,9 +4,12 @@
 //! gradients and keep their arithmetic to themselves.
 
 pub mod apgd;
+pub mod carlini_wagner;
+pub mod deepfool;
 pub mod descent;
 pub mod goal;
 pub mod masking;
+mod nearest;
 #[cfg(feature = "compute")]
 pub mod network;
 pub mod norm;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::apgd::Apgd;
+use super::carlini_wagner::CarliniWagner;
+use super::deepfool::DeepFool;
 use super::descent::Descent;
 use super::goal::Goal;
 use super::norm::{Ball, Norm};
@@ -18,6 +20,8 @@ pub enum Attack {
     Descent(Descent),
     Apgd(Apgd),
     Square(Square),
+    DeepFool(DeepFool),
+    CarliniWagner(CarliniWagner),
 }
 
 impl Attack {
@@ -27,10 +31,15 @@ impl Attack {
             Self::Descent(a) => Some((a.norm, a.eps)),
             Self::Apgd(a) => Some((a.norm, a.eps)),
             Self::Square(a) => Some((a.norm, a.eps)),
+            Self::DeepFool(_) | Self::CarliniWagner(_) => None,
         }
     }
 
-    async fn attack<O: Oracle>(
+    /// Runs the attack and nothing else: [`run`] adds what holds for all of them.
+    ///
+    /// # Errors
+    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
+    pub async fn attack<O: Oracle>(
         &self,
         subject: &mut Subject<'_, O>,
         pixels: &[f32],
@@ -40,6 +49,8 @@ impl Attack {
             Self::Descent(a) => a.attack(subject, pixels, goal).await,
             Self::Apgd(a) => a.attack(subject, pixels, goal).await,
             Self::Square(a) => a.attack(subject, pixels, goal).await,
+            Self::DeepFool(a) => a.attack(subject, pixels, goal).await,
+            Self::CarliniWagner(a) => a.attack(subject, pixels, goal).await,
         }
     }
 }
@@ -175,7 +186,8 @@ async fn judge<O: Oracle>(
     Ok(hits.into_iter().map(|h| h as f32 / passes as f32).collect())
 }
 
-fn round(ball: Option<(Norm, f32)>, found: &mut [f32], centres: &[f32], length: usize) {
+/// Rounds attacked images to 8 bits a channel, inside the attack's ball.
+pub fn round(ball: Option<(Norm, f32)>, found: &mut [f32], centres: &[f32], length: usize) {
     // Without a ball there is none to leave: the nearest level.
     let (norm, eps) = ball.unwrap_or((Norm::Linf, 1.0));
     for (x, centre) in found

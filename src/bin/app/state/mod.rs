@@ -622,6 +622,12 @@ impl App {
         }
     }
 
+    /// Side of the images the model takes, px.
+    pub fn side(self) -> usize {
+        let model = self.model.get_untracked();
+        model.map_or(224, |m| m.preprocessing.crop)
+    }
+
     fn perturb(self, coarse: bool) {
         if let Some(running) = self.perturb_running.get_value() {
             self.perturb_next.set_value(Some(coarse));
@@ -635,12 +641,12 @@ impl App {
             self.attack_steps.set(Vec::new());
             return;
         }
-        let request = Request::Perturb(knobs.options(coarse));
+        let request = Request::Perturb(knobs.options(coarse, self.side()));
         self.attack_steps.set(Vec::new());
-        let label = if knobs.eps > 0.0 {
-            "Attacking"
-        } else {
-            "Adding noise"
+        let label = match (knobs.eps > 0.0, knobs.corruption) {
+            (true, _) => "Attacking",
+            (false, Some(_)) => "Corrupting",
+            (false, None) => "Adding noise",
         };
         let id = self.ask(label, request, Vec::new(), move |event| match event {
             Event::Step(step) => self.attack_steps.update(|steps| steps.push(step)),

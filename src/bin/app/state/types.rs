@@ -2,6 +2,12 @@
 
 use std::sync::Arc;
 
+use ventral::perturb::attack::apgd::Apgd;
+use ventral::perturb::attack::descent::Descent;
+use ventral::perturb::attack::plan::Attack;
+use ventral::perturb::attack::square::Square;
+use ventral::perturb::attack::{Loss, Norm};
+use ventral::perturb::corruption::{Corruption, Setting};
 use ventral::session::protocol::*;
 use web_sys::File;
 
@@ -44,17 +50,121 @@ impl Bench {
     }
 }
 
+/// A family of attacks, as the picker offers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    Fgsm,
+    #[default]
+    Pgd,
+    Bim,
+    MiFgsm,
+    Sparse,
+    ApgdCe,
+    ApgdDlr,
+    Square,
+}
+
+/// What the page has to know of a family.
+pub struct FamilyFacts {
+    pub family: Family,
+    /// In the address and in test ids.
+    pub word: &'static str,
+    pub title: &'static str,
+    pub paper: &'static str,
+    pub norms: &'static [Norm],
+    /// Most steps (or queries) it may be given; 0 when it has no such setting.
+    pub steps: usize,
+    /// What its steps are called.
+    pub step_word: &'static str,
+    /// The visitor chooses the step's length.
+    pub has_step: bool,
+    pub has_target: bool,
+}
+
+const BOTH: &[Norm] = &[Norm::Linf, Norm::L2];
+
+#[rustfmt::skip]
+static FAMILIES: [FamilyFacts; 8] = [
+    facts(Family::Fgsm, "fgsm", "FGSM", "Goodfellow et al. 2015", &Norm::ALL, 0, false),
+    facts(Family::Pgd, "pgd", "PGD", "Madry et al. 2018", &Norm::ALL, 200, true),
+    facts(Family::Bim, "bim", "BIM", "Kurakin et al. 2017", &Norm::ALL, 0, false),
+    facts(Family::MiFgsm, "mi-fgsm", "MI-FGSM", "Dong et al. 2018", BOTH, 0, false),
+    facts(Family::Sparse, "sparse-l1", "Sparse descent", "Tramèr and Boneh 2019", &[Norm::L1], 0, false),
+    facts(Family::ApgdCe, "apgd-ce", "Auto-PGD, cross-entropy", "Croce and Hein 2020", BOTH, 200, false),
+    FamilyFacts { has_target: false, ..facts(Family::ApgdDlr, "apgd-dlr", "Auto-PGD, logits ratio", "Croce and Hein 2020", BOTH, 200, false) },
+    FamilyFacts { step_word: "Queries", ..facts(Family::Square, "square", "Square, by scores alone", "Andriushchenko et al. 2020", BOTH, 5000, false) },
+];
+
+impl Family {
+    /// All of them, in the order of the picker.
+    pub fn every() -> impl Iterator<Item = &'static FamilyFacts> {
+        FAMILIES.iter()
+    }
+
+    pub fn facts(self) -> &'static FamilyFacts {
+        let found = FAMILIES.iter().find(|f| f.family == self);
+        found.unwrap_or(&FAMILIES[0])
+    }
+
+    pub fn from_word(word: &str) -> Option<Family> {
+        let found = FAMILIES.iter().find(|f| f.word == word);
+        found.map(|f| f.family)
+    }
+}
+
+const fn facts(
+    family: Family,
+    word: &'static str,
+    title: &'static str,
+    paper: &'static str,
+    norms: &'static [Norm],
+    steps: usize,
+    has_step: bool,
+) -> FamilyFacts {
+    FamilyFacts {
+        family,
+        word,
+        title,
+        paper,
+        norms,
+        steps,
+        step_word: "Steps",
+        has_step,
+        has_target: true,
+    }
+}
+
+/// The radius in `norm` that goes with `eps` in L∞ on images of `side` px: the VOneNet paper's
+/// pairs (1/255, 0.6, 160 at 224 px), scaled by the root of the number of pixels in L2 and by the
+/// number itself in L1.
+pub fn radius(norm: Norm, eps: f32, side: usize) -> f32 {
+    let scale = side as f32 / 224.0;
+    match norm {
+        Norm::Linf => eps,
+        Norm::L2 => eps * 255.0 * 0.6 * scale,
+        Norm::L1 => eps * 255.0 * 160.0 * scale * scale,
+    }
+}
+
 /// The settings of the Perturb bench.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Knobs {
-    /// L∞ radius in units of the pixel range; 0: no attack.
+    pub family: Family,
+    pub norm: Norm,
+    /// Radius in L∞, in units of the pixel range; 0: no attack. Other norms go by [`radius`].
     pub eps: f32,
+    /// Steps, or queries.
     pub steps: usize,
     /// Step length as a fraction of ε.
     pub rel_step: f32,
     pub random_start: bool,
     pub target: Option<usize>,
+    /// The attacked image keeps to 8 bits a channel, as a saved one would.
+    pub eight_bit: bool,
     pub seed: u64,
+    pub corruption: Option<Corruption>,
+    /// 1 to 5.
+    pub severity: u8,
     pub noise_kind: PixelNoiseKind,
     /// Standard deviation or half-width in units of the pixel range; 0: no noise.
     pub noise_scale: f32,
@@ -66,12 +176,17 @@ pub struct Knobs {
 impl Default for Knobs {
     fn default() -> Knobs {
         Knobs {
+            family: Family::Pgd,
+            norm: Norm::Linf,
             eps: 2.0 / 255.0,
             steps: 10,
             rel_step: 0.25,
             random_start: false,
             target: None,
+            eight_bit: false,
             seed: 0,
+            corruption: None,
+            severity: 3,
             noise_kind: PixelNoiseKind::Gaussian,
             noise_scale: 0.0,
             front_end_noise: false,
@@ -81,35 +196,103 @@ impl Default for Knobs {
 }
 
 impl Knobs {
-    /// Neither noise nor attack.
+    /// Nothing is done to the image.
     pub fn at_rest(&self) -> bool {
-        self.eps <= 0.0 && self.noise_scale <= 0.0
+        self.eps <= 0.0 && self.noise_scale <= 0.0 && self.corruption.is_none()
     }
 
-    /// The request for these settings; `coarse` trades exactness for speed.
-    pub fn options(&self, coarse: bool) -> PerturbOptions {
-        let (steps, rel_step) = match coarse && self.steps > COARSE_STEPS {
-            true => (COARSE_STEPS, self.rel_step.max(0.5)),
-            false => (self.steps, self.rel_step),
+    /// Takes another family, with a norm that it knows and a length that suits it.
+    pub fn choose(&mut self, family: Family) {
+        let facts = family.facts();
+        if !facts.norms.contains(&self.norm) {
+            self.norm = facts.norms[0];
+        }
+        self.steps = match family {
+            Family::Square => 500,
+            Family::ApgdCe | Family::ApgdDlr => 20,
+            _ => 10,
         };
+        self.family = family;
+    }
+
+    /// The request for these settings on images of `side` px; `coarse` trades exactness for speed.
+    pub fn options(&self, coarse: bool, side: usize) -> PerturbOptions {
         let noise = PixelNoise {
             kind: self.noise_kind,
             scale: self.noise_scale,
             seed: self.seed,
         };
-        let attack = Pgd {
-            eps: self.eps,
-            steps,
-            rel_step,
-            random_start: self.random_start,
+        let corruption = self.corruption.map(|corruption| Setting {
+            corruption,
+            severity: self.severity,
+            table: None,
+            seed: self.seed,
+            eight_bit: false,
+        });
+        let attack = AttackOptions {
+            attack: self.attack(coarse, side),
             seed: self.seed,
             eot: if self.front_end_noise { self.eot } else { 1 },
-            target: self.target,
+            target: self.target.filter(|_| self.family.facts().has_target),
+            eight_bit: self.eight_bit,
         };
         PerturbOptions {
+            corruption,
             pixel_noise: (self.noise_scale > 0.0).then_some(noise),
             attack: (self.eps > 0.0).then_some(attack),
             noise: front_end(self.front_end_noise, self.seed),
+        }
+    }
+
+    fn attack(&self, coarse: bool, side: usize) -> Attack {
+        let (norm, eps) = (self.norm, radius(self.norm, self.eps, side));
+        let few = |steps: usize, few: usize| if coarse { steps.min(few) } else { steps };
+        let apgd = |loss| {
+            Attack::Apgd(Apgd {
+                norm,
+                eps,
+                steps: few(self.steps, 2 * COARSE_STEPS),
+                restarts: 1,
+                loss,
+                target_classes: 0,
+            })
+        };
+        let iterated = |momentum| Descent {
+            momentum,
+            random_start: self.random_start,
+            ..Descent::bim(norm, eps)
+        };
+        match self.family {
+            Family::Fgsm => Attack::Descent(Descent {
+                random_start: self.random_start,
+                ..Descent::fgsm(norm, eps)
+            }),
+            Family::Pgd => {
+                let short = coarse && self.steps > COARSE_STEPS;
+                Attack::Descent(Descent {
+                    norm,
+                    eps,
+                    steps: few(self.steps, COARSE_STEPS),
+                    rel_step: if short {
+                        self.rel_step.max(0.5)
+                    } else {
+                        self.rel_step
+                    },
+                    random_start: self.random_start,
+                    ..Descent::default()
+                })
+            }
+            Family::Bim => Attack::Descent(iterated(0.0)),
+            Family::MiFgsm => Attack::Descent(iterated(1.0)),
+            Family::Sparse => Attack::Descent(Descent::sparse(eps)),
+            Family::ApgdCe => apgd(Loss::CrossEntropy),
+            Family::ApgdDlr => apgd(Loss::Dlr),
+            Family::Square => Attack::Square(Square {
+                norm,
+                eps,
+                queries: few(self.steps, 50),
+                ..Square::default()
+            }),
         }
     }
 }

@@ -1,16 +1,19 @@
-//! The Perturb bench: noise and an L∞ attack, with the picture before, after, and the difference.
+//! The Perturb bench: corruptions, noise and attacks, with the picture before, after, and the difference.
 
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use ventral::perturb::attack::Norm;
+use ventral::perturb::corruption::{Category, Corruption};
 use ventral::session::protocol::{AttackStep, Perturbed, PixelNoiseKind, Prediction, Rgba};
 
 use super::charts;
 use super::parts::{self, icon};
 use crate::export::{self, Tile};
+use crate::link::norm_word;
 use crate::numbers;
 use crate::paint::Picture;
-use crate::state::{App, Knobs};
+use crate::state::{App, Family, FamilyFacts, Knobs, radius};
 
 /// Stops of the ε slider, in 255ths of the pixel range: fine where models fail first.
 const EPSILONS: [f32; 16] = [
@@ -32,8 +35,9 @@ pub fn controls(app: App) -> AnyView {
         </button>
     };
     let body = view! {
-        {attack(app)}
+        {corruption(app)}
         {noise(app)}
+        {attack(app)}
         <div class="seed">
             <label class="field">
                 "Seed"
@@ -71,7 +75,75 @@ fn nearest_stop(eps: f32) -> usize {
     best.map_or(0, |(i, _)| i)
 }
 
-/// The attack: radius, steps, step length, start, target.
+/// The corruption: which, and how severe.
+fn corruption(app: App) -> AnyView {
+    let knobs = app.knobs;
+    let group = |category: Category| {
+        let members = Corruption::ALL
+            .into_iter()
+            .filter(move |c| c.category() == category);
+        let option = move |c: Corruption| {
+            let chosen = move || knobs.with(|k| k.corruption == Some(c));
+            view! { <option value=c.name() selected=chosen>{c.title()}</option> }
+        };
+        view! { <optgroup label=category.title()>{members.map(option).collect_view()}</optgroup> }
+    };
+    let off = move || knobs.with(|k| k.corruption.is_none());
+    let frost = move || {
+        let textures = app.perturbed.with(|p| p.as_ref()?.textures.clone());
+        textures.map(|origin| {
+            view! { <p class="hint" data-testid="textures">{format!("Frost textures: {origin}, not the published photographs.")}</p> }
+        })
+    };
+    view! {
+        <fieldset class="knobs">
+            <legend>"Common corruption" <span class="hint">"ImageNet-C"</span></legend>
+            <label class="field wide">
+                "Kind"
+                <select data-testid="corruption" on:change:target=move |e| {
+                    let chosen = e.target().value().parse().ok();
+                    app.turn(false, |k| k.corruption = chosen);
+                }>
+                    <option value="" selected=off>"none"</option>
+                    {Category::ALL.into_iter().map(group).collect_view()}
+                </select>
+            </label>
+            <label class="slider" class:off=off>
+                <span>"Severity"</span>
+                <output class="num">{move || knobs.with(|k| k.severity.to_string())}</output>
+                <input
+                    type="range"
+                    min="1"
+                    max="5"
+                    step="1"
+                    data-testid="severity"
+                    prop:value=move || knobs.with(|k| k.severity.to_string())
+                    on:input:target=move |e| severity(app, &e.target().value(), true)
+                    on:change:target=move |e| severity(app, &e.target().value(), false)
+                />
+                <span class="ends num"><span>"1"</span><span>"3"</span><span>"5"</span></span>
+            </label>
+            {frost}
+        </fieldset>
+    }
+    .into_any()
+}
+
+fn severity(app: App, value: &str, dragging: bool) {
+    if let Ok(severity) = value.parse::<u8>() {
+        app.turn(dragging, |k| k.severity = severity.clamp(1, 5));
+    }
+}
+
+/// The radius in words: `2/255` in L∞, `0.17` in the others.
+fn radius_words(knobs: &Knobs, side: usize) -> String {
+    match knobs.norm {
+        Norm::Linf => numbers::in_255(knobs.eps),
+        norm => numbers::short(radius(norm, knobs.eps, side)),
+    }
+}
+
+/// The attack: family, norm, radius, and what else the family has.
 fn attack(app: App) -> AnyView {
     let knobs = app.knobs;
     let turn = move |value: String, dragging: bool| {
@@ -81,14 +153,44 @@ fn attack(app: App) -> AnyView {
         }
     };
     let off = move || knobs.with(|k| k.eps <= 0.0);
+    let words = move || {
+        app.model.track();
+        knobs.with(|k| radius_words(k, app.side()))
+    };
     let stochastic = move || app.model.with(|m| m.as_ref().is_some_and(|m| m.stochastic));
+    let family = Memo::new(move |_| knobs.with(|k| k.family));
+    let option = move |f: &'static FamilyFacts| {
+        let chosen = move || family.get() == f.family;
+        view! { <option value=f.word selected=chosen>{f.title}</option> }
+    };
+    let ends = move |eps: f32| {
+        app.model.track();
+        knobs.with(|k| {
+            radius_words(
+                &Knobs {
+                    eps: eps / 255.0,
+                    ..k.clone()
+                },
+                app.side(),
+            )
+        })
+    };
     view! {
         <fieldset class="knobs">
-            <legend>"Adversarial attack" <span class="hint">"PGD, L∞"</span></legend>
+            <legend>"Adversarial attack" <span class="hint">{move || family.get().facts().paper}</span></legend>
+            <label class="field wide">
+                "Family"
+                <select data-testid="attack-family" on:change:target=move |e| {
+                    if let Some(family) = Family::from_word(&e.target().value()) {
+                        app.turn(false, |k| k.choose(family));
+                    }
+                }>{Family::every().map(option).collect_view()}</select>
+            </label>
+            {move || norms_of(app, family.get())}
             <label class="slider">
                 <span>"Radius ε"</span>
                 <output class="num" data-testid="eps-value">
-                    {move || knobs.with(|k| if k.eps > 0.0 { numbers::in_255(k.eps) } else { "off".to_owned() })}
+                    {move || if off() { "off".to_owned() } else { words() }}
                 </output>
                 <input
                     type="range"
@@ -97,34 +199,99 @@ fn attack(app: App) -> AnyView {
                     step="1"
                     data-testid="pgd-eps"
                     prop:value=move || knobs.with(|k| nearest_stop(k.eps).to_string())
-                    aria-valuetext=move || knobs.with(|k| numbers::in_255(k.eps))
+                    aria-valuetext=words
                     on:input:target=move |e| turn(e.target().value(), true)
                     on:change:target=move |e| turn(e.target().value(), false)
                 />
-                <span class="ends num"><span>"0"</span><span>"2/255"</span><span>"16/255"</span></span>
+                <span class="ends num"><span>"0"</span><span>{move || ends(2.0)}</span><span>{move || ends(16.0)}</span></span>
             </label>
-            <div class="fields" class:off=off>
-                {number(app, "Steps", "pgd-steps", ("1", "200", "1"), |k| k.steps.to_string(), |k, v| k.steps = (v as usize).clamp(1, 200))}
-                {number(app, "Step ÷ ε", "pgd-rel-step", ("0.01", "1", "0.01"), |k| k.rel_step.to_string(), |k, v| k.rel_step = v.clamp(0.001, 2.0))}
-            </div>
+            {move || settings(app, family.get())}
+            <label class="check" class:off=off>
+                <input
+                    type="checkbox"
+                    data-testid="eight-bit"
+                    prop:checked=move || knobs.with(|k| k.eight_bit)
+                    on:change=move |_| app.turn(false, |k| k.eight_bit = !k.eight_bit)
+                />
+                "Keep to 8 bits a channel"
+            </label>
+            {move || stochastic().then(|| front_end(app))}
+        </fieldset>
+    }
+    .into_any()
+}
+
+/// The norms a family knows, where there is a choice.
+fn norms_of(app: App, family: Family) -> Option<AnyView> {
+    let norms = family.facts().norms;
+    let choices: Vec<_> = norms
+        .iter()
+        .map(|n| (*n, norm_word(*n), n.title()))
+        .collect();
+    (choices.len() > 1).then(|| {
+        parts::segmented(
+            "norm",
+            "Norm",
+            choices,
+            move || app.knobs.with(|k| k.norm),
+            move |norm| app.turn(false, |k| k.norm = norm),
+        )
+    })
+}
+
+/// What a family lets one choose besides its radius.
+fn settings(app: App, family: Family) -> AnyView {
+    let facts = family.facts();
+    let off = move || app.knobs.with(|k| k.eps <= 0.0);
+    let most = if facts.steps > 1000 { "5000" } else { "200" };
+    let steps = (facts.steps > 0).then(|| {
+        number(
+            app,
+            facts.step_word,
+            "pgd-steps",
+            ("1", most, "1"),
+            |k| k.steps.to_string(),
+            |k, v| k.steps = (v as usize).clamp(1, k.family.facts().steps),
+        )
+    });
+    let step = facts.has_step.then(|| {
+        number(
+            app,
+            "Step ÷ ε",
+            "pgd-rel-step",
+            ("0.01", "1", "0.01"),
+            |k| k.rel_step.to_string(),
+            |k, v| k.rel_step = v.clamp(0.001, 2.0),
+        )
+    });
+    let push = facts.has_target.then(|| {
+        view! {
             <label class="field wide" class:off=off>
                 "Push"
-                <select data-testid="pgd-target" prop:value=move || knobs.with(|k| k.target.map_or(String::new(), |t| t.to_string())) on:change:target=move |e| {
+                <select data-testid="pgd-target" on:change:target=move |e| {
                     let target = e.target().value().parse().ok();
                     app.turn(false, |k| k.target = target);
                 }>{move || targets(app)}</select>
             </label>
+        }
+    });
+    let start = matches!(family, Family::Fgsm | Family::Pgd | Family::Bim).then(|| {
+        view! {
             <label class="check" class:off=off>
                 <input
                     type="checkbox"
                     data-testid="pgd-random-start"
-                    prop:checked=move || knobs.with(|k| k.random_start)
+                    prop:checked=move || app.knobs.with(|k| k.random_start)
                     on:change=move |_| app.turn(false, |k| k.random_start = !k.random_start)
                 />
                 "Start from a random point"
             </label>
-            {move || stochastic().then(|| front_end(app))}
-        </fieldset>
+        }
+    });
+    view! {
+        <div class="fields" class:off=off>{steps}{step}</div>
+        {push}
+        {start}
     }
     .into_any()
 }
@@ -320,7 +487,7 @@ fn rest(app: App, url: Option<String>) -> AnyView {
 fn verdict(app: App) -> String {
     let Some(result) = app.perturbed.get() else {
         return match app.knobs.with(Knobs::at_rest) {
-            true => "Move a slider to perturb the image.".to_owned(),
+            true => "Choose a corruption or move a slider to perturb the image.".to_owned(),
             false => String::new(),
         };
     };
@@ -328,15 +495,7 @@ fn verdict(app: App) -> String {
         return String::new();
     };
     let knobs = app.perturbed_knobs.get().unwrap_or_default();
-    let means = match (knobs.eps > 0.0, knobs.noise_scale > 0.0) {
-        (true, true) => format!(
-            "noise of {:.3} and an attack of ε = {}",
-            knobs.noise_scale,
-            numbers::in_255(knobs.eps)
-        ),
-        (true, false) => format!("an attack of ε = {}", numbers::in_255(knobs.eps)),
-        _ => format!("noise of {:.3}", knobs.noise_scale),
-    };
+    let means = means(&knobs, app.side());
     let is = |p: &Prediction| format!("“{}” ({})", p.label, numbers::percent(p.probability));
     let target = knobs
         .target
@@ -362,6 +521,22 @@ fn verdict(app: App) -> String {
             numbers::percent(before.probability)
         ),
     }
+}
+
+/// What was done to the image, in words.
+fn means(knobs: &Knobs, side: usize) -> String {
+    let corruption = knobs.corruption.map(|c| {
+        format!(
+            "{} of severity {}",
+            c.title().to_lowercase(),
+            knobs.severity
+        )
+    });
+    let noise = (knobs.noise_scale > 0.0).then(|| format!("noise of {:.3}", knobs.noise_scale));
+    let attack =
+        (knobs.eps > 0.0).then(|| format!("an attack of ε = {}", radius_words(knobs, side)));
+    let done: Vec<String> = [corruption, noise, attack].into_iter().flatten().collect();
+    done.join(" and ")
 }
 
 fn quoted(before: &Prediction, target: &str) -> String {
@@ -575,7 +750,7 @@ fn tools(app: App) -> AnyView {
             "weights_sha256_16": model.as_ref().map(|m| m.hash.clone()),
             "backend": p.backend,
             "version": env!("CARGO_PKG_VERSION"),
-            "perturbation": knobs.options(false),
+            "perturbation": knobs.options(false, app.side()),
             "steps_run": p.trajectory.first().map_or(0, |s| s.steps),
             "before": p.before, "after": p.after, "success": p.success,
             "l1": p.l1, "l2": p.l2, "linf": p.linf, "area_change": p.area_change,

@@ -1,0 +1,325 @@
+//! The L2 attack of Carlini and Wagner (2017): a perturbation and a hinge on the margin, weighed
+//! against each other and minimised by Adam (Kingma and Ba 2015) where the box has no edges.
+
+use serde::{Deserialize, Serialize};
+
+use super::goal::{Aim, Goal, runner_up};
+use super::nearest::{Clean, Nearest, require};
+use super::norm::Norm;
+use super::oracle::{Oracle, Pullback, Stopped, Subject};
+
+/// Keeps a pixel's place in the space without edges finite: the box shrinks by this factor.
+const INSIDE: f64 = 0.999_999;
+
+/// Decay of Adam's means of the gradient and of its square, and what keeps its division finite.
+const ADAM: [f64; 3] = [0.9, 0.999, 1e-8];
+
+/// An image goes on while its loss falls to this part of the loss at the check before.
+const PROGRESS: f64 = 0.9999;
+
+/// From so many rounds on, the last one repeats the smallest constant that succeeded.
+const REPEATED_FROM: usize = 10;
+
+/// The largest constant for which that last round is run.
+const LARGEST_CONSTANT: f64 = 1e10;
+
+/// A minimal-norm attack in L2 with gradients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CarliniWagner {
+    /// Rounds of the search for the constant that weighs the hinge, at least 1.
+    pub binary_search_steps: usize,
+    /// Adam's steps in each round, at least 1.
+    pub steps: usize,
+    /// Adam's step, above 0, in units of the space without edges.
+    pub stepsize: f32,
+    /// The margin between the logits that a success must have, at least 0.
+    pub confidence: f32,
+    /// The constant of the first round, above 0. It is raised tenfold until a round succeeds.
+    pub initial_const: f32,
+    /// End a round for an image whose loss stopped falling, checked after each tenth of the steps.
+    pub abort_early: bool,
+}
+
+impl Default for CarliniWagner {
+    fn default() -> Self {
+        Self {
+            binary_search_steps: 9,
+            steps: 10_000,
+            stepsize: 0.01,
+            confidence: 0.0,
+            initial_const: 1e-3,
+            abort_early: true,
+        }
+    }
+}
+
+/// The search for one image's constant.
+struct Search {
+    constant: f64,
+    /// The largest constant that failed.
+    lower: f64,
+    /// The smallest that succeeded.
+    upper: f64,
+}
+
+/// One image's minimisation within a round.
+struct Descender {
+    image: usize,
+    constant: f64,
+    /// The image in the space without edges.
+    origin: Vec<f64>,
+    delta: Vec<f64>,
+    mean: Vec<f64>,
+    square: Vec<f64>,
+    loss_at_check: f64,
+    succeeded: bool,
+}
+
+impl CarliniWagner {
+    fn check(&self) -> Result<(), Stopped> {
+        require(
+            self.binary_search_steps > 0 && self.steps > 0,
+            "The Carlini-Wagner attack needs at least one search step and one step.",
+        )?;
+        let above = |v: f32| v.is_finite() && v > 0.0;
+        require(
+            above(self.stepsize) && above(self.initial_const),
+            "The step and the first constant of the Carlini-Wagner attack must be above 0.",
+        )?;
+        require(
+            self.confidence.is_finite() && self.confidence >= 0.0,
+            "The confidence of the Carlini-Wagner attack must be a number of at least 0.",
+        )
+    }
+
+    /// `[n, c, h, w]`; an image without a success is returned as it was.
+    ///
+    /// # Errors
+    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
+    pub async fn attack<O: Oracle>(
+        &self,
+        subject: &mut Subject<'_, O>,
+        pixels: &[f32],
+        goal: &Goal,
+    ) -> Result<Vec<f32>, Stopped> {
+        self.check()?;
+        let length = subject.oracle.image_len();
+        let clean = Clean::of(subject, pixels, goal).await?;
+        let mut nearest = Nearest::new(Norm::L2, pixels, length);
+        let mut searches: Vec<Search> = clean
+            .open
+            .iter()
+            .map(|_| Search::new(f64::from(self.initial_const)))
+            .collect();
+        for round in 0..self.binary_search_steps {
+            if clean.open.is_empty() {
+                break;
+            }
+            if round + 1 == self.binary_search_steps && round + 1 >= REPEATED_FROM {
+                let repeat = |s: &mut Search| s.constant = s.upper.min(LARGEST_CONSTANT);
+                searches.iter_mut().for_each(repeat);
+            }
+            let begin = |(image, search): (&usize, &Search)| {
+                Descender::new(*image, search.constant, nearest.original(*image))
+            };
+            let descenders = clean.open.iter().zip(&searches).map(begin).collect();
+            let succeeded = self
+                .round(subject, descenders, &mut nearest, goal, round)
+                .await?;
+            for (search, succeeded) in searches.iter_mut().zip(succeeded) {
+                search.narrow(succeeded);
+            }
+        }
+        Ok(nearest.pixels)
+    }
+
+    /// Minimises with the constants at hand; says which images had a success.
+    async fn round<O: Oracle>(
+        &self,
+        subject: &mut Subject<'_, O>,
+        mut running: Vec<Descender>,
+        nearest: &mut Nearest<'_>,
+        goal: &Goal,
+        round: usize,
+    ) -> Result<Vec<bool>, Stopped> {
+        let length = subject.oracle.image_len();
+        let steps = self.binary_search_steps * self.steps;
+        let mut ended: Vec<Descender> = Vec::new();
+        for step in 0..self.steps {
+            if running.is_empty() {
+                break;
+            }
+            let images: Vec<usize> = running.iter().map(|d| d.image).collect();
+            let x: Vec<f32> = running.iter().flat_map(Descender::pixels).collect();
+            let found = self.slopes(subject, &running, &x, goal).await?;
+            let at = [round * self.steps + step + 1, steps];
+            subject.tell_some(&images, at, &found.logits, &x);
+            let due = self.abort_early && step % self.steps.div_ceil(10) == 0;
+            let mut still = Vec::with_capacity(running.len());
+            for (j, mut descender) in running.into_iter().enumerate() {
+                let x = &x[j * length..][..length];
+                let sight = self.sight(&found, j, &descender, x, goal);
+                descender.step(
+                    step,
+                    self.stepsize,
+                    x,
+                    &found.gradient[j * length..][..length],
+                );
+                // No number is no progress either.
+                if due && !(sight.loss <= PROGRESS * descender.loss_at_check) {
+                    ended.push(descender);
+                    continue;
+                }
+                if due {
+                    descender.loss_at_check = sight.loss;
+                }
+                if sight.success {
+                    descender.succeeded = true;
+                    nearest.offer(descender.image, x);
+                }
+                still.push(descender);
+            }
+            running = still;
+        }
+        ended.extend(running);
+        ended.sort_by_key(|d| d.image);
+        Ok(ended.iter().map(|d| d.succeeded).collect())
+    }
+
+    /// Gradients of the hinges, each times its constant.
+    async fn slopes<O: Oracle>(
+        &self,
+        subject: &mut Subject<'_, O>,
+        running: &[Descender],
+        x: &[f32],
+        goal: &Goal,
+    ) -> Result<Pullback, Stopped> {
+        let classes = subject.oracle.classes();
+        let slope = |logits: &[f32]| {
+            let mut slope = vec![0.0; logits.len()];
+            let rows = logits.chunks_exact(classes).zip(running);
+            for (slope, (row, descender)) in slope.chunks_exact_mut(classes).zip(rows) {
+                let hinge = self.hinge(row, descender.image, goal);
+                if hinge.pulls {
+                    slope[hinge.down] = descender.constant as f32;
+                    slope[hinge.up] = -descender.constant as f32;
+                }
+            }
+            slope
+        };
+        subject.oracle.gradient(x, &slope).await
+    }
+
+    fn hinge(&self, row: &[f32], image: usize, goal: &Goal) -> Hinge {
+        let class = goal.classes[image];
+        let other = runner_up(row, class);
+        let (up, down) = match goal.aim {
+            Aim::Leave => (other, class),
+            Aim::Reach => (class, other),
+        };
+        let gap = f64::from(row[down]) - f64::from(row[up]) + f64::from(self.confidence);
+        let met = goal.pick(&[image]).is_met(0, row);
+        Hinge {
+            up,
+            down,
+            value: gap.max(0.0),
+            success: met && gap <= 0.0,
+            // A goal may ask for more than the margin: pull until it is met, too.
+            pulls: gap > 0.0 || !met,
+        }
+    }
+
+    fn sight(&self, found: &Pullback, j: usize, at: &Descender, x: &[f32], goal: &Goal) -> Sight {
+        let classes = found.logits.len() * x.len() / found.gradient.len().max(1);
+        let hinge = self.hinge(&found.logits[j * classes..][..classes], at.image, goal);
+        let moved = x.iter().zip(&at.origin);
+        let squared: f64 = moved
+            .map(|(x, origin)| (f64::from(*x) - to_box(*origin)).powi(2))
+            .sum();
+        Sight {
+            loss: at.constant * hinge.value + squared,
+            success: hinge.success,
+        }
+    }
+}
+
+/// Which logit to raise, which to lower, and whether there is need to.
+struct Hinge {
+    up: usize,
+    down: usize,
+    value: f64,
+    success: bool,
+    pulls: bool,
+}
+
+struct Sight {
+    loss: f64,
+    success: bool,
+}
+
+impl Search {
+    fn new(constant: f64) -> Self {
+        Self {
+            constant,
+            lower: 0.0,
+            upper: f64::INFINITY,
+        }
+    }
+
+    fn narrow(&mut self, succeeded: bool) {
+        match succeeded {
+            true => self.upper = self.constant,
+            false => self.lower = self.constant,
+        }
+        self.constant = match self.upper.is_finite() {
+            true => (self.lower + self.upper) / 2.0,
+            false => self.constant * 10.0,
+        };
+    }
+}
+
+fn to_box(place: f64) -> f64 {
+    0.5 * libm::tanh(place) + 0.5
+}
+
+impl Descender {
+    fn new(image: usize, constant: f64, original: &[f32]) -> Self {
+        let place = |x: &f32| libm::atanh((f64::from(*x) - 0.5) * 2.0 * INSIDE);
+        Self {
+            image,
+            constant,
+            origin: original.iter().map(place).collect(),
+            delta: vec![0.0; original.len()],
+            mean: vec![0.0; original.len()],
+            square: vec![0.0; original.len()],
+            loss_at_check: f64::INFINITY,
+            succeeded: false,
+        }
+    }
+
+    fn pixels(&self) -> impl Iterator<Item = f32> {
+        let places = self.origin.iter().zip(&self.delta);
+        places.map(|(origin, delta)| to_box(origin + delta) as f32)
+    }
+
+    /// A step of Adam from the pixels `x`, where the hinge has this gradient.
+    fn step(&mut self, step: usize, stepsize: f32, x: &[f32], hinge: &[f32]) {
+        let [slow, slower, tiny] = ADAM;
+        let count = i32::try_from(step + 1).unwrap_or(i32::MAX);
+        let [bias, bias_of_square] = [slow, slower].map(|decay| 1.0 - decay.powi(count));
+        for i in 0..x.len() {
+            let x = f64::from(x[i]);
+            let by_pixel = f64::from(hinge[i]) + 2.0 * (x - to_box(self.origin[i]));
+            // The derivative of the way back into the box, 0.5 (1 - tanh²).
+            let gradient = by_pixel * 2.0 * x * (1.0 - x);
+            if !gradient.is_finite() {
+                continue;
+            }
+            self.mean[i] = slow * self.mean[i] + (1.0 - slow) * gradient;
+            self.square[i] = slower * self.square[i] + (1.0 - slower) * gradient * gradient;
+            let length = (self.square[i] / bias_of_square).sqrt() + tiny;
+            self.delta[i] -= f64::from(stepsize) * (self.mean[i] / bias) / length;
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! DeepFool (Moosavi-Dezfooli et al. 2016): again and again to the nearest boundary of the model
+//! made linear.
+
+use serde::{Deserialize, Serialize};
+
+use super::goal::{Aim, Goal, runner_up};
+use super::nearest::{Clean, Nearest, require, to_pixel};
+use super::norm::{Norm, sign};
+use super::oracle::{Oracle, Stopped, Subject, pick};
+
+/// Keeps a division by the gradient's size finite.
+const TINY: f64 = 1e-8;
+
+/// Added to the way to the boundary, so that a point on it is left.
+const BEYOND: f64 = 1e-4;
+
+/// A minimal-norm attack with gradients. Towards a class, the boundary is the one between it and
+/// the best other class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeepFool {
+    /// L2 or L∞.
+    pub norm: Norm,
+    /// Most steps, at least 1.
+    pub steps: usize,
+    /// Classes whose boundaries are looked at, the given one among them: the largest logits of the
+    /// clean image. At least 2.
+    pub candidates: usize,
+    /// How much further than the boundaries to go, as a part of the way; at least 0.
+    pub overshoot: f32,
+}
+
+impl Default for DeepFool {
+    fn default() -> Self {
+        Self {
+            norm: Norm::L2,
+            steps: 50,
+            candidates: 10,
+            overshoot: 0.02,
+        }
+    }
+}
+
+/// One image on its way.
+struct Walker {
+    image: usize,
+    /// Classes to walk to, the most likely first. Unused when a class is to be reached.
+    rivals: Vec<usize>,
+    /// The sum of all steps, without the overshoot.
+    total: Vec<f64>,
+    x: Vec<f32>,
+}
+
+/// A boundary of the linear model.
+struct Boundary {
+    distance: f64,
+    gradient: Vec<f32>,
+}
+
+impl DeepFool {
+    pub(super) fn check(&self) -> Result<(), Stopped> {
+        require(self.norm != Norm::L1, "DeepFool works in L2 and L∞.")?;
+        require(self.steps > 0, "DeepFool needs at least one step.")?;
+        require(
+            self.candidates >= 2,
+            "DeepFool needs at least two candidate classes.",
+        )?;
+        require(
+            self.overshoot.is_finite() && self.overshoot >= 0.0,
+            "DeepFool's overshoot must be a number of at least 0.",
+        )
+    }
+
+    /// `[n, c, h, w]`; an image that did not get there is returned as it was.
+    ///
+    /// # Errors
+    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
+    pub async fn attack<O: Oracle>(
+        &self,
+        subject: &mut Subject<'_, O>,
+        pixels: &[f32],
+        goal: &Goal,
+    ) -> Result<Vec<f32>, Stopped> {
+        self.check()?;
+        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+        let clean = Clean::of(subject, pixels, goal).await?;
+        let mut nearest = Nearest::new(self.norm, pixels, length);
+        let start = |image: &usize| {
+            let row = &clean.logits[image * classes..][..classes];
+            Walker {
+                image: *image,
+                rivals: self.rivals(row, goal.classes[*image]),
+                total: vec![0.0; length],
+                x: pick(pixels, length, &[*image]),
+            }
+        };
+        let mut walkers: Vec<Walker> = clean.open.iter().map(start).collect();
+        for step in 1..=self.steps {
+            if walkers.is_empty() {
+                break;
+            }
+            self.step(subject, &mut walkers, &mut nearest, goal, step)
+                .await?;
+        }
+        if !walkers.is_empty() {
+            let images: Vec<usize> = walkers.iter().map(|w| w.image).collect();
+            let met = subject.judge(&stack(&walkers), &goal.pick(&images)).await?;
+            let arrived = walkers.iter().zip(met).filter(|(_, met)| *met);
+            arrived.for_each(|(walker, _)| _ = nearest.offer(walker.image, &walker.x));
+        }
+        Ok(nearest.pixels)
+    }
+
+    /// The largest other logits, largest first.
+    fn rivals(&self, row: &[f32], class: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..row.len()).filter(|c| *c != class).collect();
+        order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
+        order.truncate(self.candidates - 1);
+        order
+    }
+
+    /// Lets those go that have arrived and moves the others.
+    async fn step<O: Oracle>(
+        &self,
+        subject: &mut Subject<'_, O>,
+        walkers: &mut Vec<Walker>,
+        nearest: &mut Nearest<'_>,
+        goal: &Goal,
+        step: usize,
+    ) -> Result<(), Stopped> {
+        let classes = subject.oracle.classes();
+        let (logits, first) = self.boundaries(subject, walkers, goal, 0).await?;
+        let met: Vec<bool> = walkers
+            .iter()
+            .zip(logits.chunks_exact(classes))
+            .map(|(walker, row)| goal.pick(&[walker.image]).is_met(0, row))
+            .collect();
+        for (walker, _) in walkers.iter().zip(&met).filter(|(_, met)| **met) {
+            nearest.offer(walker.image, &walker.x);
+        }
+        let mut flags = met.iter();
+        walkers.retain(|_| !flags.next().is_some_and(|met| *met));
+        let left = |(boundary, met): (Boundary, &bool)| (!met).then_some(boundary);
+        let mut chosen: Vec<Boundary> = first.into_iter().zip(&met).filter_map(left).collect();
+        if walkers.is_empty() {
+            return Ok(());
+        }
+        let rounds = match goal.aim {
+            Aim::Leave => walkers[0].rivals.len(),
+            Aim::Reach => 1,
+        };
+        for rival in 1..rounds {
+            let (_, others) = self.boundaries(subject, walkers, goal, rival).await?;
+            for (best, other) in chosen.iter_mut().zip(others) {
+                if other.distance < best.distance {
+                    *best = other;
+                }
+            }
+        }
+        for (walker, boundary) in walkers.iter_mut().zip(&chosen) {
+            self.advance(walker, boundary, nearest.original(walker.image));
+        }
+        let images: Vec<usize> = walkers.iter().map(|w| w.image).collect();
+        let kept: Vec<usize> = super::nearest::unmet(&met);
+        let logits = pick(&logits, classes, &kept);
+        subject.tell_some(&images, [step, self.steps], &logits, &stack(walkers));
+        Ok(())
+    }
+
+    /// The boundary to the `rival`th class of every walker, and the logits here.
+    async fn boundaries<O: Oracle>(
+        &self,
+        subject: &mut Subject<'_, O>,
+        walkers: &[Walker],
+        goal: &Goal,
+        rival: usize,
+    ) -> Result<(Vec<f32>, Vec<Boundary>), Stopped> {
+        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+        // The class to raise and the one to lower.
+        let pair = |walker: &Walker, row: &[f32]| {
+            let class = goal.classes[walker.image];
+            match goal.aim {
+                Aim::Leave => (walker.rivals[rival], class),
+                Aim::Reach => (class, runner_up(row, class)),
+            }
+        };
+        let slope = |logits: &[f32]| {
+            let mut slope = vec![0.0; logits.len()];
+            let rows = logits.chunks_exact(classes).enumerate().zip(walkers);
+            for ((i, row), walker) in rows {
+                let (up, down) = pair(walker, row);
+                slope[i * classes + up] = 1.0;
+                slope[i * classes + down] = -1.0;
+            }
+            slope
+        };
+        let found = subject.oracle.gradient(&stack(walkers), &slope).await?;
+        let rows = found.logits.chunks_exact(classes);
+        let gradients = found.gradient.chunks_exact(length);
+        let boundaries = walkers.iter().zip(rows).zip(gradients);
+        let boundaries = boundaries
+            .map(|((walker, row), gradient)| {
+                let (up, down) = pair(walker, row);
+                let gap = f64::from(row[up]) - f64::from(row[down]);
+                let distance = gap.abs() / (self.dual(gradient) + TINY);
+                Boundary {
+                    // What is no number must not win.
+                    distance: if distance.is_nan() {
+                        f64::INFINITY
+                    } else {
+                        distance
+                    },
+                    gradient: gradient.to_vec(),
+                }
+            })
+            .collect();
+        Ok((found.logits, boundaries))
+    }
+
+    /// What a step of length 1 changes a linear function of this gradient by at most.
+    fn dual(&self, gradient: &[f32]) -> f64 {
+        let norm = match self.norm {
+            Norm::Linf => Norm::L1,
+            other => other,
+        };
+        norm.of(gradient.iter().map(|g| f64::from(*g)))
+    }
+
+    fn advance(&self, walker: &mut Walker, boundary: &Boundary, original: &[f32]) {
+        let size = self.dual(&boundary.gradient) + TINY;
+        if !(boundary.distance.is_finite() && size.is_finite()) {
+            return;
+        }
+        let way = boundary.distance + BEYOND;
+        let reach = 1.0 + f64::from(self.overshoot);
+        let slopes = walker.total.iter_mut().zip(&boundary.gradient);
+        for (((total, g), x), original) in slopes.zip(&mut walker.x).zip(original) {
+            let direction = match self.norm {
+                Norm::Linf => f64::from(sign(*g)),
+                _ => f64::from(*g) / size,
+            };
+            *total += way * direction;
+            *x = to_pixel(f64::from(*original) + reach * *total);
+        }
+    }
+}
+
+fn stack(walkers: &[Walker]) -> Vec<f32> {
+    walkers.iter().flat_map(|w| w.x.iter().copied()).collect()
+}
