@@ -4,12 +4,21 @@
 mod common;
 mod support;
 
+use std::fs::File;
+use std::io::BufReader;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::parity::{CASES, Case, requests, worst_error};
 use serde_json::{Value, json};
 use support::{Browser, Gpu};
-use ventral::session::protocol::{Bytes, RawTensor, RunOptions};
+use ventral::model::checkpoint::Limits;
+use ventral::model::checkpoint::npy::{Array, Npz};
+use ventral::perturb::attack::Norm;
+use ventral::perturb::attack::descent::Descent;
+use ventral::perturb::attack::goal::argmax;
+use ventral::perturb::attack::plan::Attack;
+use ventral::session::protocol::{AttackOptions, Bytes, RawTensor, RunOptions};
 
 /// Largest relative error in the browser.
 const TOLERANCE: f32 = 1e-3;
@@ -70,6 +79,7 @@ fn as_json(options: &RunOptions) -> Value {
         "taps": options.taps,
         "noise": options.noise.as_ref().map(raw),
         "labels": options.labels,
+        "attack": options.attack,
     })
 }
 
@@ -94,29 +104,39 @@ fn from_json(tensors: &Value) -> Vec<RawTensor> {
         .collect()
 }
 
-/// The backend that answered, and the errors.
-fn run(browser: &mut Browser, case: &Case, backend: &str) -> Option<(Value, Vec<(String, f32)>)> {
-    let requests = requests(case)?;
-    let mut weights = Vec::new();
-    std::io::copy(&mut common::parity::weights(case), &mut weights).expect("a fixture reads");
-    let runs: Vec<Value> = requests
-        .iter()
-        .map(|(options, _)| as_json(options))
-        .collect();
+/// Asks a worker with these weights; the backend that answered, and the tensors of each request.
+fn ask(
+    browser: &mut Browser,
+    (name, weights): (&str, &[u8]),
+    runs: &[RunOptions],
+    backend: &str,
+) -> (Value, Vec<Vec<RawTensor>>) {
+    let runs: Vec<Value> = runs.iter().map(as_json).collect();
     let arguments = [
         json!(STANDARD.encode(weights)),
-        json!(case.weights),
+        json!(name),
         json!(runs),
         json!(backend),
     ];
     let body = CLIENT.replace("arguments_", "arguments");
     let answer = browser.run_within(&body, &arguments, 300);
     let answers = answer["answers"].as_array().expect("one answer a request");
+    let tensors = answers.iter().map(from_json).collect();
+    (answer["backend"].clone(), tensors)
+}
+
+/// The backend that answered, and the errors.
+fn run(browser: &mut Browser, case: &Case, backend: &str) -> Option<(Value, Vec<(String, f32)>)> {
+    let requests = requests(case)?;
+    let mut weights = Vec::new();
+    std::io::copy(&mut common::parity::weights(case), &mut weights).expect("a fixture reads");
+    let runs: Vec<RunOptions> = requests.iter().map(|(run, _)| run.clone()).collect();
+    let (info, answers) = ask(browser, (case.weights, &weights), &runs, backend);
     let mut errors = Vec::new();
     for (tensors, (_, reference)) in answers.iter().zip(&requests) {
-        errors.extend(worst_error(&from_json(tensors), reference));
+        errors.extend(worst_error(tensors, reference));
     }
-    Some((answer["backend"].clone(), errors))
+    Some((info, errors))
 }
 
 fn parity(gpu: Gpu, backend: &str) {
@@ -146,4 +166,141 @@ fn every_family_agrees_on_the_cpu() {
 #[test]
 fn every_family_agrees_on_webgpu() {
     parity(Gpu::Software, "web-gpu");
+}
+
+/// Stored attacks: `(name, norm, ε, steps, step ÷ ε)`, the network and its images.
+struct Attacked {
+    weights: &'static str,
+    suffix: &'static str,
+    stored: &'static str,
+    runs: &'static [(&'static str, Norm, f32, usize, f32)],
+}
+
+const ATTACKED: [Attacked; 2] = [
+    Attacked {
+        weights: "small_cnn.safetensors",
+        suffix: "small",
+        stored: "attacks_small_cnn.npz",
+        runs: &[
+            ("linf_pgd/eps0", Norm::Linf, 4.0 / 255.0, 10, 1.0 / 30.0),
+            ("linf_pgd/eps1", Norm::Linf, 16.0 / 255.0, 10, 1.0 / 30.0),
+            ("l2_pgd/eps0", Norm::L2, 1.0, 10, 0.1),
+            ("l1_pgd/eps0", Norm::L1, 10.0, 10, 0.1),
+        ],
+    },
+    Attacked {
+        weights: "cornet_s_div8.pth",
+        suffix: "cornet_s",
+        stored: "attacks_cornet_s_div8.npz",
+        runs: &[
+            ("linf_pgd/eps0", Norm::Linf, 16.0 / 255.0, 10, 1.0 / 30.0),
+            ("l2_pgd/eps0", Norm::L2, 4.0, 10, 0.1),
+            ("l1_pgd/eps0", Norm::L1, 40.0, 10, 0.1),
+        ],
+    },
+];
+
+fn read(npz: &str, key: &str) -> Option<Array> {
+    let file = File::open(common::shared(&format!("fixtures/{npz}"))?).expect("a fixture opens");
+    let mut store = Npz::open(BufReader::new(file), &Limits::default()).expect("a fixture reads");
+    Some(store.read(key).expect("a stored tensor"))
+}
+
+fn floats(tensors: &[RawTensor], name: &str) -> Vec<f32> {
+    let found = tensors.iter().find(|t| t.name == name);
+    let words = found
+        .expect("a tensor of that name")
+        .data
+        .as_chunks::<4>()
+        .0;
+    words.iter().map(|w| f32::from_le_bytes(*w)).collect()
+}
+
+/// Success flags equal, norms within 1 %, as the native test has it.
+fn pgd(gpu: Gpu, backend: &str) {
+    let Some(mut browser) = Browser::on_built_page(gpu) else {
+        return;
+    };
+    browser.goto("");
+    for case in ATTACKED {
+        let Some(x) = read("attack_inputs.npz", &format!("x_{}", case.suffix)) else {
+            println!("skipped {}: ../shared/fixtures is not here", case.weights);
+            continue;
+        };
+        let labels = read("attack_inputs.npz", &format!("y_{}", case.suffix));
+        let labels = labels
+            .and_then(|l| l.data.to_i64())
+            .expect("labels are integers");
+        let (clean, n) = (x.data.to_f32(), x.shape[0]);
+        let labels: Vec<usize> = labels.into_iter().map(|l| l as usize).collect();
+        let run = |(_, norm, eps, steps, rel_step): &(&str, Norm, f32, usize, f32)| RunOptions {
+            input: RawTensor {
+                name: "x".to_owned(),
+                shape: x.shape.clone(),
+                data: Bytes::from(
+                    clean
+                        .iter()
+                        .flat_map(|v| v.to_le_bytes())
+                        .collect::<Vec<u8>>(),
+                ),
+            },
+            labels: labels.clone(),
+            attack: Some(AttackOptions {
+                attack: Attack::Descent(Descent {
+                    norm: *norm,
+                    eps: *eps,
+                    steps: *steps,
+                    rel_step: *rel_step,
+                    ..Descent::default()
+                }),
+                seed: 0,
+                eot: 1,
+                fixed_noise: false,
+                target: None,
+                eight_bit: false,
+            }),
+            ..RunOptions::default()
+        };
+        let runs: Vec<RunOptions> = case.runs.iter().map(run).collect();
+        let path = common::shared(&format!("fixtures/{}", case.weights)).expect("it was there");
+        let weights = std::fs::read(path).expect("a fixture reads");
+        let (info, answers) = ask(&mut browser, (case.weights, &weights), &runs, backend);
+        assert_eq!(info["kind"], backend, "{info}");
+        for ((name, ..), tensors) in case.runs.iter().zip(&answers) {
+            let what = format!("{} {name} on {backend}", case.weights);
+            let logits = floats(tensors, "logits");
+            let rows = logits.chunks(logits.len() / n).zip(&labels);
+            let success: Vec<bool> = rows.map(|(row, label)| argmax(row) != *label).collect();
+            let flags = read(case.stored, &format!("{name}/success")).expect("stored");
+            let flags: Vec<bool> = flags.data.to_f32().iter().map(|f| *f != 0.0).collect();
+            assert_eq!(success, flags, "{what}: success");
+            let adversarial = floats(tensors, "adv");
+            let theirs = read(case.stored, &format!("{name}/adv"))
+                .expect("stored")
+                .data
+                .to_f32();
+            let length = clean.len() / n;
+            let mut worst = 0.0_f64;
+            for i in 0..n {
+                let image = |all: &[f32]| all[i * length..][..length].to_vec();
+                let (ours, theirs, clean) = (image(&adversarial), image(&theirs), image(&clean));
+                for norm in Norm::ALL {
+                    let (a, b) = (norm.distance(&ours, &clean), norm.distance(&theirs, &clean));
+                    worst = worst.max((a - b).abs() / b);
+                }
+            }
+            println!("{what}: norms within {worst:.1e}");
+            assert!(worst < 0.01, "{what}: norms differ by {worst}");
+        }
+    }
+}
+
+#[test]
+fn pgd_agrees_on_the_cpu() {
+    pgd(Gpu::Absent, "cpu");
+}
+
+#[test]
+fn pgd_agrees_on_webgpu() {
+    pgd(Gpu::Software, "web-gpu");
 }

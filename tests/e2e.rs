@@ -162,6 +162,15 @@ fn weights_are_dropped_good_and_bad() {
     browser.drop_files("body", &[html]);
     browser.wait_for_element(&testid("error-sentence"), 30);
     println!("a web page: {}", browser.text(&testid("error-sentence")));
+    browser.click(&testid("error-dismiss"));
+
+    // Back to the shipped model by the picker.
+    browser.click(&testid("model-open"));
+    browser.wait_for_element(&testid("use-cornet-s-cifar10"), 10);
+    browser.click(&testid("use-cornet-s-cifar10"));
+    let shipped = "return document.querySelector('[data-testid=model-name]')?.dataset.name === 'cornet-s-cifar10'";
+    browser.wait_for("the shipped model", shipped, 60);
+    browser.wait_for_element(&format!("{} li", testid("top5")), 60);
 }
 
 #[test]
@@ -188,6 +197,133 @@ fn the_pgd_slider_changes_the_prediction() {
         assert!(browser.has(&testid(&format!("picture-{name}"))), "{name}");
     }
     shot(&mut browser, "perturb");
+    browser.expect_no_errors(&[]);
+}
+
+/// How many elements have this test id.
+fn count(browser: &mut Browser, id: &str) -> u64 {
+    let body = format!(
+        "return document.querySelectorAll({}).length",
+        json!(testid(id))
+    );
+    browser.run(&body, &[]).as_u64().unwrap_or_default()
+}
+
+fn wait_for_verdict(browser: &mut Browser, seconds: u64) -> String {
+    browser.wait_for(
+        "a verdict",
+        "const v = document.querySelector('[data-testid=verdict]')?.textContent ?? '';
+         const busy = document.querySelector('main').dataset.busy;
+         return busy === 'false' && /^(Fooled|Not fooled|Reached|Not reached|Nothing left)/.test(v)",
+        seconds,
+    );
+    browser.text(&testid("verdict"))
+}
+
+#[test]
+fn a_photo_is_attacked_within_three_clicks() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    // One: the bench. It attacks at once, with its usual settings.
+    browser.click(&testid("nav-perturb"));
+    println!("after one click: {}", wait_for_verdict(&mut browser, 120));
+    assert!(browser.has(&testid("picture-perturbed")));
+    assert!(count(&mut browser, "area-change") >= 9);
+    assert!(browser.text(&testid("norms")).contains("2/255"));
+}
+
+#[test]
+fn perturbations_are_chained_taken_back_and_looked_into() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    browser.click(&testid("nav-perturb"));
+    wait_for_verdict(&mut browser, 120);
+    // The attack's way can be walked.
+    let last = browser.run(
+        "return +document.querySelector('[data-testid=frame]').max",
+        &[],
+    );
+    assert_eq!(last, 9, "ten steps, ten pictures");
+    browser.set_value(&testid("frame"), "2");
+    wait_for_text(&mut browser, "playback", "step 3", 10);
+    for (view, caption) in [
+        ("magnitude", "size"),
+        ("spectrum", "log amplitude"),
+        ("signed", "difference"),
+    ] {
+        browser.click(&testid(&format!("difference-view-{view}")));
+        wait_for_text(&mut browser, "picture-difference", caption, 10);
+    }
+    // The gradient of an undefended network tells the truth.
+    browser.wait_for_element(&testid("trust-verdict"), 120);
+    println!("{}", browser.text(&testid("trust")));
+    assert_eq!(
+        browser.text(&testid("trust-verdict")),
+        "No sign of gradient masking."
+    );
+    // A corruption, kept, and an attack on top of it.
+    browser.click(&testid("perturb-reset"));
+    browser.set_value(&testid("corruption"), "fog");
+    wait_for_verdict(&mut browser, 60);
+    let foggy = browser.text(&testid("norms"));
+    browser.click(&testid("keep-stage"));
+    wait_for_text(&mut browser, "chain", "fog 3", 10);
+    browser.set_value(&testid("attack-family"), "deepfool");
+    browser.wait_for_element(&testid("attack-on"), 10);
+    let verdict = wait_for_verdict(&mut browser, 120);
+    println!("{verdict}");
+    assert!(verdict.contains("what was done first"), "{verdict}");
+    let hash = browser.run("return location.hash", &[]);
+    let hash = hash.as_str().unwrap_or_default().to_owned();
+    assert!(
+        hash.contains("attack=deepfool") && hash.contains("chain="),
+        "{hash}"
+    );
+    // Back, step by step: the attack goes, then the keeping, then the fog.
+    browser.click(&testid("undo"));
+    wait_for_verdict(&mut browser, 60);
+    assert_eq!(count(&mut browser, "kept-stage"), 1);
+    browser.click(&testid("undo"));
+    wait_for_verdict(&mut browser, 60);
+    assert_eq!(count(&mut browser, "kept-stage"), 0);
+    let norms = |text: &str| text.split("Time").next().unwrap_or_default().to_owned();
+    assert_eq!(norms(&browser.text(&testid("norms"))), norms(&foggy));
+    browser.click(&testid("undo"));
+    wait_for_text(&mut browser, "verdict", "Choose a corruption", 10);
+    // The address holds the chain: whoever opens it sees the same.
+    browser.goto(&hash);
+    browser.reload();
+    browser.wait_for_element(&testid("kept-stage"), 120);
+    assert!(wait_for_verdict(&mut browser, 120).contains("what was done first"));
+    browser.expect_no_errors(&[]);
+}
+
+#[test]
+fn an_attack_is_shown_to_another_model() {
+    let Some(other) = fixture("cornet_s_div8.pth") else {
+        return;
+    };
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    browser.click(&testid("nav-perturb"));
+    wait_for_verdict(&mut browser, 120);
+    browser.upload(&testid("transfer-file"), &[&other]);
+    browser.wait_for_element(&testid("transfer-row"), 60);
+    let row = browser.text(&testid("transfer-row"));
+    println!("{row}");
+    assert!(
+        row.contains("cornet_s_div8.pth") && row.contains('%'),
+        "{row}"
+    );
+    // The model in use is the one it was.
+    let name = browser.run(
+        "return document.querySelector('[data-testid=model-name]').dataset.name",
+        &[],
+    );
+    assert_eq!(name, "cornet-s-cifar10");
     browser.expect_no_errors(&[]);
 }
 

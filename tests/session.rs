@@ -17,7 +17,7 @@ use ventral::perturb::corruption::{Corruption, Setting};
 use ventral::session::Session;
 use ventral::session::protocol::{
     Analysis, AttackOptions, Event, PerturbOptions, Perturbed, PixelNoise, PixelNoiseKind, Request,
-    SeeOptions,
+    SeeOptions, Stage,
 };
 
 fn here(path: &str) -> PathBuf {
@@ -78,8 +78,31 @@ fn perturb(session: &mut Session, host: &NativeHost, options: PerturbOptions) ->
     }
 }
 
-fn attack(eps: f32, target: Option<usize>) -> PerturbOptions {
+/// A chain of one stage, with everything that takes a while.
+fn one(stage: Stage) -> PerturbOptions {
     PerturbOptions {
+        stages: vec![stage],
+        passes: 1,
+        details: true,
+        ..PerturbOptions::default()
+    }
+}
+
+fn corrupted(corruption: Corruption, severity: u8) -> Stage {
+    Stage {
+        corruption: Some(Setting {
+            corruption,
+            severity,
+            table: None,
+            seed: 0,
+            eight_bit: false,
+        }),
+        ..Stage::default()
+    }
+}
+
+fn attack(eps: f32, target: Option<usize>) -> PerturbOptions {
+    one(Stage {
         attack: Some(AttackOptions {
             attack: Attack::Descent(Descent {
                 eps,
@@ -88,11 +111,12 @@ fn attack(eps: f32, target: Option<usize>) -> PerturbOptions {
             }),
             seed: 0,
             eot: 1,
+            fixed_noise: false,
             target,
             eight_bit: false,
         }),
-        ..PerturbOptions::default()
-    }
+        ..Stage::default()
+    })
 }
 
 #[test]
@@ -167,16 +191,17 @@ fn every_family_and_every_corruption_runs() {
             ..Square::default()
         }),
     ] {
-        let options = PerturbOptions {
+        let options = one(Stage {
             attack: Some(AttackOptions {
                 attack: attack.clone(),
                 seed: 1,
                 eot: 1,
+                fixed_noise: false,
                 target: None,
                 eight_bit: true,
             }),
-            ..PerturbOptions::default()
-        };
+            ..Stage::default()
+        });
         let result = perturb(&mut session, &host, options);
         let (norm, radius) = attack.ball().unwrap();
         let length = match norm {
@@ -188,18 +213,7 @@ fn every_family_and_every_corruption_runs() {
         assert!(!result.trajectory.is_empty(), "{attack:?}");
     }
     for corruption in Corruption::ALL {
-        let setting = Setting {
-            corruption,
-            severity: 5,
-            table: None,
-            seed: 0,
-            eight_bit: false,
-        };
-        let options = PerturbOptions {
-            corruption: Some(setting),
-            ..PerturbOptions::default()
-        };
-        let result = perturb(&mut session, &host, options);
+        let result = perturb(&mut session, &host, one(corrupted(corruption, 5)));
         assert!(result.linf > 0.0, "{corruption:?} changed nothing");
         assert_eq!(result.textures.is_some(), corruption == Corruption::Frost);
     }
@@ -230,18 +244,117 @@ fn a_target_is_reached_or_said_not_to_be() {
 #[test]
 fn the_seed_repeats_bit_for_bit() {
     let (mut session, host) = ready();
-    let options = PerturbOptions {
-        pixel_noise: Some(PixelNoise {
-            kind: PixelNoiseKind::Gaussian,
-            scale: 0.05,
-            seed: 5,
-        }),
-        ..attack(2.0 / 255.0, None)
-    };
+    let mut options = attack(2.0 / 255.0, None);
+    options.stages[0].pixel_noise = Some(PixelNoise {
+        kind: PixelNoiseKind::Gaussian,
+        scale: 0.05,
+        seed: 5,
+    });
     let first = perturb(&mut session, &host, options.clone());
     let second = perturb(&mut session, &host, options);
     assert_eq!(first.perturbed, second.perturbed);
     assert_eq!(first.after, second.after);
+}
+
+/// The pixels of an `.npy` file: what follows its header.
+fn pixels(result: &Perturbed) -> Vec<u8> {
+    let count = 4 * 3 * result.original.width * result.original.height;
+    result.npy[result.npy.len() - count..].to_vec()
+}
+
+#[test]
+fn a_chain_is_its_stages_one_after_the_other() {
+    let (mut session, host) = ready();
+    let fog = corrupted(Corruption::Fog, 2);
+    let adversarial = attack(2.0 / 255.0, None).stages.remove(0);
+    let chain = |stages: Vec<Stage>| PerturbOptions {
+        stages,
+        ..one(Stage::default())
+    };
+    let foggy = perturb(&mut session, &host, chain(vec![fog.clone()]));
+    let kept = chain(vec![fog.clone(), adversarial.clone()]);
+    let both = perturb(&mut session, &host, kept.clone());
+    assert!(both.linf > foggy.linf * 0.9 && pixels(&both) != pixels(&foggy));
+    // What was kept is remembered, and that changes nothing.
+    let again = perturb(&mut session, &host, kept.clone());
+    assert_eq!(pixels(&again), pixels(&both));
+    let (mut other, fresh) = ready();
+    assert_eq!(
+        pixels(&perturb(&mut other, &fresh, kept.clone())),
+        pixels(&both)
+    );
+    // The stages of another order are other stages.
+    let turned = chain(vec![adversarial, fog]);
+    assert_ne!(pixels(&perturb(&mut session, &host, turned)), pixels(&both));
+    // And another image's are another image's.
+    host.answer(&mut session, picture("cifar/cat.png"), None);
+    let cat = perturb(&mut session, &host, kept);
+    assert_ne!(pixels(&cat), pixels(&both));
+    // An empty stage on top shows what was kept.
+    host.answer(&mut session, picture(PICTURE), None);
+    let rested = chain(vec![corrupted(Corruption::Fog, 2), Stage::default()]);
+    assert_eq!(
+        pixels(&perturb(&mut session, &host, rested)),
+        pixels(&foggy)
+    );
+}
+
+#[test]
+fn the_way_of_an_attack_comes_back_and_is_not_longer_than_it_may_be() {
+    let (mut session, host) = ready();
+    let mut options = attack(1.0 / 255.0, None);
+    let result = perturb(&mut session, &host, options.clone());
+    let steps: Vec<usize> = result.frames.iter().map(|f| f.step).collect();
+    assert_eq!(steps, (1..=10).collect::<Vec<_>>());
+    assert_eq!(result.spectrum.len(), 4 * 32 * 32);
+    assert_eq!(result.change.len(), 3 * 4 * 32 * 32);
+    if let Some(attack) = &mut options.stages[0].attack {
+        attack.attack = Attack::Descent(Descent {
+            steps: 100,
+            ..Descent::default()
+        });
+    }
+    let long = perturb(&mut session, &host, options.clone());
+    let steps: Vec<usize> = long.frames.iter().map(|f| f.step).collect();
+    assert!(steps.len() <= 24 && steps.len() >= 12, "{steps:?}");
+    let gaps: Vec<usize> = steps.windows(2).map(|w| w[1] - w[0]).collect();
+    assert!(gaps.iter().all(|g| *g == gaps[0]), "{steps:?}");
+    options.details = false;
+    let coarse = perturb(&mut session, &host, options);
+    assert!(coarse.frames.is_empty() && coarse.spectrum.is_empty());
+    assert_eq!(pixels(&coarse), pixels(&long));
+}
+
+#[test]
+fn the_last_attack_can_be_checked_and_shown_to_another_model() {
+    let (mut session, host) = ready();
+    let end = host.answer(&mut session, Request::CheckGradient, None);
+    assert!(matches!(end, Event::Failed(_)), "{end:?}");
+    let result = perturb(&mut session, &host, attack(8.0 / 255.0, None));
+    assert!(result.success);
+    let end = host.answer(&mut session, Request::CheckGradient, None);
+    assert!(matches!(end, Event::Done), "{end:?}");
+    let Some(Event::Masking(found)) = host.last() else {
+        panic!("no check came back");
+    };
+    assert!(found.flags.is_empty(), "{found:?}");
+    assert_eq!(found.path.len(), 11);
+    // The same model is another one of the same weights: it must be fooled the same way.
+    let transfer = || Request::Transfer {
+        name: MODEL.to_owned(),
+    };
+    let end = host.answer(&mut session, transfer(), Some(weights(MODEL)));
+    assert!(matches!(end, Event::Done), "{end:?}");
+    let Some(Event::Transferred(seen)) = host.last() else {
+        panic!("no other model's view came back");
+    };
+    assert!(seen.fooled);
+    assert_eq!(seen.after[0].class, result.after[0].class);
+    // The session's own model is still there; another image forgets what was asked about.
+    assert_eq!(see(&mut session, &host).top.len(), 5);
+    host.answer(&mut session, picture("cifar/cat.png"), None);
+    let end = host.answer(&mut session, transfer(), Some(weights(MODEL)));
+    assert!(matches!(end, Event::Failed(_)), "{end:?}");
 }
 
 #[test]

@@ -3,3 +3,4 @@
 pub mod attack;
 pub mod corruption;
 pub mod noise;
+pub mod spectrum;

@@ -1,7 +1,23 @@
 //! Plain pixel noise, seeded.
 
+use serde::{Deserialize, Serialize};
+
 use crate::rng::Rng;
-use crate::session::protocol::{PixelNoise, PixelNoiseKind};
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PixelNoise {
+    pub kind: PixelNoiseKind,
+    /// Standard deviation (Gaussian) or half-width (uniform), in units of the pixel range [0, 1].
+    pub scale: f32,
+    pub seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PixelNoiseKind {
+    Gaussian,
+    Uniform,
+}
 
 /// Adds noise to pixels in [0, 1] and clips to that range, as the image-corruption benchmarks do.
 pub fn add(pixels: &mut [f32], noise: &PixelNoise) {

@@ -5,8 +5,10 @@ use std::pin::Pin;
 
 use burn::tensor::{ExecutionError, Tensor, TensorData};
 
+use super::perturbing::Bench;
 use super::protocol::{
-    BackendChoice, Event, Failure, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba,
+    BackendChoice, Event, Failure, ImageInfo, ModelInfo, Prediction, Preprocessing, Progress,
+    Request, Rgba,
 };
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
@@ -106,6 +108,7 @@ pub struct Session {
     active: Option<Active>,
     pub(super) model: Option<LoadedModel>,
     pub(super) image: Option<NamedPicture>,
+    pub(super) bench: Bench,
 }
 
 /// A model on the active device.
@@ -141,6 +144,10 @@ impl Session {
             Request::SetImage { name, bytes } => self.set_image(name, &bytes, host),
             Request::See(options) => self.see(&options, host).await,
             Request::Perturb(options) => self.perturb(&options, host).await,
+            Request::CheckGradient => self.check_gradient(host).await,
+            Request::Transfer { name } | Request::TransferFile { file_name: name } => {
+                self.transfer(&name, attachment, host).await
+            }
             Request::Run(options) => self.run(&options, host).await,
         };
         match answered {
@@ -181,21 +188,7 @@ impl Session {
         attachment: Option<Attachment>,
         host: &dyn Host,
     ) -> Result<(), SessionError> {
-        let source = attachment.ok_or(SessionError::Missing(
-            "No weights came with the request to load a model.",
-        ))?;
-        let report = |done, total, stage: &str| {
-            host.tell(Event::Progress(Progress {
-                stage: stage.to_owned(),
-                done,
-                total,
-                bytes: false,
-                seconds_left: None,
-            }));
-        };
-        let loaded = load::read(name, vec![source], host.cancel(), report)?;
-        host.pause().await;
-        host.cancel().check()?;
+        let loaded = read_weights(name, attachment, host).await?;
         self.adopt(loaded, host).await;
         Ok(())
     }
@@ -220,6 +213,7 @@ impl Session {
             remarks: loaded.remarks.clone(),
         };
         host.tell(Event::Model(Box::new(info.clone())));
+        self.bench = Bench::default();
         self.model = Some(LoadedModel {
             loaded,
             network,
@@ -240,6 +234,7 @@ impl Session {
             height: decoded.picture.height(),
             format: decoded.format.name().to_owned(),
         }));
+        self.bench = Bench::default();
         self.image = Some(NamedPicture {
             name,
             picture: decoded.picture,
@@ -255,23 +250,50 @@ impl Session {
     /// The model, and the current image as its input (CHW pixels in [0, 1]).
     pub(super) fn model_and_input(&self) -> Result<(&LoadedModel, Input), SessionError> {
         let model = self.model()?;
+        let input = self.input_of(&model.info.preprocessing)?;
+        Ok((model, input))
+    }
+
+    /// The current image as a model of this preprocessing takes it.
+    pub(super) fn input_of(&self, p: &Preprocessing) -> Result<Input, SessionError> {
         let image = self
             .image
             .as_ref()
             .ok_or(SessionError::Missing("Choose an image first."))?;
-        let p = &model.info.preprocessing;
         let how = image::Preprocessing {
             resize: p.resize,
             crop: p.crop,
         };
-        let pixels = image::to_input(&image.picture, how)?;
-        let input = Input {
-            pixels,
+        Ok(Input {
+            pixels: image::to_input(&image.picture, how)?,
             side: p.crop,
             image: image.name.clone(),
-        };
-        Ok((model, input))
+        })
     }
+}
+
+/// Reads the weights that came with a request.
+pub(super) async fn read_weights(
+    name: &str,
+    attachment: Option<Attachment>,
+    host: &dyn Host,
+) -> Result<Loaded, SessionError> {
+    let source = attachment.ok_or(SessionError::Missing(
+        "No weights came with the request to load a model.",
+    ))?;
+    let report = |done, total, stage: &str| {
+        host.tell(Event::Progress(Progress {
+            stage: stage.to_owned(),
+            done,
+            total,
+            bytes: false,
+            seconds_left: None,
+        }));
+    };
+    let loaded = load::read(name, vec![source], host.cancel(), report)?;
+    host.pause().await;
+    host.cancel().check()?;
+    Ok(loaded)
 }
 
 /// A picture as a network takes it.

@@ -1,22 +1,61 @@
-//! The bench Perturb: noise and attacks on the current image.
+//! The bench Perturb: corruptions, noise and attacks on the current image, one after the other.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::engine::{Host, Session, SessionError, read, rgba, softmax, top};
 use super::protocol::{
-    AttackOptions, AttackStep, Event, FrontEndNoise, PerturbOptions, Perturbed, Prediction,
+    AttackOptions, AttackStep, Bytes, Event, Frame, FrontEndNoise, PerturbOptions, Perturbed,
+    Prediction, Stage,
 };
-use super::seeing::front_end_noise;
+use super::seeing::{front_end_noise, le_bytes};
 use crate::clock::Clock;
+use crate::compute::device::Active;
+use crate::model::checkpoint::npy::{Array, Data, write_npy};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Taps};
 use crate::perturb::attack::network::{NetworkOracle, Noise};
-use crate::perturb::attack::{Goal, Step, Subject, plan};
-use crate::perturb::corruption::{Corruption, Image, Textures, corrupt};
-use crate::perturb::noise;
+use crate::perturb::attack::plan::{Outcome, Plan, run};
+use crate::perturb::attack::{Goal, Step};
+use crate::perturb::corruption::{Corruption, Image, Setting, Textures, corrupt};
+use crate::perturb::{noise, spectrum};
 use crate::rng::Rng;
 
 const TOP: usize = 5;
+
+/// Pictures of an attack's way that are kept at most.
+const FRAMES: usize = 24;
+
+/// What the bench remembers of the current model and image.
+#[derive(Default)]
+pub(super) struct Bench {
+    prefix: Option<Prefix>,
+    pub last: Option<Last>,
+}
+
+/// What the first stages of a chain made of the image, so that they are not run again for each
+/// change of the last one.
+struct Prefix {
+    stages: Vec<Stage>,
+    noise: FrontEndNoise,
+    passes: usize,
+    pixels: Vec<f32>,
+    textures: Option<String>,
+}
+
+/// The last perturbation, for what is asked about it.
+pub(super) struct Last {
+    pub pixels: Vec<f32>,
+    pub attacked: Option<Attacked>,
+    pub noise: FrontEndNoise,
+}
+
+/// The last attack of a chain.
+pub(super) struct Attacked {
+    /// What it started from.
+    pub centre: Vec<f32>,
+    pub goal: Goal,
+    pub options: AttackOptions,
+}
 
 impl Session {
     pub(super) async fn perturb(
@@ -25,6 +64,23 @@ impl Session {
         host: &dyn Host,
     ) -> Result<(), SessionError> {
         let active = self.device(host).await;
+        // Out of the session while it is worked on, and back whatever comes of it.
+        let mut prefix = self.bench.prefix.take();
+        let done = self.run_chain(options, &active, &mut prefix, host).await;
+        self.bench.prefix = prefix;
+        let (shown, last) = done?;
+        self.bench.last = Some(last);
+        host.tell(Event::Perturbed(Box::new(shown)));
+        Ok(())
+    }
+
+    async fn run_chain(
+        &self,
+        options: &PerturbOptions,
+        active: &Active,
+        prefix: &mut Option<Prefix>,
+        host: &dyn Host,
+    ) -> Result<(Perturbed, Last), SessionError> {
         let (model, input) = self.model_and_input()?;
         let classes = &model.info.classes;
         let clock = Clock::start();
@@ -36,54 +92,56 @@ impl Session {
             cancel: host.cancel(),
         };
         let before = viewer.look(&input.pixels).await?;
-        let clean = before.best();
-        let mut pixels = input.pixels.clone();
-        let mut textures = None;
-        if let Some(setting) = &options.corruption {
-            let frost = Textures::default();
-            let image = Image {
-                pixels: &pixels,
-                channels: 3,
-                height: input.side,
-                width: input.side,
-            };
-            pixels = corrupt(image, setting, &frost)?;
-            textures = (setting.corruption == Corruption::Frost).then(|| frost.origin().to_owned());
-            host.pause().await;
-            host.cancel().check()?;
-        }
-        if let Some(added) = &options.pixel_noise {
-            noise::add(&mut pixels, added);
-        }
-        let mut trajectory = Vec::new();
-        if let Some(attack) = &options.attack {
-            check_target(attack, classes.len())?;
-            pixels = viewer
-                .attack(pixels, attack, clean, host, &mut trajectory)
-                .await?;
-        }
+        let mut chain = Chain {
+            viewer: &viewer,
+            host,
+            clean: before.best(),
+            classes,
+            passes: options.passes.max(1),
+            details: options.details,
+            pixels: input.pixels.clone(),
+            textures: None,
+            last: None,
+        };
+        chain.run(&options.stages, prefix).await?;
+        let Chain {
+            pixels,
+            textures,
+            last,
+            ..
+        } = chain;
         let after = viewer.look(&pixels).await?;
-        let difference: Vec<f32> = pixels
+        let change: Vec<f32> = pixels
             .iter()
             .zip(&input.pixels)
             .map(|(after, before)| after - before)
             .collect();
-        let norms = Norms::of(&difference);
-        let gain = gain(norms.linf);
-        let amplified: Vec<f32> = difference
-            .iter()
-            .map(|d| (0.5 + gain * d).clamp(0.0, 1.0))
-            .collect();
-        let target = options.attack.as_ref().and_then(|attack| attack.target);
+        let norms = Norms::of(&change);
+        let show = Show {
+            original: &input.pixels,
+            side: input.side,
+            gain: gain(norms.linf),
+        };
+        let target = last.as_ref().and_then(|l| l.options.target);
         let success = match target {
             Some(target) => after.best() == target,
-            None => after.best() != clean,
+            None => after.best() != before.best(),
         };
-        host.tell(Event::Perturbed(Box::new(Perturbed {
+        let outcome = last.as_ref().map(|l| &l.outcome);
+        let frames = last
+            .as_ref()
+            .map_or(Ok(Vec::new()), |l| show.frames(l, classes))?;
+        let shown = Perturbed {
             original: rgba(&input.pixels, input.side)?,
             perturbed: rgba(&pixels, input.side)?,
-            difference: rgba(&amplified, input.side)?,
-            gain,
+            difference: show.difference(&pixels)?,
+            gain: show.gain,
+            spectrum: match options.details {
+                true => le_bytes(&spectrum::log_amplitude(&change, input.side)),
+                false => Bytes::new(),
+            },
+            change: le_bytes(&change),
+            npy: to_npy(&pixels, input.side)?,
             before: before.top(classes),
             after: after.top(classes),
             textures,
@@ -91,12 +149,267 @@ impl Session {
             l2: norms.l2,
             linf: norms.linf,
             success,
-            trajectory,
+            met: outcome.map_or(f32::from(success), |o| o.met[0]),
+            passes: outcome.map_or(1, |o| o.passes),
+            met_before: outcome.is_some_and(|o| o.met_before[0]),
+            trajectory: last.as_ref().map_or(Vec::new(), |l| l.trajectory.clone()),
+            frames,
             area_change: before.change_to(&after),
             milliseconds: clock.milliseconds(),
-            backend: active.info.name,
-        })));
+            backend: active.info.name.clone(),
+        };
+        let last = Last {
+            pixels,
+            attacked: last.map(|l| Attacked {
+                centre: l.centre,
+                goal: l.goal,
+                options: l.options,
+            }),
+            noise: options.noise,
+        };
+        Ok((shown, last))
+    }
+}
+
+/// Pixels as an `.npy` file, f32 `[1, 3, side, side]`.
+fn to_npy(pixels: &[f32], side: usize) -> Result<Bytes, SessionError> {
+    let failed = SessionError::Missing("The perturbed image could not be written as numbers.");
+    let array = Array::new(vec![1, 3, side, side], Data::F32(pixels.to_vec()));
+    let mut bytes = Vec::new();
+    match array.and_then(|array| write_npy(&mut bytes, &array)) {
+        Ok(()) => Ok(Bytes::from(bytes)),
+        Err(_) => Err(failed),
+    }
+}
+
+/// The stages of a chain on their way.
+struct Chain<'a> {
+    viewer: &'a Viewer<'a>,
+    host: &'a dyn Host,
+    /// The class predicted for the image before anything was done.
+    clean: usize,
+    classes: &'a [String],
+    passes: usize,
+    details: bool,
+    pixels: Vec<f32>,
+    textures: Option<String>,
+    last: Option<Attack>,
+}
+
+/// An attack that has run.
+struct Attack {
+    centre: Vec<f32>,
+    goal: Goal,
+    options: AttackOptions,
+    outcome: Outcome,
+    trajectory: Vec<AttackStep>,
+    film: Film,
+}
+
+impl Chain<'_> {
+    async fn run(
+        &mut self,
+        stages: &[Stage],
+        prefix: &mut Option<Prefix>,
+    ) -> Result<(), SessionError> {
+        let Some((last, first)) = stages.split_last() else {
+            return Ok(());
+        };
+        let noise = self.viewer.noise;
+        let known = prefix.as_ref().filter(|known| {
+            known.stages == first && known.noise == noise && known.passes == self.passes
+        });
+        match known {
+            Some(known) => {
+                self.pixels.clone_from(&known.pixels);
+                self.textures.clone_from(&known.textures);
+            }
+            None => {
+                for stage in first {
+                    self.stage(stage).await?;
+                }
+                *prefix = Some(Prefix {
+                    stages: first.to_vec(),
+                    noise,
+                    passes: self.passes,
+                    pixels: self.pixels.clone(),
+                    textures: self.textures.clone(),
+                });
+            }
+        }
+        // What the page shows of an attack is the last stage's.
+        self.last = None;
+        self.stage(last).await
+    }
+
+    async fn stage(&mut self, stage: &Stage) -> Result<(), SessionError> {
+        if let Some(setting) = &stage.corruption {
+            self.corrupt(setting)?;
+            self.host.pause().await;
+            self.host.cancel().check()?;
+        }
+        if let Some(added) = &stage.pixel_noise {
+            noise::add(&mut self.pixels, added);
+        }
+        if let Some(attack) = &stage.attack {
+            self.attack(attack).await?;
+        }
         Ok(())
+    }
+
+    fn corrupt(&mut self, setting: &Setting) -> Result<(), SessionError> {
+        let frost = Textures::default();
+        let image = Image {
+            pixels: &self.pixels,
+            channels: 3,
+            height: self.viewer.side,
+            width: self.viewer.side,
+        };
+        self.pixels = corrupt(image, setting, &frost)?;
+        if setting.corruption == Corruption::Frost {
+            self.textures = Some(frost.origin().to_owned());
+        }
+        Ok(())
+    }
+
+    async fn attack(&mut self, options: &AttackOptions) -> Result<(), SessionError> {
+        check_target(options, self.classes.len())?;
+        let goal = match options.target {
+            Some(target) => Goal::reach(vec![target]),
+            None => Goal::leave(vec![self.clean]),
+        };
+        let watched = goal.classes[0];
+        let clock = Clock::start();
+        let mut trajectory = Vec::new();
+        let mut film = Film::new(if self.details { FRAMES } else { 0 });
+        let host = self.host;
+        let clean = self.clean;
+        let mut watch = |view: Step<'_>| {
+            let probabilities = softmax(view.logits);
+            let left = view.steps.saturating_sub(view.step) as f32;
+            let step = AttackStep {
+                step: view.step,
+                steps: view.steps,
+                loss: -probabilities[watched].max(f32::MIN_POSITIVE).ln(),
+                probability: probabilities[clean],
+                seconds_left: clock.seconds() / view.step.max(1) as f32 * left,
+            };
+            film.take(&step, view.pixels, &probabilities);
+            trajectory.push(step.clone());
+            host.tell(Event::Step(step));
+        };
+        let pause = || host.pause();
+        let mut oracle = self.viewer.oracle(options).pausing(&pause);
+        let plan = Plan {
+            attack: options.attack.clone(),
+            seed: options.seed,
+            eight_bit: options.eight_bit,
+            passes: self.passes,
+        };
+        let centre = std::mem::take(&mut self.pixels);
+        let outcome = run(&plan, &mut oracle, &centre, &goal, &mut watch).await?;
+        self.pixels.clone_from(&outcome.pixels);
+        self.last = Some(Attack {
+            centre,
+            goal,
+            options: options.clone(),
+            outcome,
+            trajectory,
+            film,
+        });
+        Ok(())
+    }
+}
+
+/// Pictures of an attack's way, evenly spaced however long it gets.
+struct Film {
+    most: usize,
+    /// Every how many steps one is kept.
+    every: usize,
+    count: usize,
+    frames: Vec<Still>,
+}
+
+struct Still {
+    step: AttackStep,
+    pixels: Vec<f32>,
+    best: usize,
+    share: f32,
+}
+
+impl Film {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            every: 1,
+            count: 0,
+            frames: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, step: &AttackStep, pixels: &[f32], probabilities: &[f32]) {
+        if self.most == 0 {
+            return;
+        }
+        let due = self.count.is_multiple_of(self.every);
+        self.count += 1;
+        if !due {
+            return;
+        }
+        if self.frames.len() == self.most {
+            // Every other one goes, and from now on half as many come.
+            let mut place = 0;
+            self.frames.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
+            self.every *= 2;
+            if !(self.count - 1).is_multiple_of(self.every) {
+                return;
+            }
+        }
+        let best = crate::perturb::attack::goal::argmax(probabilities);
+        self.frames.push(Still {
+            step: step.clone(),
+            pixels: pixels.to_vec(),
+            best,
+            share: probabilities[best],
+        });
+    }
+}
+
+/// How a perturbation is made visible.
+struct Show<'a> {
+    original: &'a [f32],
+    side: usize,
+    gain: f32,
+}
+
+impl Show<'_> {
+    fn difference(&self, pixels: &[f32]) -> Result<super::protocol::Rgba, SessionError> {
+        let amplified: Vec<f32> = pixels
+            .iter()
+            .zip(self.original)
+            .map(|(after, before)| (0.5 + self.gain * (after - before)).clamp(0.0, 1.0))
+            .collect();
+        rgba(&amplified, self.side)
+    }
+
+    fn frames(&self, attack: &Attack, classes: &[String]) -> Result<Vec<Frame>, SessionError> {
+        let frame = |still: &Still| {
+            Ok(Frame {
+                step: still.step.step,
+                perturbed: rgba(&still.pixels, self.side)?,
+                difference: self.difference(&still.pixels)?,
+                probability: still.step.probability,
+                best: Prediction {
+                    class: still.best,
+                    label: classes.get(still.best).cloned().unwrap_or_default(),
+                    probability: still.share,
+                },
+            })
+        };
+        attack.film.frames.iter().map(frame).collect()
     }
 }
 
@@ -115,22 +428,23 @@ fn gain(linf: f32) -> f32 {
     if linf > 0.0 { 0.5 / linf } else { 1.0 }
 }
 
-/// What is attacked and how it is run.
-struct Viewer<'a> {
-    network: &'a Network,
-    noise: FrontEndNoise,
-    side: usize,
-    device: burn::tensor::Device,
-    cancel: &'a CancelToken,
+/// A network and how it is looked through.
+pub(super) struct Viewer<'a> {
+    pub network: &'a Network,
+    pub noise: FrontEndNoise,
+    pub side: usize,
+    pub device: Device,
+    pub cancel: &'a CancelToken,
 }
 
-impl Viewer<'_> {
-    fn tensor(&self, pixels: Vec<f32>, device: &burn::tensor::Device) -> Tensor<4> {
+impl<'a> Viewer<'a> {
+    fn tensor(&self, pixels: Vec<f32>, device: &Device) -> Tensor<4> {
         let data = TensorData::new(pixels, [1, 3, self.side, self.side]);
         Tensor::from_data(data, device)
     }
 
-    async fn look(&self, pixels: &[f32]) -> Result<View, SessionError> {
+    /// Of pixels `[3, side, side]`.
+    pub async fn look(&self, pixels: &[f32]) -> Result<View, SessionError> {
         let device = self.device.clone().autodiff();
         let noise = front_end_noise(self.network, self.noise, self.side, &device);
         let x = self.tensor(pixels.to_vec(), &device);
@@ -145,76 +459,33 @@ impl Viewer<'_> {
         })
     }
 
-    async fn attack(
-        &self,
-        pixels: Vec<f32>,
-        attack: &AttackOptions,
-        clean: usize,
-        host: &dyn Host,
-        trajectory: &mut Vec<AttackStep>,
-    ) -> Result<Vec<f32>, SessionError> {
-        let goal = match attack.target {
-            Some(target) => Goal::reach(vec![target]),
-            None => Goal::leave(vec![clean]),
-        };
-        let watched = goal.classes[0];
-        let clock = Clock::start();
-        let mut watch = |view: Step<'_>| {
-            let probabilities = softmax(view.logits);
-            let left = view.steps.saturating_sub(view.step) as f32;
-            let step = AttackStep {
-                step: view.step,
-                steps: view.steps,
-                loss: -probabilities[watched].max(f32::MIN_POSITIVE).ln(),
-                probability: probabilities[clean],
-                seconds_left: clock.seconds() / view.step as f32 * left,
-            };
-            trajectory.push(step.clone());
-            host.tell(Event::Step(step));
-        };
-        let pause = || host.pause();
-        let noise = match self.noise {
-            FrontEndNoise::Off => Noise::Off,
-            FrontEndNoise::Seed(_) => Noise::Fresh {
-                rng: Rng::stream(attack.seed, "attack noise"),
-                samples: attack.eot,
+    /// The network as an attack with these options meets it.
+    pub fn oracle(&self, options: &AttackOptions) -> NetworkOracle<'a> {
+        let noise = match (self.noise, options.fixed_noise) {
+            (FrontEndNoise::Off, _) => Noise::Off,
+            (FrontEndNoise::Seed(seed), true) => Noise::Fixed(seed),
+            (FrontEndNoise::Seed(_), false) => Noise::Fresh {
+                rng: Rng::stream(options.seed, "attack noise"),
+                samples: options.eot,
             },
         };
         let (device, cancel) = (self.device.clone(), self.cancel.clone());
-        let mut oracle =
-            NetworkOracle::new(self.network, device, self.side, noise, cancel).pausing(&pause);
-        let mut subject = Subject {
-            oracle: &mut oracle,
-            rng: Rng::stream(attack.seed, "attack"),
-            watch: &mut watch,
-            images: vec![0],
-        };
-        let mut found = attack.attack.attack(&mut subject, &pixels, &goal).await?;
-        if attack.eight_bit {
-            plan::round(attack.attack.ball(), &mut found, &pixels, pixels.len());
-        }
-        Ok(found)
+        NetworkOracle::new(self.network, device, self.side, noise, cancel)
     }
 }
 
 /// What the network makes of one image.
-struct View {
+pub(super) struct View {
     probabilities: Vec<f32>,
     areas: Vec<(String, Vec<f32>)>,
 }
 
 impl View {
-    fn best(&self) -> usize {
-        let mut best = 0;
-        for (class, p) in self.probabilities.iter().enumerate() {
-            if *p > self.probabilities[best] {
-                best = class;
-            }
-        }
-        best
+    pub fn best(&self) -> usize {
+        crate::perturb::attack::goal::argmax(&self.probabilities)
     }
 
-    fn top(&self, classes: &[String]) -> Vec<Prediction> {
+    pub fn top(&self, classes: &[String]) -> Vec<Prediction> {
         top(&self.probabilities, classes, TOP)
     }
 

@@ -6,8 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::perturb::attack::masking::Masking;
 use crate::perturb::attack::plan::Attack;
 use crate::perturb::corruption::Setting;
+pub use crate::perturb::noise::{PixelNoise, PixelNoiseKind};
 
 /// A raw buffer: `Uint8Array` in the browser.
 pub type Bytes = serde_bytes::ByteBuf;
@@ -38,6 +40,12 @@ pub enum Request {
     See(SeeOptions),
     /// Perturb the current image and show both sides.
     Perturb(PerturbOptions),
+    /// Check whether the gradient told the truth in the last perturbation's attack.
+    CheckGradient,
+    /// Show the last perturbation to another model of the catalog. The current model stays.
+    Transfer { name: String },
+    /// The same for a checkpoint file handed over beside this message.
+    TransferFile { file_name: String },
     /// Run the model on a batch of numbers and hand the numbers back: what a script asks for.
     Run(RunOptions),
 }
@@ -70,14 +78,33 @@ pub struct SeeOptions {
     pub channels: usize,
 }
 
-/// A perturbation of the current image: a corruption, then pixel noise, then an attack. Any may
-/// be absent.
+/// A perturbation of the current image.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PerturbOptions {
+    /// Done to the image one after the other.
+    pub stages: Vec<Stage>,
+    pub noise: FrontEndNoise,
+    /// Fresh passes by which the success against a stochastic model is judged; at least 1.
+    pub passes: usize,
+    /// Also what takes a while: pictures of the attack's way, the spectrum.
+    pub details: bool,
+}
+
+/// A link of a chain of perturbations: a corruption, then pixel noise, then an attack. Any may be
+/// absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stage {
     pub corruption: Option<Setting>,
     pub pixel_noise: Option<PixelNoise>,
     pub attack: Option<AttackOptions>,
-    pub noise: FrontEndNoise,
+}
+
+impl Stage {
+    /// Nothing is done to the image.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A batch for the current model, and what of the pass to return.
@@ -94,6 +121,10 @@ pub struct RunOptions {
     /// With one class an image, the gradient of their mean cross-entropy with respect to the
     /// input comes back as `gradient`.
     pub labels: Vec<usize>,
+    /// With labels: an attack away from them (or towards its target) instead of the gradient. The
+    /// attacked pixels come back as `adv`, and `logits` are theirs.
+    #[serde(default)]
+    pub attack: Option<AttackOptions>,
 }
 
 /// An array of numbers.
@@ -105,21 +136,6 @@ pub struct RawTensor {
     pub data: Bytes,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PixelNoise {
-    pub kind: PixelNoiseKind,
-    /// Standard deviation (Gaussian) or half-width (uniform), in units of the pixel range [0, 1].
-    pub scale: f32,
-    pub seed: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PixelNoiseKind {
-    Gaussian,
-    Uniform,
-}
-
 /// An attack on the current image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttackOptions {
@@ -127,6 +143,9 @@ pub struct AttackOptions {
     pub seed: u64,
     /// Gradient samples a step on a stochastic model (expectation over transformation).
     pub eot: usize,
+    /// One noise sample for all passes of the attack: for inspection, not for a robustness number.
+    #[serde(default)]
+    pub fixed_noise: bool,
     /// Push towards this class; `None`: away from the clean prediction.
     pub target: Option<usize>,
     /// Round the result to 8 bits a channel, inside the ball.
@@ -145,6 +164,10 @@ pub enum Event {
     /// After every step of an attack.
     Step(AttackStep),
     Perturbed(Box<Perturbed>),
+    /// The answer to `CheckGradient`.
+    Masking(Box<Masking>),
+    /// The answer to `Transfer`.
+    Transferred(Box<Transferred>),
     /// The answer to `Run`.
     Tensors(Vec<RawTensor>),
     Done,
@@ -343,18 +366,59 @@ pub struct Perturbed {
     pub difference: Rgba,
     /// The amplification of `difference`.
     pub gain: f32,
+    /// Perturbed minus original, f32 little-endian, `[3, side, side]`.
+    pub change: Bytes,
+    /// Log10 of the change's amplitude spectrum, f32 little-endian, `[side, side]`, the frequency 0
+    /// in the middle; empty unless details were asked for.
+    pub spectrum: Bytes,
+    /// The perturbed pixels as an `.npy` file, f32 `[1, 3, side, side]` in [0, 1].
+    pub npy: Bytes,
     pub before: Vec<Prediction>,
     pub after: Vec<Prediction>,
-    /// Where frost textures came from, when the corruption was frost.
+    /// Where frost textures came from, when a corruption was frost.
     pub textures: Option<String>,
     /// Norms of the perturbation in pixel space [0, 1].
     pub l1: f32,
     pub l2: f32,
     pub linf: f32,
     pub success: bool,
+    /// Share of `passes` fresh passes of a stochastic model in which the goal was met.
+    pub met: f32,
+    pub passes: usize,
+    /// The attack found its goal met before it did anything.
+    pub met_before: bool,
     pub trajectory: Vec<AttackStep>,
+    /// The attack's way, evenly chosen; empty unless details were asked for.
+    pub frames: Vec<Frame>,
     /// Relative change of every area's activations, ‖a′ − a‖ / ‖a‖, in the order of the signal.
     pub area_change: Vec<(String, f32)>,
     pub milliseconds: f32,
     pub backend: String,
+}
+
+/// A picture of an attack's way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Frame {
+    pub step: usize,
+    pub perturbed: Rgba,
+    /// With the gain of the end result.
+    pub difference: Rgba,
+    /// Probability of the clean prediction at that step.
+    pub probability: f32,
+    /// The most probable class at that step.
+    pub best: Prediction,
+}
+
+/// What another model makes of a perturbation that was not made for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transferred {
+    pub model: String,
+    pub family: String,
+    pub before: Vec<Prediction>,
+    pub after: Vec<Prediction>,
+    /// Its own prediction changed.
+    pub fooled: bool,
+    /// Side of its images, px; the perturbed image is resampled when it has another.
+    pub side: usize,
+    pub milliseconds: f32,
 }

@@ -4,9 +4,12 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::engine::{Host, Session, SessionError, read};
-use super::protocol::{Event, RawTensor, RunOptions};
+use super::perturbing::Viewer;
+use super::protocol::{AttackOptions, Event, FrontEndNoise, RawTensor, RunOptions};
 use super::seeing::le_bytes;
 use crate::model::probe::{Probe, Taps};
+use crate::perturb::attack::plan::{self, Plan};
+use crate::perturb::attack::{Goal, Oracle};
 
 impl Session {
     pub(super) async fn run(
@@ -37,6 +40,11 @@ impl Session {
             return Err(SessionError::Missing(
                 "A label is not a class of this model.",
             ));
+        }
+        if let Some(attack) = &options.attack {
+            let tensors = self.attack_batch(options, attack, host).await?;
+            host.tell(Event::Tensors(tensors));
+            return Ok(());
         }
         let input = to_tensor(&options.input, &device)?;
         let input = if wants_gradient {
@@ -69,6 +77,56 @@ impl Session {
         host.tell(Event::Tensors(tensors));
         Ok(())
     }
+
+    async fn attack_batch(
+        &mut self,
+        options: &RunOptions,
+        attack: &AttackOptions,
+        host: &dyn Host,
+    ) -> Result<Vec<RawTensor>, SessionError> {
+        let device = self.device(host).await.device;
+        let network = &self.model()?.network;
+        let [n, _, height, width] = dimensions(&options.input)?;
+        if height != width || options.labels.len() != n || options.normalised {
+            return Err(SessionError::Missing(
+                "An attack needs square images in [0, 1] and one label for each.",
+            ));
+        }
+        let viewer = Viewer {
+            network,
+            noise: FrontEndNoise::Off,
+            side: height,
+            device,
+            cancel: host.cancel(),
+        };
+        let pause = || host.pause();
+        let mut oracle = viewer.oracle(attack).pausing(&pause);
+        let goal = match attack.target {
+            Some(target) => Goal::reach(vec![target; n]),
+            None => Goal::leave(options.labels.clone()),
+        };
+        let plan = Plan {
+            attack: attack.attack.clone(),
+            seed: attack.seed,
+            eight_bit: attack.eight_bit,
+            passes: 1,
+        };
+        let pixels = floats(&options.input);
+        let outcome = plan::run(&plan, &mut oracle, &pixels, &goal, &mut |_| {}).await?;
+        let logits = oracle.logits(&outcome.pixels).await?;
+        Ok(vec![
+            RawTensor {
+                name: "adv".to_owned(),
+                shape: options.input.shape.clone(),
+                data: le_bytes(&outcome.pixels),
+            },
+            RawTensor {
+                name: "logits".to_owned(),
+                shape: vec![n, network.classes()],
+                data: le_bytes(&logits),
+            },
+        ])
+    }
 }
 
 /// The shape of a batch, checked against its bytes.
@@ -87,14 +145,18 @@ fn dimensions(raw: &RawTensor) -> Result<[usize; 4], SessionError> {
 
 fn to_tensor(raw: &RawTensor, device: &Device) -> Result<Tensor<4>, SessionError> {
     let shape = dimensions(raw)?;
-    let values: Vec<f32> = raw
-        .data
-        .as_chunks::<4>()
-        .0
+    Ok(Tensor::from_data(
+        TensorData::new(floats(raw), shape),
+        device,
+    ))
+}
+
+fn floats(raw: &RawTensor) -> Vec<f32> {
+    let words = raw.data.as_chunks::<4>().0;
+    words
         .iter()
         .map(|bytes| f32::from_le_bytes(*bytes))
-        .collect();
-    Ok(Tensor::from_data(TensorData::new(values, shape), device))
+        .collect()
 }
 
 async fn to_raw<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<RawTensor, SessionError> {

@@ -241,6 +241,7 @@ pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
         taps,
         noise: None,
         labels: labels.iter().map(|l| *l as usize).collect(),
+        attack: None,
     };
     let mut requests = vec![(first, reference)];
     if let Some(key) = case.noisy_logits {

@@ -72,6 +72,11 @@ pub fn json(name: &str, value: &impl Serialize) {
     }
 }
 
+/// Saves bytes as they are.
+pub fn bytes(name: &str, data: &[u8]) {
+    files::download(name, "application/octet-stream", data);
+}
+
 /// Saves rows as CSV; the first row is the heading.
 pub fn csv(name: &str, rows: &[Vec<String>]) {
     let line = |row: &Vec<String>| row.iter().map(|f| field(f)).collect::<Vec<_>>().join(",");

@@ -2,11 +2,11 @@
 //!
 //! `#perturb?model=cornet-s-cifar10&sample=cifar/cat.png&backend=cpu&eps=4&steps=10`
 
-use ventral::perturb::attack::Norm;
+use ventral::perturb::attack::{Norm, names};
 use ventral::session::protocol::{BackendChoice, PixelNoiseKind};
 
 use crate::dom;
-use crate::state::{Bench, Family, Knobs};
+use crate::state::{Bench, Knobs, MOST_STEPS};
 
 /// The state in an address. Missing parts are `None` and keep what the page has.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,8 +64,8 @@ fn parse(text: &str) -> Link {
         }
     }
     if let Some(knobs) = &mut link.knobs {
-        let norms = knobs.family.facts().norms;
-        if !norms.contains(&knobs.norm) {
+        let norms = knobs.family.norms;
+        if !norms.is_empty() && !norms.contains(&knobs.norm) {
             knobs.norm = norms[0];
         }
     }
@@ -81,10 +81,10 @@ fn read_knob(knobs: &mut Knobs, key: &str, value: &str) {
         ),
         "steps" => set(
             &mut knobs.steps,
-            number().map(|n| (n as usize).clamp(1, 5000)),
+            number().map(|n| (n as usize).clamp(1, MOST_STEPS)),
         ),
         "step" => set(&mut knobs.rel_step, number().map(|n| n.clamp(0.001, 2.0))),
-        "attack" => set(&mut knobs.family, Family::from_word(value)),
+        "attack" => set(&mut knobs.family, names::find(value)),
         "norm" => set(&mut knobs.norm, norm_of(value)),
         "bits" => knobs.eight_bit = value == "8",
         "corruption" => knobs.corruption = value.parse().ok(),
@@ -96,6 +96,12 @@ fn read_knob(knobs: &mut Knobs, key: &str, value: &str) {
         "kind" if value == "uniform" => knobs.noise_kind = PixelNoiseKind::Uniform,
         "front" => knobs.front_end_noise = value == "1",
         "eot" => set(&mut knobs.eot, number().map(|n| (n as usize).clamp(1, 64))),
+        "fixed" => knobs.fixed_noise = value == "1",
+        "passes" => set(
+            &mut knobs.passes,
+            number().map(|n| (n as usize).clamp(1, 200)),
+        ),
+        "chain" => set(&mut knobs.kept, serde_json::from_str(value).ok()),
         _ => {}
     }
 }
@@ -143,7 +149,7 @@ fn format_link(link: &Link) -> String {
 fn write_knobs(knobs: &Knobs, put: &mut impl FnMut(&str, String)) {
     let usual = Knobs::default();
     if knobs.family != usual.family {
-        put("attack", knobs.family.facts().word.to_owned());
+        put("attack", knobs.family.name.to_owned());
     }
     if knobs.norm != usual.norm {
         put("norm", norm_word(knobs.norm).to_owned());
@@ -177,6 +183,17 @@ fn write_knobs(knobs: &Knobs, put: &mut impl FnMut(&str, String)) {
     if knobs.front_end_noise {
         put("front", "1".to_owned());
         put("eot", knobs.eot.to_string());
+        put("passes", knobs.passes.to_string());
+        if knobs.fixed_noise {
+            put("fixed", "1".to_owned());
+        }
+    }
+    if !knobs.kept.is_empty() {
+        // Plain data always has a JSON form.
+        put(
+            "chain",
+            serde_json::to_string(&knobs.kept).unwrap_or_default(),
+        );
     }
 }
 

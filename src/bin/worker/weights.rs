@@ -26,9 +26,11 @@ pub async fn attach(
     host: &WorkerHost,
 ) -> Result<Attachment, Box<Event>> {
     match request {
-        Request::LoadModel { name } => shipped(name, host).await.map(Some),
+        Request::LoadModel { name } | Request::Transfer { name } => {
+            shipped(name, host).await.map(Some)
+        }
         Request::LoadUrl { url } => published(url, host).await.map(Some),
-        Request::LoadFile { file_name } => match file {
+        Request::LoadFile { file_name } | Request::TransferFile { file_name } => match file {
             Some(blob) => source(blob).map(Some),
             None => Err(failed(
                 format!("The file {file_name} did not reach the worker. Drop it once more."),

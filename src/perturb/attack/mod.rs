@@ -9,6 +9,7 @@ pub mod deepfool;
 pub mod descent;
 pub mod goal;
 pub mod masking;
+pub mod names;
 mod nearest;
 #[cfg(feature = "compute")]
 pub mod network;

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use ventral::perturb::attack::apgd::Apgd;
-use ventral::perturb::attack::descent::Descent;
+use ventral::perturb::attack::Norm;
+use ventral::perturb::attack::names::{self, ATTACKS, Kind, Named, Options, Takes};
 use ventral::perturb::attack::plan::Attack;
-use ventral::perturb::attack::square::Square;
-use ventral::perturb::attack::{Loss, Norm};
 use ventral::perturb::corruption::{Corruption, Setting};
 use ventral::session::protocol::*;
 use web_sys::File;
@@ -15,6 +13,9 @@ use crate::dom;
 
 /// Steps of an attack while its slider is being dragged; the rest follow on release.
 const COARSE_STEPS: usize = 3;
+
+/// Steps or queries that can be asked for.
+pub const MOST_STEPS: usize = 20_000;
 
 /// A bench of the page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl Bench {
             Bench::Perturb,
             "perturb",
             "Perturb",
-            "Noise and adversarial attacks, side by side",
+            "Corruptions and adversarial attacks, side by side",
         ),
     ];
 
@@ -51,87 +52,63 @@ impl Bench {
 }
 
 /// A family of attacks, as the picker offers it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Family {
-    Fgsm,
-    #[default]
-    Pgd,
-    Bim,
-    MiFgsm,
-    Sparse,
-    ApgdCe,
-    ApgdDlr,
-    Square,
-}
+pub type Family = &'static Named;
 
-/// What the page has to know of a family.
-pub struct FamilyFacts {
-    pub family: Family,
-    /// In the address and in test ids.
-    pub word: &'static str,
-    pub title: &'static str,
-    pub paper: &'static str,
-    pub norms: &'static [Norm],
-    /// Most steps (or queries) it may be given; 0 when it has no such setting.
-    pub steps: usize,
-    /// What its steps are called.
-    pub step_word: &'static str,
-    /// The visitor chooses the step's length.
-    pub has_step: bool,
-    pub has_target: bool,
-}
+/// Families that are no use on a single image: they look for one perturbation of many.
+const NOT_OFFERED: [&str; 1] = ["universal"];
 
-const BOTH: &[Norm] = &[Norm::Linf, Norm::L2];
-
-#[rustfmt::skip]
-static FAMILIES: [FamilyFacts; 8] = [
-    facts(Family::Fgsm, "fgsm", "FGSM", "Goodfellow et al. 2015", &Norm::ALL, 0, false),
-    facts(Family::Pgd, "pgd", "PGD", "Madry et al. 2018", &Norm::ALL, 200, true),
-    facts(Family::Bim, "bim", "BIM", "Kurakin et al. 2017", &Norm::ALL, 0, false),
-    facts(Family::MiFgsm, "mi-fgsm", "MI-FGSM", "Dong et al. 2018", BOTH, 0, false),
-    facts(Family::Sparse, "sparse-l1", "Sparse descent", "Tramèr and Boneh 2019", &[Norm::L1], 0, false),
-    facts(Family::ApgdCe, "apgd-ce", "Auto-PGD, cross-entropy", "Croce and Hein 2020", BOTH, 200, false),
-    FamilyFacts { has_target: false, ..facts(Family::ApgdDlr, "apgd-dlr", "Auto-PGD, logits ratio", "Croce and Hein 2020", BOTH, 200, false) },
-    FamilyFacts { step_word: "Queries", ..facts(Family::Square, "square", "Square, by scores alone", "Andriushchenko et al. 2020", BOTH, 5000, false) },
+/// Steps or queries to begin with, where the published number is more than one waits for.
+const BEGIN_WITH: [(&str, usize); 12] = [
+    ("pgd", 10),
+    ("apgd-ce", 20),
+    ("apgd-dlr", 20),
+    ("apgd-t", 10),
+    ("autoattack", 20),
+    ("fab", 20),
+    ("square", 500),
+    ("cw", 100),
+    ("boundary", 1000),
+    ("hop-skip-jump", 10),
+    ("one-pixel", 20),
+    ("jsma", 50),
 ];
 
-impl Family {
-    /// All of them, in the order of the picker.
-    pub fn every() -> impl Iterator<Item = &'static FamilyFacts> {
-        FAMILIES.iter()
-    }
+/// Families too long to follow a slider.
+const LENGTHY: [&str; 12] = [
+    "apgd-t",
+    "autoattack",
+    "fab",
+    "square",
+    "cw",
+    "boundary",
+    "hop-skip-jump",
+    "one-pixel",
+    "jsma",
+    "salt-and-pepper",
+    "additive-noise",
+    "spatial",
+];
 
-    pub fn facts(self) -> &'static FamilyFacts {
-        let found = FAMILIES.iter().find(|f| f.family == self);
-        found.unwrap_or(&FAMILIES[0])
-    }
-
-    pub fn from_word(word: &str) -> Option<Family> {
-        let found = FAMILIES.iter().find(|f| f.word == word);
-        found.map(|f| f.family)
-    }
+/// The families of one kind.
+pub fn families(kind: Kind) -> impl Iterator<Item = Family> {
+    ATTACKS
+        .iter()
+        .filter(move |f| f.kind == kind && !NOT_OFFERED.contains(&f.name))
 }
 
-const fn facts(
-    family: Family,
-    word: &'static str,
-    title: &'static str,
-    paper: &'static str,
-    norms: &'static [Norm],
-    steps: usize,
-    has_step: bool,
-) -> FamilyFacts {
-    FamilyFacts {
-        family,
-        word,
-        title,
-        paper,
-        norms,
-        steps,
-        step_word: "Steps",
-        has_step,
-        has_target: true,
-    }
+/// The family of this name; projected gradient descent where there is none.
+pub fn family(name: &str) -> Family {
+    names::find(name).unwrap_or(&ATTACKS[0])
+}
+
+/// Steps or queries that a family begins with; `None` where it counts neither.
+pub fn usual_steps(family: Family) -> Option<usize> {
+    let published = family.takes.iter().find_map(|taken| match taken {
+        Takes::Steps(n) | Takes::Queries(n) => Some(*n),
+        _ => None,
+    })?;
+    let found = BEGIN_WITH.iter().find(|(name, _)| *name == family.name);
+    Some(found.map_or(published, |(_, steps)| *steps))
 }
 
 /// The radius in `norm` that goes with `eps` in L∞ on images of `side` px: the VOneNet paper's
@@ -146,9 +123,23 @@ pub fn radius(norm: Norm, eps: f32, side: usize) -> f32 {
     }
 }
 
+/// How a difference is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DifferenceView {
+    /// Grey where nothing changed.
+    #[default]
+    Signed,
+    /// Its size, summed over colours.
+    Magnitude,
+    /// Its amplitude spectrum.
+    Spectrum,
+}
+
 /// The settings of the Perturb bench.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Knobs {
+    /// Perturbations that were kept: they come first.
+    pub kept: Vec<Stage>,
     pub family: Family,
     pub norm: Norm,
     /// Radius in L∞, in units of the pixel range; 0: no attack. Other norms go by [`radius`].
@@ -171,12 +162,17 @@ pub struct Knobs {
     pub front_end_noise: bool,
     /// Gradient samples a step on a stochastic model.
     pub eot: usize,
+    /// One sample of the model's noise for all passes.
+    pub fixed_noise: bool,
+    /// Fresh passes by which the success against a stochastic model is judged.
+    pub passes: usize,
 }
 
 impl Default for Knobs {
     fn default() -> Knobs {
         Knobs {
-            family: Family::Pgd,
+            kept: Vec::new(),
+            family: family("pgd"),
             norm: Norm::Linf,
             eps: 2.0 / 255.0,
             steps: 10,
@@ -190,7 +186,9 @@ impl Default for Knobs {
             noise_kind: PixelNoiseKind::Gaussian,
             noise_scale: 0.0,
             front_end_noise: false,
-            eot: 4,
+            eot: 10,
+            fixed_noise: false,
+            passes: 10,
         }
     }
 }
@@ -198,25 +196,60 @@ impl Default for Knobs {
 impl Knobs {
     /// Nothing is done to the image.
     pub fn at_rest(&self) -> bool {
+        self.kept.is_empty() && self.stage_at_rest()
+    }
+
+    /// The stage being set does nothing.
+    pub fn stage_at_rest(&self) -> bool {
         self.eps <= 0.0 && self.noise_scale <= 0.0 && self.corruption.is_none()
+    }
+
+    /// The same settings with the stage being set doing nothing.
+    pub fn rested(self) -> Knobs {
+        Knobs {
+            eps: 0.0,
+            noise_scale: 0.0,
+            corruption: None,
+            ..self
+        }
     }
 
     /// Takes another family, with a norm that it knows and a length that suits it.
     pub fn choose(&mut self, family: Family) {
-        let facts = family.facts();
-        if !facts.norms.contains(&self.norm) {
-            self.norm = facts.norms[0];
+        if !family.norms.is_empty() && !family.norms.contains(&self.norm) {
+            self.norm = family.norms[0];
         }
-        self.steps = match family {
-            Family::Square => 500,
-            Family::ApgdCe | Family::ApgdDlr => 20,
-            _ => 10,
-        };
+        if let Some(steps) = usual_steps(family) {
+            self.steps = steps;
+        }
+        if !family.takes("eps") && self.eps <= 0.0 {
+            // Without a radius the slider is a switch; choosing the attack switches it on.
+            self.eps = Knobs::default().eps;
+        }
         self.family = family;
+    }
+
+    /// Too long to follow a slider.
+    pub fn is_lengthy(&self) -> bool {
+        self.eps > 0.0 && LENGTHY.contains(&self.family.name)
     }
 
     /// The request for these settings on images of `side` px; `coarse` trades exactness for speed.
     pub fn options(&self, coarse: bool, side: usize) -> PerturbOptions {
+        let stage = self.stage(coarse, side);
+        let mut stages = self.kept.clone();
+        // Even an empty one: what the page shows of an attack is the last stage's.
+        stages.push(stage);
+        PerturbOptions {
+            stages,
+            noise: front_end(self.front_end_noise, self.seed),
+            passes: self.passes,
+            details: !coarse,
+        }
+    }
+
+    /// The stage being set.
+    pub fn stage(&self, coarse: bool, side: usize) -> Stage {
         let noise = PixelNoise {
             kind: self.noise_kind,
             scale: self.noise_scale,
@@ -229,71 +262,42 @@ impl Knobs {
             seed: self.seed,
             eight_bit: false,
         });
-        let attack = AttackOptions {
-            attack: self.attack(coarse, side),
+        let attack = self.attack(coarse, side).map(|attack| AttackOptions {
+            attack,
             seed: self.seed,
             eot: if self.front_end_noise { self.eot } else { 1 },
-            target: self.target.filter(|_| self.family.facts().has_target),
+            fixed_noise: self.fixed_noise,
+            target: self.target.filter(|_| self.family.targeted),
             eight_bit: self.eight_bit,
-        };
-        PerturbOptions {
+        });
+        Stage {
             corruption,
             pixel_noise: (self.noise_scale > 0.0).then_some(noise),
-            attack: (self.eps > 0.0).then_some(attack),
-            noise: front_end(self.front_end_noise, self.seed),
+            attack: attack.filter(|_| self.eps > 0.0),
         }
     }
 
-    fn attack(&self, coarse: bool, side: usize) -> Attack {
-        let (norm, eps) = (self.norm, radius(self.norm, self.eps, side));
-        let few = |steps: usize, few: usize| if coarse { steps.min(few) } else { steps };
-        let apgd = |loss| {
-            Attack::Apgd(Apgd {
-                norm,
-                eps,
-                steps: few(self.steps, 2 * COARSE_STEPS),
-                restarts: 1,
-                loss,
-                target_classes: 0,
-            })
+    fn attack(&self, coarse: bool, side: usize) -> Option<Attack> {
+        let takes = |name| self.family.takes(name);
+        let short = coarse && self.steps > COARSE_STEPS;
+        let steps = if short { COARSE_STEPS } else { self.steps };
+        let rel_step = if short {
+            self.rel_step.max(0.5)
+        } else {
+            self.rel_step
         };
-        let iterated = |momentum| Descent {
-            momentum,
-            random_start: self.random_start,
-            ..Descent::bim(norm, eps)
+        let published = matches!(self.family.name, "bim" | "mi-fgsm" | "sparse-l1");
+        let options = Options {
+            norm: (!self.family.norms.is_empty()).then_some(self.norm),
+            eps: takes("eps").then(|| radius(self.norm, self.eps, side)),
+            steps: takes("steps").then_some(steps),
+            rel_step: (takes("rel-step") && !published).then_some(rel_step),
+            random_start: takes("random-start") && self.random_start,
+            restarts: None,
+            queries: takes("queries").then_some(self.steps),
         };
-        match self.family {
-            Family::Fgsm => Attack::Descent(Descent {
-                random_start: self.random_start,
-                ..Descent::fgsm(norm, eps)
-            }),
-            Family::Pgd => {
-                let short = coarse && self.steps > COARSE_STEPS;
-                Attack::Descent(Descent {
-                    norm,
-                    eps,
-                    steps: few(self.steps, COARSE_STEPS),
-                    rel_step: if short {
-                        self.rel_step.max(0.5)
-                    } else {
-                        self.rel_step
-                    },
-                    random_start: self.random_start,
-                    ..Descent::default()
-                })
-            }
-            Family::Bim => Attack::Descent(iterated(0.0)),
-            Family::MiFgsm => Attack::Descent(iterated(1.0)),
-            Family::Sparse => Attack::Descent(Descent::sparse(eps)),
-            Family::ApgdCe => apgd(Loss::CrossEntropy),
-            Family::ApgdDlr => apgd(Loss::Dlr),
-            Family::Square => Attack::Square(Square {
-                norm,
-                eps,
-                queries: few(self.steps, 50),
-                ..Square::default()
-            }),
-        }
+        // The options are made of what the family takes, so there is nothing to refuse.
+        self.family.attack(&options).ok()
     }
 }
 

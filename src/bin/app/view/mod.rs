@@ -10,6 +10,7 @@ mod lightbox;
 mod models;
 mod parts;
 mod perturb;
+mod perturbed;
 mod readouts;
 mod shell;
 mod stream;
@@ -47,7 +48,7 @@ fn page(app: App) -> impl IntoView {
             <div class="work">
                 {move || match app.bench.get() {
                     Bench::See => see(app),
-                    Bench::Perturb => perturb::results(app),
+                    Bench::Perturb => perturbed::results(app),
                 }}
             </div>
         </main>

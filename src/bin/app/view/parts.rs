@@ -158,7 +158,13 @@ pub fn rove(event: web_sys::KeyboardEvent) {
     }
 }
 
-const ICONS: [(&str, &str); 14] = [
+const ICONS: [(&str, &str); 17] = [
+    (
+        "undo",
+        "M3.5 6.5h6a3.5 3.5 0 0 1 0 7H6M3.5 6.5 6.5 3.5M3.5 6.5l3 3",
+    ),
+    ("play", "M5 3l8 5-8 5z"),
+    ("stop", "M4.5 4.5h7v7h-7z"),
     ("down", "M8 2v8m0 0L4.5 6.8M8 10l3.5-3.2M2.5 13.5h11"),
     ("open", "M2 12.5v-9h4l1.5 2H14v7z"),
     (

@@ -1,0 +1,111 @@
+//! What may be asked about the last perturbation: whether the gradient told the truth, and what
+//! other models make of it.
+
+use super::engine::{Attachment, Host, Session, SessionError, read_weights};
+use super::perturbing::{Last, Viewer};
+use super::protocol::{Event, FrontEndNoise, Preprocessing, Transferred};
+use crate::clock::Clock;
+use crate::image::{self, Pixels};
+use crate::perturb::attack::masking::{self, Effort};
+use crate::perturb::attack::{Norm, Subject};
+use crate::rng::Rng;
+
+const NONE_YET: SessionError = SessionError::Missing("Perturb the image first.");
+
+/// The radius of the search by scores beside an attack without one.
+const USUAL: (Norm, f32) = (Norm::Linf, 8.0 / 255.0);
+
+impl Session {
+    pub(super) async fn check_gradient(&mut self, host: &dyn Host) -> Result<(), SessionError> {
+        let active = self.device(host).await;
+        let model = self.model()?;
+        let last = self.bench.last.as_ref().ok_or(NONE_YET)?;
+        let attacked = last.attacked.as_ref().ok_or(SessionError::Missing(
+            "There was no attack whose gradient could be checked.",
+        ))?;
+        let viewer = Viewer {
+            network: &model.network,
+            noise: last.noise,
+            side: model.info.preprocessing.crop,
+            device: active.device,
+            cancel: host.cancel(),
+        };
+        let pause = || host.pause();
+        let mut oracle = viewer.oracle(&attacked.options).pausing(&pause);
+        let mut watch = |_: crate::perturb::attack::Step<'_>| {};
+        let mut subject = Subject {
+            oracle: &mut oracle,
+            rng: Rng::stream(attacked.options.seed, "gradient check"),
+            watch: &mut watch,
+            images: vec![0],
+        };
+        let ball = attacked.options.attack.ball().unwrap_or(USUAL);
+        let (centre, goal) = (&attacked.centre, &attacked.goal);
+        let effort = Effort::default();
+        let found = masking::check(&mut subject, centre, &last.pixels, goal, ball, effort).await?;
+        host.tell(Event::Masking(Box::new(found)));
+        Ok(())
+    }
+
+    pub(super) async fn transfer(
+        &mut self,
+        name: &str,
+        attachment: Option<Attachment>,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let last = self.bench.last.as_ref().ok_or(NONE_YET)?;
+        let clock = Clock::start();
+        let source = self.model()?.info.preprocessing.clone();
+        let loaded = read_weights(name, attachment, host).await?;
+        let preprocessing = loaded.config.preprocessing.clone();
+        let (before, after) = self.both_sides(last, &source, &preprocessing)?;
+        let active = self.device(host).await;
+        let network = loaded.to_network(&active.device.clone().autodiff());
+        let viewer = Viewer {
+            network: &network,
+            noise: FrontEndNoise::Off,
+            side: preprocessing.crop,
+            device: active.device,
+            cancel: host.cancel(),
+        };
+        let (before, after) = (viewer.look(&before).await?, viewer.look(&after).await?);
+        host.tell(Event::Transferred(Box::new(Transferred {
+            model: loaded.name.clone(),
+            family: loaded.family.clone(),
+            fooled: before.best() != after.best(),
+            before: before.top(&loaded.classes),
+            after: after.top(&loaded.classes),
+            side: preprocessing.crop,
+            milliseconds: clock.milliseconds(),
+        })));
+        Ok(())
+    }
+
+    /// The original and the perturbed image as another model takes them. Where it takes another
+    /// size, both go through 8 bits and its own resizing, as saved pictures would.
+    fn both_sides(
+        &self,
+        last: &Last,
+        from: &Preprocessing,
+        to: &Preprocessing,
+    ) -> Result<(Vec<f32>, Vec<f32>), SessionError> {
+        let original = self.input_of(from)?.pixels;
+        if from.crop == to.crop {
+            return Ok((original, last.pixels.clone()));
+        }
+        let how = image::Preprocessing {
+            resize: to.resize,
+            crop: to.crop,
+        };
+        let through = |data: Vec<f32>| {
+            let side = from.crop;
+            let pixels = Pixels {
+                width: side,
+                height: side,
+                data,
+            };
+            image::to_input(&pixels.to_picture()?, how)
+        };
+        Ok((through(original)?, through(last.pixels.clone())?))
+    }
+}
