@@ -3,12 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::apgd::Apgd;
+use super::boundary::Boundary;
 use super::carlini_wagner::CarliniWagner;
 use super::deepfool::DeepFool;
 use super::descent::Descent;
-use super::goal::Goal;
+use super::goal::{Aim, Goal};
+use super::hop_skip_jump::HopSkipJump;
+use super::noise_search::{AdditiveNoise, BlendedNoise, SaltAndPepper};
 use super::norm::{Ball, Norm};
+use super::one_pixel::OnePixel;
 use super::oracle::{Oracle, Step, Stopped, Subject, pick};
+use super::spatial::Spatial;
 use super::square::Square;
 use crate::rng::Rng;
 
@@ -22,6 +27,13 @@ pub enum Attack {
     Square(Square),
     DeepFool(DeepFool),
     CarliniWagner(CarliniWagner),
+    Boundary(Boundary),
+    HopSkipJump(HopSkipJump),
+    OnePixel(OnePixel),
+    SaltAndPepper(SaltAndPepper),
+    AdditiveNoise(AdditiveNoise),
+    BlendedNoise(BlendedNoise),
+    Spatial(Spatial),
 }
 
 impl Attack {
@@ -32,7 +44,20 @@ impl Attack {
             Self::Apgd(a) => Some((a.norm, a.eps)),
             Self::Square(a) => Some((a.norm, a.eps)),
             Self::DeepFool(_) | Self::CarliniWagner(_) => None,
+            Self::AdditiveNoise(a) => Some((a.norm, a.eps)),
+            Self::Boundary(_)
+            | Self::HopSkipJump(_)
+            | Self::OnePixel(_)
+            | Self::SaltAndPepper(_)
+            | Self::BlendedNoise(_)
+            | Self::Spatial(_) => None,
         }
+    }
+
+    /// Whether the attack starts from other images of the batch, those among them that need no
+    /// attack.
+    fn borrows(&self, goal: &Goal) -> bool {
+        goal.aim == Aim::Reach && matches!(self, Self::Boundary(_) | Self::HopSkipJump(_))
     }
 
     /// Runs the attack and nothing else: [`run`] adds what holds for all of them.
@@ -51,6 +76,13 @@ impl Attack {
             Self::Square(a) => a.attack(subject, pixels, goal).await,
             Self::DeepFool(a) => a.attack(subject, pixels, goal).await,
             Self::CarliniWagner(a) => a.attack(subject, pixels, goal).await,
+            Self::Boundary(a) => a.attack(subject, pixels, goal).await,
+            Self::HopSkipJump(a) => a.attack(subject, pixels, goal).await,
+            Self::OnePixel(a) => a.attack(subject, pixels, goal).await,
+            Self::SaltAndPepper(a) => a.attack(subject, pixels, goal).await,
+            Self::AdditiveNoise(a) => a.attack(subject, pixels, goal).await,
+            Self::BlendedNoise(a) => a.attack(subject, pixels, goal).await,
+            Self::Spatial(a) => a.attack(subject, pixels, goal).await,
         }
     }
 }
@@ -123,19 +155,26 @@ pub async fn run<O: Oracle>(
     if open.is_empty() {
         return Ok(outcome);
     }
-    let (centres, wanted) = (pick(pixels, length, &open), goal.pick(&open));
+    let given = match plan.attack.borrows(goal) {
+        true => (0..outcome.met.len()).collect(),
+        false => open,
+    };
+    let (centres, wanted) = (pick(pixels, length, &given), goal.pick(&given));
     let mut subject = Subject {
         oracle: &mut *oracle,
         rng: Rng::stream(plan.seed, "attack"),
         watch,
-        images: open.clone(),
+        images: given.clone(),
     };
     let mut found = plan.attack.attack(&mut subject, &centres, &wanted).await?;
     if plan.eight_bit {
         round(plan.attack.ball(), &mut found, &centres, length);
     }
     let met = judge(oracle, &found, &wanted, plan.passes).await?;
-    for (j, i) in open.into_iter().enumerate() {
+    for (j, i) in given.into_iter().enumerate() {
+        if outcome.met_before[i] {
+            continue;
+        }
         outcome.met[i] = met[j];
         outcome.pixels[i * length..][..length].copy_from_slice(&found[j * length..][..length]);
     }
@@ -195,5 +234,33 @@ pub fn round(ball: Option<(Norm, f32)>, found: &mut [f32], centres: &[f32], leng
         .zip(centres.chunks_exact(length))
     {
         Ball { norm, eps, centre }.round(x);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attacks_from_decisions_are_written_by_name() {
+        let table = [
+            ("boundary", None),
+            ("hop-skip-jump", None),
+            ("one-pixel", None),
+            ("salt-and-pepper", None),
+            ("additive-noise", Some((Norm::Linf, 8.0 / 255.0))),
+            ("blended-noise", None),
+            ("spatial", None),
+        ];
+        for (name, ball) in table {
+            let read = |inside: &str| {
+                serde_json::from_str::<Attack>(&format!("{{\"{name}\":{{{inside}}}}}"))
+            };
+            let attack = read("").unwrap();
+            assert_eq!(attack.ball(), ball, "{name}");
+            let written = serde_json::to_string(&attack).unwrap();
+            assert_eq!(serde_json::from_str::<Attack>(&written).unwrap(), attack);
+            assert!(read("\"unknown\":1").is_err(), "{name}");
+        }
     }
 }
