@@ -3,12 +3,17 @@
 //! One table, [`ATTACKS`], for the command line and the page: a new attack is a new row.
 
 use super::apgd::Apgd;
+use super::boundary::Boundary;
 use super::carlini_wagner::CarliniWagner;
 use super::deepfool::DeepFool;
 use super::descent::Descent;
 use super::goal::Loss;
+use super::hop_skip_jump::HopSkipJump;
+use super::noise_search::{AdditiveNoise, BlendedNoise, SaltAndPepper};
 use super::norm::Norm;
+use super::one_pixel::OnePixel;
 use super::plan::Attack;
+use super::spatial::Spatial;
 use super::square::Square;
 
 /// Settings to choose an attack's from; what is `None` is left to [`ATTACKS`].
@@ -95,7 +100,7 @@ pub struct Named {
     pub kind: Kind,
     /// Whether it can push towards a given class.
     pub targeted: bool,
-    /// The norms it works in, the usual one first.
+    /// The norms it works in, the usual one first; none where it goes by no norm.
     pub norms: &'static [Norm],
     pub takes: &'static [Takes],
     build: fn(&Settings) -> Attack,
@@ -135,7 +140,7 @@ impl PartialEq for Named {
     }
 }
 
-use Kind::{BlackBox, Bounded, Minimal};
+use Kind::{BlackBox, Blind, Bounded, Minimal};
 use Norm::{L1, L2, Linf};
 use Takes::{Eps, Queries, RandomStart, RelStep, Restarts, Steps};
 
@@ -152,6 +157,13 @@ pub const ATTACKS: &[Named] = &[
     row("apgd-t", "Auto-PGD towards nine classes in turn", "Croce and Hein 2020", Bounded, &[Linf, L2], &[Eps, Steps(100), Restarts(1)], |s| apgd(s, Loss::Dlr, 9)).untargeted(),
     row("square", "Square attack", "Andriushchenko et al. 2020", BlackBox, &[Linf, L2], &[Eps, Queries(5000)], |s| Attack::Square(Square { norm: s.norm, eps: s.eps, queries: s.queries, ..Square::default() })),
     row("deepfool", "DeepFool", "Moosavi-Dezfooli et al. 2016", Minimal, &[L2, Linf], &[Steps(50)], |s| Attack::DeepFool(DeepFool { norm: s.norm, steps: s.steps, ..DeepFool::default() })),
+    row("boundary", "Boundary attack", "Brendel et al. 2018", BlackBox, &[L2], &[Queries(5000)], |s| Attack::Boundary(Boundary { queries: s.queries, ..Boundary::default() })),
+    row("hop-skip-jump", "HopSkipJump", "Chen et al. 2020", BlackBox, &[L2, Linf], &[Steps(64), Queries(10_000)], |s| Attack::HopSkipJump(HopSkipJump { norm: s.norm, steps: s.steps, queries: s.queries, ..HopSkipJump::default() })),
+    row("one-pixel", "One pixel", "Su et al. 2019", BlackBox, &[], &[Steps(100)], |s| Attack::OnePixel(OnePixel { generations: s.steps, ..OnePixel::default() })),
+    row("salt-and-pepper", "Salt and pepper", "Rauber et al. 2017", Blind, &[], &[Restarts(1)], |s| Attack::SaltAndPepper(SaltAndPepper { repeats: s.restarts, ..SaltAndPepper::default() })),
+    row("additive-noise", "Uniform noise, many draws", "Rauber et al. 2017", Blind, &[Linf, L2], &[Eps, Queries(100)], |s| Attack::AdditiveNoise(AdditiveNoise { norm: s.norm, eps: s.eps, repeats: s.queries, ..AdditiveNoise::default() })),
+    row("blended-noise", "Blending into noise", "Rauber et al. 2017", Blind, &[], &[], |_| Attack::BlendedNoise(BlendedNoise::default())),
+    row("spatial", "Rotation and translation", "Engstrom et al. 2019", Blind, &[], &[], |_| Attack::Spatial(Spatial::default())),
     row("cw", "Carlini-Wagner", "Carlini and Wagner 2017", Minimal, &[L2], &[Steps(10_000)], |s| Attack::CarliniWagner(CarliniWagner { steps: s.steps, ..CarliniWagner::default() })),
 ];
 
@@ -267,9 +279,13 @@ impl Named {
     }
 
     fn settle(&'static self, options: &Options) -> Result<Settings, NameError> {
-        let norm = options.norm.unwrap_or(self.norms[0]);
-        if !self.norms.contains(&norm) {
-            return Err(NameError::Norm(self, norm));
+        let usual = self.norms.first().copied();
+        let norm = options.norm.or(usual).unwrap_or_default();
+        if options.norm.is_some_and(|norm| !self.norms.contains(&norm)) {
+            return Err(match usual {
+                Some(_) => NameError::Norm(self, norm),
+                None => NameError::NotTaken(self, "norm"),
+            });
         }
         let mut settings = Settings {
             norm,
@@ -303,7 +319,10 @@ fn titles(norms: &[Norm]) -> String {
 
 fn takings(row: &Named) -> String {
     let names: Vec<&str> = row.takes.iter().map(|taken| taken.name()).collect();
-    names.join(", ")
+    match names.is_empty() {
+        true => "no setting".to_owned(),
+        false => names.join(", "),
+    }
 }
 
 /// A radius as people write it: `0.5` or `8/255`.
@@ -400,8 +419,12 @@ mod tests {
                     eps: bounded.then_some(0.125),
                     ..Options::default()
                 };
-                let refused = by_name(row.name, &options);
-                assert_eq!(refused, Err(NameError::Norm(row, norm)));
+                let refused = by_name(row.name, &options).expect_err("not its norm");
+                let expected = match row.norms.is_empty() {
+                    true => NameError::NotTaken(row, "norm"),
+                    false => NameError::Norm(row, norm),
+                };
+                assert_eq!(refused, expected);
             }
         }
         let mut names: Vec<&str> = ATTACKS.iter().map(|row| row.name).collect();

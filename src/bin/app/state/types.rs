@@ -294,7 +294,8 @@ impl Knobs {
             rel_step: (takes("rel-step") && !published).then_some(rel_step),
             random_start: takes("random-start") && self.random_start,
             restarts: None,
-            queries: takes("queries").then_some(self.steps),
+            // Where there are both, steps are what is set.
+            queries: (takes("queries") && !takes("steps")).then_some(self.steps),
         };
         // The options are made of what the family takes, so there is nothing to refuse.
         self.family.attack(&options).ok()
