@@ -20,7 +20,6 @@ use ventral::perturb::attack::network::{NetworkOracle, Noise};
 use ventral::perturb::attack::plan::{Attack, Plan, run};
 use ventral::perturb::attack::square::Square;
 use ventral::perturb::attack::{Goal, Loss, Norm, Oracle, Step, Subject};
-use ventral::rng::Rng;
 
 type Store = Npz<BufReader<File>>;
 
@@ -274,12 +273,8 @@ fn an_honest_gradient_raises_no_flag_and_a_masked_one_does() {
 
 fn look<O: Oracle>(oracle: &mut O, case: &Case, perturbed: &[f32], eps: f32) -> masking::Masking {
     let mut watch = |_: Step<'_>| {};
-    let mut subject = Subject {
-        oracle,
-        rng: Rng::from_seed(1),
-        watch: &mut watch,
-        images: (0..case.labels.len()).collect(),
-    };
+    let images = (0..case.labels.len()).collect();
+    let mut subject = Subject::new(oracle, 1, &mut watch, images);
     let ball = (Norm::Linf, eps);
     let effort = Effort::default();
     let goal = case.goal();

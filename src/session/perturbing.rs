@@ -183,12 +183,8 @@ impl Viewer<'_> {
         let (device, cancel) = (self.device.clone(), self.cancel.clone());
         let mut oracle =
             NetworkOracle::new(self.network, device, self.side, noise, cancel).pausing(&pause);
-        let mut subject = Subject {
-            oracle: &mut oracle,
-            rng: Rng::stream(attack.seed, "attack"),
-            watch: &mut watch,
-            images: vec![0],
-        };
+        let mut subject = Subject::new(&mut oracle, attack.seed, &mut watch, vec![0]);
+        subject.eight_bit = attack.eight_bit;
         let mut found = attack.attack.attack(&mut subject, &pixels, &goal).await?;
         if attack.eight_bit {
             plan::round(attack.attack.ball(), &mut found, &pixels, pixels.len());

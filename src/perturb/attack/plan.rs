@@ -10,7 +10,6 @@ use super::goal::Goal;
 use super::norm::{Ball, Norm};
 use super::oracle::{Oracle, Step, Stopped, Subject, pick};
 use super::square::Square;
-use crate::rng::Rng;
 
 /// An attack with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,12 +123,8 @@ pub async fn run<O: Oracle>(
         return Ok(outcome);
     }
     let (centres, wanted) = (pick(pixels, length, &open), goal.pick(&open));
-    let mut subject = Subject {
-        oracle: &mut *oracle,
-        rng: Rng::stream(plan.seed, "attack"),
-        watch,
-        images: open.clone(),
-    };
+    let mut subject = Subject::new(&mut *oracle, plan.seed, watch, open.clone());
+    subject.eight_bit = plan.eight_bit;
     let mut found = plan.attack.attack(&mut subject, &centres, &wanted).await?;
     if plan.eight_bit {
         round(plan.attack.ball(), &mut found, &centres, length);
