@@ -7,6 +7,7 @@ pub mod apgd;
 pub mod carlini_wagner;
 pub mod deepfool;
 pub mod descent;
+pub mod fab;
 pub mod goal;
 pub mod masking;
 mod nearest;
@@ -15,7 +16,10 @@ pub mod network;
 pub mod norm;
 pub mod oracle;
 pub mod plan;
+mod plane;
 pub mod square;
+#[cfg(test)]
+mod toy;
 
 pub use goal::{Aim, Goal, Loss};
 pub use norm::{Ball, Norm, Projection};

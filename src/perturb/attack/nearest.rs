@@ -20,7 +20,10 @@ pub(super) fn require(fine: bool, sentence: &str) -> Result<(), Stopped> {
 
 /// Into [0, 1]; 0 for what is not a number.
 pub(super) fn to_pixel(value: f64) -> f32 {
-    value.max(0.0).min(1.0) as f32
+    match value.is_nan() {
+        true => 0.0,
+        false => value.clamp(0.0, 1.0) as f32,
+    }
 }
 
 /// Where `flags` is false.

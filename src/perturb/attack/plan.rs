@@ -6,6 +6,7 @@ use super::apgd::Apgd;
 use super::carlini_wagner::CarliniWagner;
 use super::deepfool::DeepFool;
 use super::descent::Descent;
+use super::fab::Fab;
 use super::goal::Goal;
 use super::norm::{Ball, Norm};
 use super::oracle::{Oracle, Step, Stopped, Subject, pick};
@@ -21,6 +22,7 @@ pub enum Attack {
     Square(Square),
     DeepFool(DeepFool),
     CarliniWagner(CarliniWagner),
+    Fab(Fab),
 }
 
 impl Attack {
@@ -30,7 +32,7 @@ impl Attack {
             Self::Descent(a) => Some((a.norm, a.eps)),
             Self::Apgd(a) => Some((a.norm, a.eps)),
             Self::Square(a) => Some((a.norm, a.eps)),
-            Self::DeepFool(_) | Self::CarliniWagner(_) => None,
+            Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) => None,
         }
     }
 
@@ -50,6 +52,7 @@ impl Attack {
             Self::Square(a) => a.attack(subject, pixels, goal).await,
             Self::DeepFool(a) => a.attack(subject, pixels, goal).await,
             Self::CarliniWagner(a) => a.attack(subject, pixels, goal).await,
+            Self::Fab(a) => a.attack(subject, pixels, goal).await,
         }
     }
 }
