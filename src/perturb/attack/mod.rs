@@ -4,6 +4,7 @@
 //! gradients and keep their arithmetic to themselves.
 
 pub mod apgd;
+pub mod autoattack;
 pub mod carlini_wagner;
 pub mod deepfool;
 pub mod descent;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::apgd::Apgd;
+use super::autoattack::AutoAttack;
 use super::carlini_wagner::CarliniWagner;
 use super::deepfool::DeepFool;
 use super::descent::Descent;
@@ -23,6 +24,7 @@ pub enum Attack {
     DeepFool(DeepFool),
     CarliniWagner(CarliniWagner),
     Fab(Fab),
+    AutoAttack(AutoAttack),
 }
 
 impl Attack {
@@ -32,6 +34,7 @@ impl Attack {
             Self::Descent(a) => Some((a.norm, a.eps)),
             Self::Apgd(a) => Some((a.norm, a.eps)),
             Self::Square(a) => Some((a.norm, a.eps)),
+            Self::AutoAttack(a) => Some((a.norm, a.eps)),
             Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) => None,
         }
     }
@@ -53,6 +56,7 @@ impl Attack {
             Self::DeepFool(a) => a.attack(subject, pixels, goal).await,
             Self::CarliniWagner(a) => a.attack(subject, pixels, goal).await,
             Self::Fab(a) => a.attack(subject, pixels, goal).await,
+            Self::AutoAttack(a) => a.attack(subject, pixels, goal).await,
         }
     }
 }
