@@ -10,6 +10,7 @@ pub mod deepfool;
 pub mod descent;
 pub mod fab;
 pub mod goal;
+pub mod jsma;
 pub mod masking;
 mod nearest;
 #[cfg(feature = "compute")]

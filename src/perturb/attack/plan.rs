@@ -9,6 +9,7 @@ use super::deepfool::DeepFool;
 use super::descent::Descent;
 use super::fab::Fab;
 use super::goal::Goal;
+use super::jsma::Jsma;
 use super::norm::{Ball, Norm};
 use super::oracle::{Oracle, Step, Stopped, Subject, pick};
 use super::square::Square;
@@ -25,6 +26,7 @@ pub enum Attack {
     CarliniWagner(CarliniWagner),
     Fab(Fab),
     AutoAttack(AutoAttack),
+    Jsma(Jsma),
 }
 
 impl Attack {
@@ -35,7 +37,7 @@ impl Attack {
             Self::Apgd(a) => Some((a.norm, a.eps)),
             Self::Square(a) => Some((a.norm, a.eps)),
             Self::AutoAttack(a) => Some((a.norm, a.eps)),
-            Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) => None,
+            Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) | Self::Jsma(_) => None,
         }
     }
 
@@ -57,6 +59,7 @@ impl Attack {
             Self::CarliniWagner(a) => a.attack(subject, pixels, goal).await,
             Self::Fab(a) => a.attack(subject, pixels, goal).await,
             Self::AutoAttack(a) => a.attack(subject, pixels, goal).await,
+            Self::Jsma(a) => a.attack(subject, pixels, goal).await,
         }
     }
 }
