@@ -22,6 +22,7 @@ mod plane;
 pub mod square;
 #[cfg(test)]
 mod toy;
+pub mod universal;
 
 pub use goal::{Aim, Goal, Loss};
 pub use norm::{Ball, Norm, Projection};

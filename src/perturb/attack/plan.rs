@@ -13,6 +13,7 @@ use super::jsma::Jsma;
 use super::norm::{Ball, Norm};
 use super::oracle::{Oracle, Step, Stopped, Subject, pick};
 use super::square::Square;
+use super::universal::Universal;
 
 /// An attack with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ pub enum Attack {
     Fab(Fab),
     AutoAttack(AutoAttack),
     Jsma(Jsma),
+    Universal(Universal),
 }
 
 impl Attack {
@@ -37,6 +39,7 @@ impl Attack {
             Self::Apgd(a) => Some((a.norm, a.eps)),
             Self::Square(a) => Some((a.norm, a.eps)),
             Self::AutoAttack(a) => Some((a.norm, a.eps)),
+            Self::Universal(a) => Some((a.norm, a.eps)),
             Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) | Self::Jsma(_) => None,
         }
     }
@@ -60,6 +63,7 @@ impl Attack {
             Self::Fab(a) => a.attack(subject, pixels, goal).await,
             Self::AutoAttack(a) => a.attack(subject, pixels, goal).await,
             Self::Jsma(a) => a.attack(subject, pixels, goal).await,
+            Self::Universal(a) => a.attack(subject, pixels, goal).await,
         }
     }
 }
