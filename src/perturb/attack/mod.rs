@@ -9,6 +9,7 @@ pub mod carlini_wagner;
 pub mod deepfool;
 pub mod descent;
 pub mod fab;
+pub mod fmn;
 pub mod goal;
 pub mod jsma;
 pub mod masking;

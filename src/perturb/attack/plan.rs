@@ -8,6 +8,7 @@ use super::carlini_wagner::CarliniWagner;
 use super::deepfool::DeepFool;
 use super::descent::Descent;
 use super::fab::Fab;
+use super::fmn::Fmn;
 use super::goal::Goal;
 use super::jsma::Jsma;
 use super::norm::{Ball, Norm};
@@ -29,6 +30,7 @@ pub enum Attack {
     AutoAttack(AutoAttack),
     Jsma(Jsma),
     Universal(Universal),
+    Fmn(Fmn),
 }
 
 impl Attack {
@@ -40,7 +42,9 @@ impl Attack {
             Self::Square(a) => Some((a.norm, a.eps)),
             Self::AutoAttack(a) => Some((a.norm, a.eps)),
             Self::Universal(a) => Some((a.norm, a.eps)),
-            Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) | Self::Jsma(_) => None,
+            Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) | Self::Fmn(_) => None,
+            // Its limit is on the number of features.
+            Self::Jsma(_) => None,
         }
     }
 
@@ -64,6 +68,7 @@ impl Attack {
             Self::AutoAttack(a) => a.attack(subject, pixels, goal).await,
             Self::Jsma(a) => a.attack(subject, pixels, goal).await,
             Self::Universal(a) => a.attack(subject, pixels, goal).await,
+            Self::Fmn(a) => a.attack(subject, pixels, goal).await,
         }
     }
 }
@@ -280,6 +285,12 @@ mod tests {
                 eta: 1.0 + 0.1 * rng.uniform_f32(),
                 beta: 0.5 + 0.5 * rng.uniform_f32(),
             }),
+            Attack::Fmn(Fmn {
+                norm: any,
+                steps: 10 * steps,
+                step: [0.5 + rng.uniform_f32(), 1e-3],
+                shrink: [0.05 + 0.2 * rng.uniform_f32(), 1e-3],
+            }),
             Attack::Jsma(Jsma {
                 theta: [1.0, 0.5, -1.0, -0.1][rng.below(4)],
                 gamma: 0.02 + 0.9 * rng.uniform_f32(),
@@ -355,6 +366,7 @@ mod tests {
             "deep-fool",
             "descent",
             "fab",
+            "fmn",
             "jsma",
             "square",
             "universal",
