@@ -14,13 +14,19 @@ use ventral::model::load;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::perturb::attack::apgd::Apgd;
+use ventral::perturb::attack::autoattack::{AutoAttack, Part};
+use ventral::perturb::attack::carlini_wagner::CarliniWagner;
+use ventral::perturb::attack::deepfool::DeepFool;
 use ventral::perturb::attack::descent::Descent;
+use ventral::perturb::attack::fab::Fab;
+use ventral::perturb::attack::fmn::Fmn;
+use ventral::perturb::attack::jsma::Jsma;
 use ventral::perturb::attack::masking::{self, Effort};
 use ventral::perturb::attack::network::{NetworkOracle, Noise};
 use ventral::perturb::attack::plan::{Attack, Plan, run};
 use ventral::perturb::attack::square::Square;
+use ventral::perturb::attack::universal::Universal;
 use ventral::perturb::attack::{Goal, Loss, Norm, Oracle, Step, Subject};
-use ventral::rng::Rng;
 
 type Store = Npz<BufReader<File>>;
 
@@ -97,24 +103,35 @@ impl Case {
         (outcome.pixels.clone(), outcome.success())
     }
 
+    /// Floats of an image.
+    fn length(&self) -> usize {
+        self.pixels.len() / self.labels.len()
+    }
+
+    /// Distances of `pixels` from the clean images.
+    fn distances(&self, norm: Norm, pixels: &[f32]) -> Vec<f64> {
+        let pairs = pixels
+            .chunks(self.length())
+            .zip(self.pixels.chunks(self.length()));
+        pairs.map(|(x, clean)| norm.distance(x, clean)).collect()
+    }
+
     /// Success flags equal, norms of the perturbation within 1 %; pixels where `exact`.
-    fn agrees(&mut self, name: &str, attack: Descent, exact: bool) {
-        let (ours, success) = self.attack(Attack::Descent(attack.clone()));
+    fn agrees(&mut self, name: &str, attack: Attack, exact: bool) {
+        let (ours, success) = self.attack(attack.clone());
         let theirs = values(&mut self.adversarial, &format!("{name}/adv"));
         let flags = values(&mut self.adversarial, &format!("{name}/success"));
         let flags: Vec<bool> = flags.iter().map(|f| *f != 0.0).collect();
         assert_eq!(success, flags, "{name}: success");
-        let length = self.pixels.len() / self.labels.len();
-        let images = ours.chunks(length).zip(theirs.chunks(length));
-        for ((ours, theirs), clean) in images.zip(self.pixels.chunks(length)) {
-            let norms = match attack.quantile {
-                // The reference's projection pushes images that are inside the ball out of it
-                // when another of the batch is outside. The radius is the same in the end.
-                Some(_) => &[Norm::L1][..],
-                None => &Norm::ALL[..],
-            };
-            for norm in norms {
-                let (a, b) = (norm.distance(ours, clean), norm.distance(theirs, clean));
+        let norms = match &attack {
+            // The reference's projection pushes images that are inside the ball out of it
+            // when another of the batch is outside. The radius is the same in the end.
+            Attack::Descent(descent) if descent.quantile.is_some() => &[Norm::L1][..],
+            _ => &Norm::ALL[..],
+        };
+        for norm in norms {
+            let pairs = self.distances(*norm, &ours);
+            for (a, b) in pairs.into_iter().zip(self.distances(*norm, &theirs)) {
                 assert!(
                     (a - b).abs() <= 0.01 * b + 1e-6,
                     "{name} {norm:?}: {a} against {b}"
@@ -165,7 +182,7 @@ fn descent_on_the_small_network_is_the_reference_pixel_by_pixel() {
         ("sparse_l1/eps1", Descent::sparse(40.0)),
         ("linf_mifgsm/eps0", Descent::mi_fgsm(small)),
     ] {
-        case.agrees(name, attack, !name.starts_with("sparse"));
+        case.agrees(name, Attack::Descent(attack), !name.starts_with("sparse"));
     }
 }
 
@@ -206,8 +223,152 @@ fn descent_on_cornet_s_has_the_reference_success_and_norms() {
             quantile: sparse.then_some(0.99),
             ..Descent::default()
         };
-        case.agrees(&format!("{name}/eps0"), attack, exact);
+        case.agrees(&format!("{name}/eps0"), Attack::Descent(attack), exact);
     }
+}
+
+/// The settings that the fixtures of minimal-norm attacks were made with.
+fn minimal(case: &str, name: &str) -> Attack {
+    let meta = shared("fixtures/attacks_meta.json").unwrap();
+    let meta: serde_json::Value = serde_json::from_reader(File::open(meta).unwrap()).unwrap();
+    let settings = &meta["attacks"][case][name]["kwargs"];
+    let number = |key: &str| settings[key].as_f64().unwrap() as f32;
+    let count = |key: &str| settings[key].as_u64().unwrap() as usize;
+    if name == "l2_cw" {
+        return Attack::CarliniWagner(CarliniWagner {
+            binary_search_steps: count("binary_search_steps"),
+            steps: count("steps"),
+            stepsize: number("stepsize"),
+            confidence: number("confidence"),
+            initial_const: number("initial_const"),
+            abort_early: settings["abort_early"].as_bool().unwrap(),
+        });
+    }
+    Attack::DeepFool(DeepFool {
+        norm: if name == "linf_deepfool" {
+            Norm::Linf
+        } else {
+            Norm::L2
+        },
+        steps: count("steps"),
+        candidates: count("candidates"),
+        overshoot: number("overshoot"),
+    })
+}
+
+#[test]
+fn minimal_attacks_on_the_small_network_are_the_reference_pixel_by_pixel() {
+    let Some(mut case) = Case::small() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    for name in ["l2_deepfool", "linf_deepfool", "l2_cw"] {
+        case.agrees(name, minimal("small_cnn", name), true);
+    }
+}
+
+#[test]
+fn minimal_attacks_on_cornet_s_are_the_reference_pixel_by_pixel() {
+    let Some(mut case) = Case::cornet() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    for name in ["l2_deepfool", "l2_cw"] {
+        case.agrees(name, minimal("cornet_s_div8", name), true);
+    }
+}
+
+/// The reference library has neither to compare with; DeepFool and Carlini-Wagner look for the same.
+#[test]
+fn fab_and_fmn_find_perturbations_as_small_as_the_reference_of_other_attacks() {
+    let Some(mut case) = Case::small() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    for (norm, names) in [
+        (Norm::L2, &["l2_deepfool", "l2_cw"][..]),
+        (Norm::Linf, &["linf_deepfool"][..]),
+    ] {
+        let mut least = vec![f64::INFINITY; case.labels.len()];
+        for name in names {
+            let theirs = values(&mut case.adversarial, &format!("{name}/adv"));
+            let sizes = case.distances(norm, &theirs);
+            least.iter_mut().zip(sizes).for_each(|(l, s)| *l = l.min(s));
+        }
+        let fab = |target_classes| {
+            Attack::Fab(Fab {
+                norm,
+                target_classes,
+                ..Fab::default()
+            })
+        };
+        let fmn = Attack::Fmn(Fmn {
+            norm,
+            ..Fmn::default()
+        });
+        for attack in [fab(0), fab(9), fmn] {
+            let (found, success) = case.attack(attack.clone());
+            assert!(success.iter().all(|s| *s), "{attack:?}");
+            let sizes = case.distances(norm, &found);
+            eprintln!("{attack:?}: {sizes:?} against {least:?}");
+            for (size, least) in sizes.into_iter().zip(&least) {
+                assert!(size <= 1.1 * least, "{attack:?}: {size} against {least}");
+            }
+        }
+    }
+}
+
+#[test]
+fn auto_attack_brings_down_all_that_a_part_brings_down() {
+    let Some(case) = Case::small() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    let mut stood = 0;
+    for (norm, radii) in [
+        (Norm::Linf, [0.01, 0.015, 0.02]),
+        (Norm::L2, [0.2, 0.4, 0.6]),
+    ] {
+        for eps in radii {
+            let suite = AutoAttack {
+                norm,
+                eps,
+                steps: 15,
+                queries: 60,
+                ..AutoAttack::default()
+            };
+            let (found, fell) = case.attack(Attack::AutoAttack(suite.clone()));
+            let sizes = case.distances(norm, &found);
+            assert!(sizes.iter().all(|s| *s <= f64::from(eps)));
+            for part in Part::ALL {
+                let (alone, success) = case.attack(suite.part(part));
+                let inside = case.distances(norm, &alone);
+                let inside = inside.into_iter().map(|s| s <= f64::from(eps));
+                for ((fell, success), inside) in fell.iter().zip(success).zip(inside) {
+                    assert!(*fell || !success || !inside, "{part:?} {norm:?} {eps}");
+                }
+            }
+            stood += fell.iter().filter(|f| !**f).count();
+        }
+    }
+    assert!(stood > 0 && stood < 24, "{stood} of 24 stood");
+}
+
+#[test]
+fn jsma_and_universal_perturbations_work_on_a_network() {
+    let Some(case) = Case::small() else {
+        return eprintln!("skipped: no shared fixtures here");
+    };
+    let (found, success) = case.attack(Attack::Jsma(Jsma::default()));
+    assert!(success.iter().all(|s| *s), "{success:?}");
+    let changed = found.iter().zip(&case.pixels).filter(|(a, b)| a != b);
+    assert!(changed.count() <= found.len() / 10);
+    let universal = Universal {
+        norm: Norm::L2,
+        eps: 4.0,
+        fooling_rate: 1.0,
+        ..Universal::default()
+    };
+    let (found, success) = case.attack(Attack::Universal(universal));
+    assert!(success.iter().filter(|s| **s).count() >= 3, "{success:?}");
+    let sizes = case.distances(Norm::L2, &found);
+    assert!(sizes.into_iter().all(|s| s <= 4.0));
 }
 
 #[test]
@@ -229,11 +390,8 @@ fn stronger_attacks_find_at_least_what_weaker_ones_find() {
             };
             let (pixels, success) = case.attack(Attack::Apgd(apgd));
             assert!(count(success) >= fgsm, "{loss:?} at {eps}");
-            let length = pixels.len() / case.labels.len();
-            let pairs = pixels.chunks(length).zip(case.pixels.chunks(length));
-            for (x, clean) in pairs {
-                assert!(Norm::Linf.distance(x, clean) <= f64::from(eps));
-            }
+            let sizes = case.distances(Norm::Linf, &pixels);
+            assert!(sizes.into_iter().all(|s| s <= f64::from(eps)));
         }
     }
     for norm in [Norm::Linf, Norm::L2] {
@@ -274,12 +432,8 @@ fn an_honest_gradient_raises_no_flag_and_a_masked_one_does() {
 
 fn look<O: Oracle>(oracle: &mut O, case: &Case, perturbed: &[f32], eps: f32) -> masking::Masking {
     let mut watch = |_: Step<'_>| {};
-    let mut subject = Subject {
-        oracle,
-        rng: Rng::from_seed(1),
-        watch: &mut watch,
-        images: (0..case.labels.len()).collect(),
-    };
+    let images = (0..case.labels.len()).collect();
+    let mut subject = Subject::new(oracle, 1, &mut watch, images);
     let ball = (Norm::Linf, eps);
     let effort = Effort::default();
     let goal = case.goal();

@@ -8,7 +8,6 @@ use crate::clock::Clock;
 use crate::image::{self, Pixels};
 use crate::perturb::attack::masking::{self, Effort};
 use crate::perturb::attack::{Norm, Subject};
-use crate::rng::Rng;
 
 const NONE_YET: SessionError = SessionError::Missing("Perturb the image first.");
 
@@ -33,12 +32,8 @@ impl Session {
         let pause = || host.pause();
         let mut oracle = viewer.oracle(&attacked.options).pausing(&pause);
         let mut watch = |_: crate::perturb::attack::Step<'_>| {};
-        let mut subject = Subject {
-            oracle: &mut oracle,
-            rng: Rng::stream(attacked.options.seed, "gradient check"),
-            watch: &mut watch,
-            images: vec![0],
-        };
+        let seed = attacked.options.seed;
+        let mut subject = Subject::new(&mut oracle, seed, &mut watch, vec![0]);
         let ball = attacked.options.attack.ball().unwrap_or(USUAL);
         let (centre, goal) = (&attacked.centre, &attacked.goal);
         let effort = Effort::default();

@@ -89,12 +89,8 @@ pub fn attack_with(
     seed: u64,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Vec<f32>, Stopped> {
-    let mut subject = Subject {
-        oracle: model,
-        rng: Rng::from_seed(seed),
-        watch,
-        images: (0..goal.classes.len()).collect(),
-    };
+    let images = (0..goal.classes.len()).collect();
+    let mut subject = Subject::new(model, seed, watch, images);
     pollster::block_on(attack.attack(&mut subject, pixels, goal))
 }
 

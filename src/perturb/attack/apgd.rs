@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Aim, Goal, Loss};
+use super::goal::{Aim, Goal, Loss, argmax};
 use super::norm::{Ball, Norm, Projection};
 use super::oracle::{Oracle, Stopped, Subject, pick};
 
@@ -83,29 +83,50 @@ impl Apgd {
         let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
         self.check(classes, goal.aim)?;
         let mut hunt = Hunt::new(pixels, goal);
-        for _ in 0..self.restarts {
-            let rounds = self.target_classes.min(classes - 1).max(1);
-            for round in 0..rounds {
+        // A class to reach is the only target there is.
+        let target_classes = match goal.aim {
+            Aim::Leave => self.target_classes.min(classes - 1),
+            Aim::Reach => 0,
+        };
+        for restart in 0..self.restarts {
+            for round in 0..target_classes.max(1) {
                 let active = hunt.open();
                 if active.is_empty() {
                     return Ok(hunt.best);
                 }
                 let centres = pick(pixels, length, &active);
-                let labels = goal.pick(&active);
-                let climbed = match self.target_classes {
-                    0 => labels.clone(),
-                    _ => targets(subject, &centres, &labels, round).await?,
+                let judged = goal.pick(&active);
+                let climbed = match target_classes {
+                    0 => judged.clone(),
+                    _ => targets(subject, &centres, &judged, round).await?,
                 };
                 let run = Run {
                     config: self,
+                    labels: self.labels(subject, &centres, &judged).await?,
                     climbed,
-                    judged: labels,
+                    judged,
+                    stream: format!("apgd/{}/{restart}/{round}", self.loss.name()),
                 };
                 let found = run.climb(subject, &centres, &active).await?;
                 hunt.take(&active, found, length);
             }
         }
         Ok(hunt.best)
+    }
+
+    /// The classes the images are of, where the loss asks for them.
+    async fn labels<O: Oracle>(
+        &self,
+        subject: &mut Subject<'_, O>,
+        pixels: &[f32],
+        goal: &Goal,
+    ) -> Result<Vec<usize>, Stopped> {
+        if self.loss != Loss::Dlr || goal.aim == Aim::Leave {
+            return Ok(goal.classes.clone());
+        }
+        let classes = subject.oracle.classes();
+        let logits = subject.oracle.logits(pixels).await?;
+        Ok(logits.chunks_exact(classes).map(argmax).collect())
     }
 }
 
@@ -174,6 +195,10 @@ struct Run<'a> {
     climbed: Goal,
     /// What counts.
     judged: Goal,
+    /// The classes the images are of.
+    labels: Vec<usize>,
+    /// Where the start is drawn from.
+    stream: String,
 }
 
 /// One image's climb.
@@ -199,16 +224,23 @@ impl Run<'_> {
         }
     }
 
-    fn start<O: Oracle>(&self, subject: &mut Subject<'_, O>, centres: &[f32]) -> Vec<f32> {
+    fn start<O: Oracle>(
+        &self,
+        subject: &Subject<'_, O>,
+        centres: &[f32],
+        active: &[usize],
+    ) -> Vec<f32> {
         let length = subject.oracle.image_len();
         let mut x = centres.to_vec();
-        for (x, centre) in x.chunks_exact_mut(length).zip(centres.chunks_exact(length)) {
+        let images = x.chunks_exact_mut(length).zip(centres.chunks_exact(length));
+        for ((x, centre), image) in images.zip(active) {
+            let mut rng = subject.stream(&self.stream, *image);
             // To the surface of the ball, in a random direction.
             let mut offset = match self.config.norm {
-                Norm::Linf => Norm::Linf.random_point(length, 1.0, &mut subject.rng),
+                Norm::Linf => Norm::Linf.random_point(length, 1.0, &mut rng),
                 _ => {
                     let mut draws = vec![0.0; length];
-                    subject.rng.fill_normal(&mut draws);
+                    rng.fill_normal(&mut draws);
                     draws
                 }
             };
@@ -230,13 +262,13 @@ impl Run<'_> {
         let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
         let steps = self.config.steps;
         let loss = self.config.loss;
-        let labels = &self.judged.classes;
+        let labels = &self.labels;
         let slope = |logits: &[f32]| {
             let evaluated = loss.evaluate(logits, classes, &self.climbed, labels);
             evaluated.cotangent
         };
         // From a point of the ball's surface, as in the paper.
-        let mut x = self.start(subject, centres);
+        let mut x = self.start(subject, centres, active);
         let mut climbers: Vec<Climber> = Vec::new();
         let mut checks = Checkpoints::new(steps);
         for step in 0..=steps {

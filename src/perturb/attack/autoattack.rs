@@ -1,13 +1,20 @@
 //! AutoAttack's standard suite (Croce and Hein 2020): four attacks without a setting to get wrong,
 //! one after the other on what still stands.
+//!
+//! It is never weaker than one of its parts. Each part draws from streams of its own, named by the
+//! attack and the image ([`Subject::stream`]), so what it finds for an image does not depend on
+//! what the parts before found or which images they left: run alone with the same seed it finds
+//! the same. That holds for a model that repeats itself and takes an image the same in any batch.
 
 use serde::{Deserialize, Serialize};
 
 use super::apgd::Apgd;
 use super::fab::Fab;
 use super::goal::{Aim, Goal, Loss};
-use super::norm::Norm;
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::nearest::{narrow, require, unmet};
+use super::norm::{Ball, Norm};
+use super::oracle::{Oracle, Stopped, Subject};
+use super::plan::Attack;
 use super::square::Square;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,7 +73,28 @@ impl Part {
 }
 
 impl AutoAttack {
-    /// `[n, c, h, w]` within `eps` of `pixels`.
+    pub(super) fn check(&self, classes: usize, aim: Aim) -> Result<(), Stopped> {
+        require(
+            aim == Aim::Leave,
+            "AutoAttack is untargeted: it drives the prediction away from a class.",
+        )?;
+        require(self.norm != Norm::L1, "AutoAttack works in L∞ and L2.")?;
+        require(
+            classes >= Loss::Dlr.least_classes(Aim::Reach),
+            "AutoAttack needs a model of at least four classes.",
+        )?;
+        require(
+            self.eps.is_finite() && self.eps >= 0.0,
+            "AutoAttack's radius must be a number of at least 0.",
+        )?;
+        require(
+            self.steps > 0 && self.queries > 0 && self.target_classes > 0,
+            "AutoAttack needs at least one step, one query and one target class.",
+        )
+    }
+
+    /// `[n, c, h, w]` within `eps` of `pixels`; an image that no part brought down is returned as
+    /// it was.
     ///
     /// # Errors
     /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense: the
@@ -90,32 +118,23 @@ impl AutoAttack {
         pixels: &[f32],
         goal: &Goal,
     ) -> Result<(Vec<f32>, Vec<Option<Part>>), Stopped> {
-        if goal.aim == Aim::Reach {
-            return Err(Stopped::Failed(
-                "AutoAttack is untargeted: it drives the prediction away from a class.".into(),
-            ));
-        }
+        self.check(subject.oracle.classes(), goal.aim)?;
         let length = subject.oracle.image_len();
         let mut best = pixels.to_vec();
         let mut fallen: Vec<Option<Part>> = vec![None; goal.classes.len()];
-        let images = subject.images.clone();
         for part in Part::ALL {
-            let open: Vec<usize> = (0..fallen.len()).filter(|i| fallen[*i].is_none()).collect();
+            let open = unmet(&fallen.iter().map(Option::is_some).collect::<Vec<_>>());
             if open.is_empty() {
                 break;
             }
-            subject.images = open.iter().map(|i| images[*i]).collect();
-            let (centres, wanted) = (pick(pixels, length, &open), goal.pick(&open));
-            let tried = self.run(part, subject, &centres, &wanted).await;
-            subject.images.clone_from(&images);
-            let tried = tried?;
-            let met = subject.judge(&tried, &wanted).await?;
-            for (j, i) in open.iter().copied().enumerate() {
-                let image = &tried[j * length..][..length];
-                let within = self.norm.distance(image, &centres[j * length..][..length])
-                    <= f64::from(self.eps);
-                if met[j] && within {
-                    fallen[i] = Some(part);
+            let tried = self.attempt(part, subject, pixels, goal, &open).await?;
+            let images = open.iter().zip(tried.chunks_exact(length));
+            let met = subject.judge(&tried, &goal.pick(&open)).await?;
+            for ((i, image), _) in images.zip(met).filter(|(_, met)| *met) {
+                let centre = &pixels[i * length..][..length];
+                // FAB looks for the nearest success, be it inside or not.
+                if self.norm.distance(image, centre) <= f64::from(self.eps) {
+                    fallen[*i] = Some(part);
                     best[i * length..][..length].copy_from_slice(image);
                 }
             }
@@ -123,50 +142,209 @@ impl AutoAttack {
         Ok((best, fallen))
     }
 
-    async fn run<O: Oracle>(
+    /// What a part makes of the images `open`, rounded as the result will be.
+    async fn attempt<O: Oracle>(
         &self,
         part: Part,
         subject: &mut Subject<'_, O>,
         pixels: &[f32],
         goal: &Goal,
+        open: &[usize],
     ) -> Result<Vec<f32>, Stopped> {
-        let apgd = |loss, target_classes| Apgd {
-            norm: self.norm,
-            eps: self.eps,
-            steps: self.steps,
-            restarts: 1,
-            loss,
+        let length = subject.oracle.image_len();
+        let (centres, wanted) = narrow(pixels, goal, length, open);
+        let images = subject.images.clone();
+        subject.images = open.iter().map(|i| images[*i]).collect();
+        let tried = Box::pin(self.part(part).attack(subject, &centres, &wanted)).await;
+        subject.images = images;
+        let mut tried = tried?;
+        if subject.eight_bit {
+            let pairs = tried
+                .chunks_exact_mut(length)
+                .zip(centres.chunks_exact(length));
+            let (norm, eps) = (self.norm, self.eps);
+            pairs.for_each(|(x, centre)| Ball { norm, eps, centre }.round(x));
+        }
+        Ok(tried)
+    }
+
+    /// A part as an attack of its own.
+    pub fn part(&self, part: Part) -> Attack {
+        let Self {
+            norm,
+            eps,
+            steps,
             target_classes,
+            ..
+        } = *self;
+        let apgd = |loss, target_classes| {
+            Attack::Apgd(Apgd {
+                norm,
+                eps,
+                steps,
+                restarts: 1,
+                loss,
+                target_classes,
+            })
         };
         match part {
-            Part::ApgdCe => {
-                let attack = apgd(Loss::CrossEntropy, 0);
-                attack.attack(subject, pixels, goal).await
-            }
-            Part::ApgdDlrTargeted => {
-                let attack = apgd(Loss::Dlr, self.target_classes);
-                attack.attack(subject, pixels, goal).await
-            }
-            Part::FabTargeted => self.fab().attack(subject, pixels, goal).await,
-            Part::Square => {
-                let square = Square {
-                    norm: self.norm,
-                    eps: self.eps,
-                    queries: self.queries,
-                    ..Square::default()
-                };
-                square.attack(subject, pixels, goal).await
-            }
+            Part::ApgdCe => apgd(Loss::CrossEntropy, 0),
+            Part::ApgdDlrTargeted => apgd(Loss::Dlr, target_classes),
+            Part::FabTargeted => Attack::Fab(Fab {
+                norm,
+                eps,
+                steps,
+                target_classes,
+                ..Fab::default()
+            }),
+            Part::Square => Attack::Square(Square {
+                norm,
+                eps,
+                queries: self.queries,
+                ..Square::default()
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::Step;
+    use super::super::plan::{Plan, run};
+    use super::super::toy::{Toy, attack, image};
+    use super::*;
+    use crate::rng::Rng;
+
+    const LENGTH: usize = 75;
+
+    fn suite(norm: Norm, eps: f32) -> AutoAttack {
+        AutoAttack {
+            norm,
+            eps,
+            steps: 2,
+            queries: 30,
+            target_classes: 3,
         }
     }
 
-    fn fab(&self) -> Fab {
-        Fab {
-            norm: self.norm,
-            eps: self.eps,
-            steps: self.steps,
-            target_classes: self.target_classes,
-            ..Fab::default()
+    fn run_alone(
+        attack: Attack,
+        eight_bit: bool,
+        toy: &mut Toy,
+        x: &[f32],
+        goal: &Goal,
+    ) -> (Vec<f32>, Vec<bool>) {
+        let plan = Plan {
+            attack,
+            seed: 9,
+            eight_bit,
+            passes: 1,
+        };
+        let mut watch = |_: Step<'_>| {};
+        let outcome = pollster::block_on(run(&plan, toy, x, goal, &mut watch)).unwrap();
+        (outcome.pixels.clone(), outcome.success())
+    }
+
+    /// Through the plan, with the same seed: what a part brings down alone falls to the suite, and
+    /// to the same pixels where that part was the first.
+    #[test]
+    fn no_part_alone_finds_what_the_suite_does_not() {
+        let mut rng = Rng::from_seed(2);
+        // How many images each part was the first to bring down; the last: those that stood.
+        let mut firsts = [0; 5];
+        for round in 0..48 {
+            let norm = [Norm::Linf, Norm::L2][round % 2];
+            // Radii about which some images fall and some stand.
+            let eps = [0.06, 0.4][round % 2] * (0.3 + rng.uniform_f32());
+            let mut toy = Toy::two_layer(&mut rng, [3, 5, 5], 12, 5);
+            toy.masked = round % 3 == 0;
+            let x: Vec<f32> = (0..8).flat_map(|_| image(&mut rng, LENGTH)).collect();
+            let mut classes: Vec<usize> = x.chunks(LENGTH).map(|x| toy.class_of(x)).collect();
+            // One image meets the goal before: it shifts the numbers of the others.
+            classes[2] = (classes[2] + 1) % 5;
+            let goal = Goal::leave(classes);
+            let eight_bit = round % 4 > 1;
+            let suite = suite(norm, eps);
+            let whole = Attack::AutoAttack(suite.clone());
+            let (found, fell) = run_alone(whole, eight_bit, &mut toy, &x, &goal);
+            let mut unexplained: Vec<usize> = (0..8).filter(|i| fell[*i] && *i != 2).collect();
+            for (part, first) in Part::ALL.into_iter().zip(0..) {
+                if part == Part::FabTargeted && eight_bit {
+                    // Alone it has no ball to be rounded in.
+                    continue;
+                }
+                let (alone, success) = run_alone(suite.part(part), eight_bit, &mut toy, &x, &goal);
+                for i in 0..8 {
+                    let at = i * LENGTH..(i + 1) * LENGTH;
+                    let distance = norm.distance(&alone[at.clone()], &x[at.clone()]);
+                    if !success[i] || distance > f64::from(eps) {
+                        continue;
+                    }
+                    assert!(fell[i], "{part:?} alone brings down image {i}");
+                    if unexplained.contains(&i) {
+                        assert_eq!(alone[at.clone()], found[at], "{part:?}, image {i}");
+                        unexplained.retain(|u| *u != i);
+                        firsts[first] += 1;
+                    }
+                }
+            }
+            assert!(unexplained.is_empty() || eight_bit, "{unexplained:?}");
+            firsts[4] += fell.iter().filter(|f| !**f).count();
         }
+        assert!(firsts.iter().all(|n| *n > 0), "{firsts:?}");
+    }
+
+    #[test]
+    fn an_image_that_fell_is_not_attacked_again() {
+        let mut rng = Rng::from_seed(4);
+        let mut toy = Toy::two_layer(&mut rng, [3, 5, 5], 12, 5);
+        let x: Vec<f32> = (0..4).flat_map(|_| image(&mut rng, LENGTH)).collect();
+        let goal = Goal::leave(x.chunks(LENGTH).map(|x| toy.class_of(x)).collect());
+        // Nothing stands in so large a ball.
+        let suite = suite(Norm::Linf, 0.5);
+        let count = |attack_: &Attack, toy: &mut Toy| {
+            let before = toy.forwards;
+            let found = attack(toy, attack_, &x, &goal).unwrap();
+            (toy.forwards - before, found)
+        };
+        let (first, alone) = count(&suite.part(Part::ApgdCe), &mut toy);
+        let (whole, found) = count(&Attack::AutoAttack(suite), &mut toy);
+        assert_eq!(found, alone);
+        assert_eq!(whole, first + 4, "one pass more an image, to judge");
+    }
+
+    /// A part that leaves the ball has not brought an image down, and which part did is told.
+    #[test]
+    fn results_out_of_the_ball_do_not_count() {
+        let mut rng = Rng::from_seed(8);
+        let mut toy = Toy::two_layer(&mut rng, [3, 5, 5], 12, 5);
+        let x = image(&mut rng, LENGTH);
+        let goal = Goal::leave(vec![toy.class_of(&x)]);
+        let suite = suite(Norm::Linf, 1e-5);
+        let fab = attack(&mut toy, &suite.part(Part::FabTargeted), &x, &goal).unwrap();
+        assert_ne!(toy.class_of(&fab), goal.classes[0], "FAB alone succeeds");
+        let mut watch = |_: Step<'_>| {};
+        let mut subject = Subject::new(&mut toy, 1, &mut watch, vec![0]);
+        let found = suite.attack_by_parts(&mut subject, &x, &goal);
+        let (found, parts) = pollster::block_on(found).unwrap();
+        assert_eq!((found, parts), (x, vec![None]));
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        let good = AutoAttack::default();
+        assert!(good.check(4, Aim::Leave).is_ok());
+        assert!(good.check(3, Aim::Leave).is_err());
+        assert!(good.check(4, Aim::Reach).is_err());
+        let wrong = |change: &dyn Fn(&mut AutoAttack)| {
+            let mut suite = AutoAttack::default();
+            change(&mut suite);
+            assert!(suite.check(10, Aim::Leave).is_err(), "{suite:?}");
+        };
+        wrong(&|s| s.norm = Norm::L1);
+        wrong(&|s| s.eps = f32::INFINITY);
+        wrong(&|s| s.steps = 0);
+        wrong(&|s| s.queries = 0);
+        wrong(&|s| s.target_classes = 0);
     }
 }

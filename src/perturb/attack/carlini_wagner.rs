@@ -166,8 +166,9 @@ impl CarliniWagner {
                     x,
                     &found.gradient[j * length..][..length],
                 );
-                // No number is no progress either.
-                if due && !(sight.loss <= PROGRESS * descender.loss_at_check) {
+                // False for no number, too.
+                let falls = sight.loss <= PROGRESS * descender.loss_at_check;
+                if due && !falls {
                     ended.push(descender);
                     continue;
                 }
@@ -320,6 +321,35 @@ impl Descender {
             self.square[i] = slower * self.square[i] + (1.0 - slower) * gradient * gradient;
             let length = (self.square[i] / bias_of_square).sqrt() + tiny;
             self.delta[i] -= f64::from(stepsize) * (self.mean[i] / bias) / length;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Attack;
+    use super::super::toy::{Toy, attack};
+    use super::*;
+
+    #[test]
+    fn on_a_linear_model_the_smallest_perturbation_is_found() {
+        let weights = [1.0, -0.5, 0.25, 0.0];
+        let mut toy = Toy::of([1, 2, 2], &[&weights, &weights.map(|w| -w)]);
+        let x = [0.6, 0.4, 0.5, 0.5];
+        // The margin 2 w·x is 1.05 at the image; w has the length √1.3125.
+        for (confidence, margin) in [(0.0, 1.05), (0.2, 1.25)] {
+            let attack_ = Attack::CarliniWagner(CarliniWagner {
+                steps: 400,
+                confidence,
+                ..CarliniWagner::default()
+            });
+            let found = attack(&mut toy, &attack_, &x, &Goal::leave(vec![0])).unwrap();
+            let best = margin / (2.0 * 1.3125_f64.sqrt());
+            let distance = Norm::L2.distance(&found, &x);
+            assert!(
+                distance >= best - 1e-4 && distance < 1.02 * best,
+                "{distance} against {best}"
+            );
         }
     }
 }

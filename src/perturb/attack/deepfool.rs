@@ -7,9 +7,7 @@ use super::goal::{Aim, Goal, runner_up};
 use super::nearest::{Clean, Nearest, require, to_pixel};
 use super::norm::{Norm, sign};
 use super::oracle::{Oracle, Stopped, Subject, pick};
-
-/// Keeps a division by the gradient's size finite.
-const TINY: f64 = 1e-8;
+use super::plane::{Plane, TINY, planes};
 
 /// Added to the way to the boundary, so that a point on it is left.
 const BEYOND: f64 = 1e-4;
@@ -49,12 +47,6 @@ struct Walker {
     /// The sum of all steps, without the overshoot.
     total: Vec<f64>,
     x: Vec<f32>,
-}
-
-/// A boundary of the linear model.
-struct Boundary {
-    distance: f64,
-    gradient: Vec<f32>,
 }
 
 impl DeepFool {
@@ -140,8 +132,8 @@ impl DeepFool {
         }
         let mut flags = met.iter();
         walkers.retain(|_| !flags.next().is_some_and(|met| *met));
-        let left = |(boundary, met): (Boundary, &bool)| (!met).then_some(boundary);
-        let mut chosen: Vec<Boundary> = first.into_iter().zip(&met).filter_map(left).collect();
+        let left = |(plane, met): (Plane, &bool)| (!met).then_some(plane);
+        let mut chosen: Vec<Plane> = first.into_iter().zip(&met).filter_map(left).collect();
         if walkers.is_empty() {
             return Ok(());
         }
@@ -152,13 +144,13 @@ impl DeepFool {
         for rival in 1..rounds {
             let (_, others) = self.boundaries(subject, walkers, goal, rival).await?;
             for (best, other) in chosen.iter_mut().zip(others) {
-                if other.distance < best.distance {
+                if other.distance(self.norm) < best.distance(self.norm) {
                     *best = other;
                 }
             }
         }
-        for (walker, boundary) in walkers.iter_mut().zip(&chosen) {
-            self.advance(walker, boundary, nearest.original(walker.image));
+        for (walker, plane) in walkers.iter_mut().zip(&chosen) {
+            self.advance(walker, plane, nearest.original(walker.image));
         }
         let images: Vec<usize> = walkers.iter().map(|w| w.image).collect();
         let kept: Vec<usize> = super::nearest::unmet(&met);
@@ -174,66 +166,28 @@ impl DeepFool {
         walkers: &[Walker],
         goal: &Goal,
         rival: usize,
-    ) -> Result<(Vec<f32>, Vec<Boundary>), Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+    ) -> Result<(Vec<f32>, Vec<Plane>), Stopped> {
         // The class to raise and the one to lower.
-        let pair = |walker: &Walker, row: &[f32]| {
+        let pair = |i: usize, row: &[f32]| {
+            let walker: &Walker = &walkers[i];
             let class = goal.classes[walker.image];
             match goal.aim {
                 Aim::Leave => (walker.rivals[rival], class),
                 Aim::Reach => (class, runner_up(row, class)),
             }
         };
-        let slope = |logits: &[f32]| {
-            let mut slope = vec![0.0; logits.len()];
-            let rows = logits.chunks_exact(classes).enumerate().zip(walkers);
-            for ((i, row), walker) in rows {
-                let (up, down) = pair(walker, row);
-                slope[i * classes + up] = 1.0;
-                slope[i * classes + down] = -1.0;
-            }
-            slope
-        };
-        let found = subject.oracle.gradient(&stack(walkers), &slope).await?;
-        let rows = found.logits.chunks_exact(classes);
-        let gradients = found.gradient.chunks_exact(length);
-        let boundaries = walkers.iter().zip(rows).zip(gradients);
-        let boundaries = boundaries
-            .map(|((walker, row), gradient)| {
-                let (up, down) = pair(walker, row);
-                let gap = f64::from(row[up]) - f64::from(row[down]);
-                let distance = gap.abs() / (self.dual(gradient) + TINY);
-                Boundary {
-                    // What is no number must not win.
-                    distance: if distance.is_nan() {
-                        f64::INFINITY
-                    } else {
-                        distance
-                    },
-                    gradient: gradient.to_vec(),
-                }
-            })
-            .collect();
-        Ok((found.logits, boundaries))
+        planes(subject, &stack(walkers), &pair).await
     }
 
-    /// What a step of length 1 changes a linear function of this gradient by at most.
-    fn dual(&self, gradient: &[f32]) -> f64 {
-        let norm = match self.norm {
-            Norm::Linf => Norm::L1,
-            other => other,
-        };
-        norm.of(gradient.iter().map(|g| f64::from(*g)))
-    }
-
-    fn advance(&self, walker: &mut Walker, boundary: &Boundary, original: &[f32]) {
-        let size = self.dual(&boundary.gradient) + TINY;
-        if !(boundary.distance.is_finite() && size.is_finite()) {
+    fn advance(&self, walker: &mut Walker, plane: &Plane, original: &[f32]) {
+        let distance = plane.distance(self.norm);
+        let size = plane.steepness(self.norm) + TINY;
+        if !(distance.is_finite() && size.is_finite()) {
             return;
         }
-        let way = boundary.distance + BEYOND;
+        let way = distance + BEYOND;
         let reach = 1.0 + f64::from(self.overshoot);
-        let slopes = walker.total.iter_mut().zip(&boundary.gradient);
+        let slopes = walker.total.iter_mut().zip(&plane.slope);
         for (((total, g), x), original) in slopes.zip(&mut walker.x).zip(original) {
             let direction = match self.norm {
                 Norm::Linf => f64::from(sign(*g)),
@@ -247,4 +201,34 @@ impl DeepFool {
 
 fn stack(walkers: &[Walker]) -> Vec<f32> {
     walkers.iter().flat_map(|w| w.x.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Attack;
+    use super::super::toy::{Toy, attack};
+    use super::*;
+
+    /// One step to the only boundary, as far beyond it as it was told to go.
+    #[test]
+    fn on_a_linear_model_the_way_is_known() {
+        let weights = [1.0, -0.5, 0.25, 0.0];
+        let mut toy = Toy::of([1, 2, 2], &[&weights, &weights.map(|w| -w)]);
+        let x = [0.6, 0.4, 0.5, 0.5];
+        let steepness = [(Norm::Linf, 3.5), (Norm::L2, 2.0 * 1.3125_f64.sqrt())];
+        for (norm, steepness) in steepness {
+            for overshoot in [0.0, 0.02, 0.3] {
+                let deepfool = Attack::DeepFool(DeepFool {
+                    norm,
+                    overshoot,
+                    ..DeepFool::default()
+                });
+                let found = attack(&mut toy, &deepfool, &x, &Goal::leave(vec![0])).unwrap();
+                let way = 2.0 * 0.525 / steepness + BEYOND;
+                let expected = (1.0 + f64::from(overshoot)) * way;
+                let distance = norm.distance(&found, &x);
+                assert!((distance - expected).abs() < 1e-5, "{distance} {expected}");
+            }
+        }
+    }
 }

@@ -149,13 +149,20 @@ impl Descent {
         }
     }
 
-    fn start<O>(&self, subject: &mut Subject<'_, O>, pixels: &[f32], length: usize) -> Vec<f32> {
+    fn start<O: Oracle>(
+        &self,
+        subject: &Subject<'_, O>,
+        pixels: &[f32],
+        length: usize,
+    ) -> Vec<f32> {
         let mut x = pixels.to_vec();
         if !self.random_start {
             return x;
         }
-        for (x, centre) in x.chunks_exact_mut(length).zip(pixels.chunks_exact(length)) {
-            let offset = self.norm.random_point(length, self.eps, &mut subject.rng);
+        let centres = pixels.chunks_exact(length).enumerate();
+        for (x, (image, centre)) in x.chunks_exact_mut(length).zip(centres) {
+            let mut rng = subject.stream("descent", image);
+            let offset = self.norm.random_point(length, self.eps, &mut rng);
             x.iter_mut().zip(offset).for_each(|(x, o)| *x += o);
             self.ball(centre).project(x, self.projection());
         }

@@ -134,6 +134,15 @@ impl Loss {
         Evaluated { values, cotangent }
     }
 
+    /// As it is written in a document.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::CrossEntropy => "cross-entropy",
+            Self::Dlr => "dlr",
+            Self::Margin => "margin",
+        }
+    }
+
     /// Fewest classes a model must have.
     pub fn least_classes(self, aim: Aim) -> usize {
         match (self, aim) {

@@ -6,12 +6,16 @@
 #[cfg(test)]
 mod analytic;
 pub mod apgd;
+pub mod autoattack;
 pub mod boundary;
 pub mod carlini_wagner;
 pub mod deepfool;
 pub mod descent;
+pub mod fab;
+pub mod fmn;
 pub mod goal;
 pub mod hop_skip_jump;
+pub mod jsma;
 pub mod masking;
 pub mod names;
 mod nearest;
@@ -22,9 +26,13 @@ pub mod norm;
 pub mod one_pixel;
 pub mod oracle;
 pub mod plan;
+mod plane;
 pub mod spatial;
 pub mod square;
 mod start;
+#[cfg(test)]
+mod toy;
+pub mod universal;
 
 pub use goal::{Aim, Goal, Loss};
 pub use norm::{Ball, Norm, Projection};

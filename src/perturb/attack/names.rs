@@ -3,18 +3,23 @@
 //! One table, [`ATTACKS`], for the command line and the page: a new attack is a new row.
 
 use super::apgd::Apgd;
+use super::autoattack::AutoAttack;
 use super::boundary::Boundary;
 use super::carlini_wagner::CarliniWagner;
 use super::deepfool::DeepFool;
 use super::descent::Descent;
+use super::fab::Fab;
+use super::fmn::Fmn;
 use super::goal::Loss;
 use super::hop_skip_jump::HopSkipJump;
+use super::jsma::Jsma;
 use super::noise_search::{AdditiveNoise, BlendedNoise, SaltAndPepper};
 use super::norm::Norm;
 use super::one_pixel::OnePixel;
 use super::plan::Attack;
 use super::spatial::Spatial;
 use super::square::Square;
+use super::universal::Universal;
 
 /// Settings to choose an attack's from; what is `None` is left to [`ATTACKS`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -157,6 +162,11 @@ pub const ATTACKS: &[Named] = &[
     row("apgd-t", "Auto-PGD towards nine classes in turn", "Croce and Hein 2020", Bounded, &[Linf, L2], &[Eps, Steps(100), Restarts(1)], |s| apgd(s, Loss::Dlr, 9)).untargeted(),
     row("square", "Square attack", "Andriushchenko et al. 2020", BlackBox, &[Linf, L2], &[Eps, Queries(5000)], |s| Attack::Square(Square { norm: s.norm, eps: s.eps, queries: s.queries, ..Square::default() })),
     row("deepfool", "DeepFool", "Moosavi-Dezfooli et al. 2016", Minimal, &[L2, Linf], &[Steps(50)], |s| Attack::DeepFool(DeepFool { norm: s.norm, steps: s.steps, ..DeepFool::default() })),
+    row("fab", "Fast adaptive boundary", "Croce and Hein 2020", Minimal, &[Linf, L2, L1], &[Steps(100), Restarts(1)], |s| Attack::Fab(Fab { norm: s.norm, steps: s.steps, restarts: s.restarts, ..Fab::default() })),
+    row("fmn", "Fast minimum norm", "Pintor et al. 2021", Minimal, &[Linf, L2, L1], &[Steps(1000)], |s| Attack::Fmn(Fmn { norm: s.norm, steps: s.steps, ..Fmn::default() })),
+    row("jsma", "Jacobian saliency map", "Papernot et al. 2016", Minimal, &[], &[], |_| Attack::Jsma(Jsma::default())),
+    row("autoattack", "AutoAttack, standard", "Croce and Hein 2020", Bounded, &[Linf, L2], &[Eps, Steps(100), Queries(5000)], |s| Attack::AutoAttack(AutoAttack { norm: s.norm, eps: s.eps, steps: s.steps, queries: s.queries, ..AutoAttack::default() })).untargeted(),
+    row("universal", "Universal perturbation", "Moosavi-Dezfooli et al. 2017; Shafahi et al. 2020", Bounded, &[Linf, L2], &[Eps, Steps(20)], |s| Attack::Universal(Universal { norm: s.norm, eps: s.eps, epochs: s.steps, ..Universal::default() })),
     row("boundary", "Boundary attack", "Brendel et al. 2018", BlackBox, &[L2], &[Queries(5000)], |s| Attack::Boundary(Boundary { queries: s.queries, ..Boundary::default() })),
     row("hop-skip-jump", "HopSkipJump", "Chen et al. 2020", BlackBox, &[L2, Linf], &[Steps(64), Queries(10_000)], |s| Attack::HopSkipJump(HopSkipJump { norm: s.norm, steps: s.steps, queries: s.queries, ..HopSkipJump::default() })),
     row("one-pixel", "One pixel", "Su et al. 2019", BlackBox, &[], &[Steps(100)], |s| Attack::OnePixel(OnePixel { generations: s.steps, ..OnePixel::default() })),

@@ -20,7 +20,10 @@ pub(super) fn require(fine: bool, sentence: &str) -> Result<(), Stopped> {
 
 /// Into [0, 1]; 0 for what is not a number.
 pub(super) fn to_pixel(value: f64) -> f32 {
-    value.max(0.0).min(1.0) as f32
+    match value.is_nan() {
+        true => 0.0,
+        false => value.clamp(0.0, 1.0) as f32,
+    }
 }
 
 /// Where `flags` is false.
@@ -134,14 +137,6 @@ pub(super) async fn decide<O: Oracle>(
         subject.tell_some(owners, at, &logits, tried);
     }
     Ok(decisions)
-}
-
-/// Runs `attack` on the images `which` alone, as if they were the whole batch, and puts their
-/// results in place.
-pub(super) fn place(into: &mut [f32], length: usize, which: &[usize], from: &[f32]) {
-    for (image, place) in from.chunks_exact(length).zip(which) {
-        into[place * length..][..length].copy_from_slice(image);
-    }
 }
 
 /// The images `which` of a batch and their goal.

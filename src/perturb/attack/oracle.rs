@@ -81,15 +81,46 @@ pub struct Step<'a> {
 /// What an attack works with.
 pub struct Subject<'a, O> {
     pub oracle: &'a mut O,
-    /// The attack's own randomness.
+    /// Behind every [`stream`](Self::stream).
+    pub seed: u64,
+    /// For draws that concern the batch as a whole; an image's own come from its
+    /// [`stream`](Self::stream).
     pub rng: Rng,
     /// Told of every step.
     pub watch: &'a mut dyn FnMut(Step<'_>),
     /// Numbers of the attacked images in the user's batch.
     pub images: Vec<usize>,
+    /// Whether results are rounded to 8 bits a channel before they are judged.
+    pub eight_bit: bool,
+}
+
+impl<'a, O: Oracle> Subject<'a, O> {
+    /// All of it from one seed; results are judged as they are.
+    pub fn new(
+        oracle: &'a mut O,
+        seed: u64,
+        watch: &'a mut dyn FnMut(Step<'_>),
+        images: Vec<usize>,
+    ) -> Self {
+        Self {
+            oracle,
+            seed,
+            rng: Rng::stream(seed, "attack"),
+            watch,
+            images,
+            eight_bit: false,
+        }
+    }
 }
 
 impl<O: Oracle> Subject<'_, O> {
+    /// The randomness of the attack `name` for one of this subject's images. It depends on nothing
+    /// but the seed, the name and the image's number in the user's batch: which other images are
+    /// attacked beside it, and what was attacked before, changes nothing.
+    pub fn stream(&self, name: &str, image: usize) -> Rng {
+        Rng::stream(self.seed, &format!("{name}/{}", self.images[image]))
+    }
+
     /// Tells of a step over all images.
     pub fn tell(&mut self, step: usize, steps: usize, logits: &[f32], pixels: &[f32]) {
         (self.watch)(Step {

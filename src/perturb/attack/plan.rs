@@ -3,19 +3,23 @@
 use serde::{Deserialize, Serialize};
 
 use super::apgd::Apgd;
+use super::autoattack::AutoAttack;
 use super::boundary::Boundary;
 use super::carlini_wagner::CarliniWagner;
 use super::deepfool::DeepFool;
 use super::descent::Descent;
+use super::fab::Fab;
+use super::fmn::Fmn;
 use super::goal::{Aim, Goal};
 use super::hop_skip_jump::HopSkipJump;
+use super::jsma::Jsma;
 use super::noise_search::{AdditiveNoise, BlendedNoise, SaltAndPepper};
 use super::norm::{Ball, Norm};
 use super::one_pixel::OnePixel;
 use super::oracle::{Oracle, Step, Stopped, Subject, pick};
 use super::spatial::Spatial;
 use super::square::Square;
-use crate::rng::Rng;
+use super::universal::Universal;
 
 /// An attack with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +38,11 @@ pub enum Attack {
     AdditiveNoise(AdditiveNoise),
     BlendedNoise(BlendedNoise),
     Spatial(Spatial),
+    Fab(Fab),
+    AutoAttack(AutoAttack),
+    Jsma(Jsma),
+    Universal(Universal),
+    Fmn(Fmn),
 }
 
 impl Attack {
@@ -43,7 +52,6 @@ impl Attack {
             Self::Descent(a) => Some((a.norm, a.eps)),
             Self::Apgd(a) => Some((a.norm, a.eps)),
             Self::Square(a) => Some((a.norm, a.eps)),
-            Self::DeepFool(_) | Self::CarliniWagner(_) => None,
             Self::AdditiveNoise(a) => Some((a.norm, a.eps)),
             Self::Boundary(_)
             | Self::HopSkipJump(_)
@@ -51,6 +59,11 @@ impl Attack {
             | Self::SaltAndPepper(_)
             | Self::BlendedNoise(_)
             | Self::Spatial(_) => None,
+            Self::AutoAttack(a) => Some((a.norm, a.eps)),
+            Self::Universal(a) => Some((a.norm, a.eps)),
+            Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) | Self::Fmn(_) => None,
+            // Its limit is on the number of features.
+            Self::Jsma(_) => None,
         }
     }
 
@@ -83,6 +96,11 @@ impl Attack {
             Self::AdditiveNoise(a) => a.attack(subject, pixels, goal).await,
             Self::BlendedNoise(a) => a.attack(subject, pixels, goal).await,
             Self::Spatial(a) => a.attack(subject, pixels, goal).await,
+            Self::Fab(a) => a.attack(subject, pixels, goal).await,
+            Self::AutoAttack(a) => a.attack(subject, pixels, goal).await,
+            Self::Jsma(a) => a.attack(subject, pixels, goal).await,
+            Self::Universal(a) => a.attack(subject, pixels, goal).await,
+            Self::Fmn(a) => a.attack(subject, pixels, goal).await,
         }
     }
 }
@@ -160,12 +178,8 @@ pub async fn run<O: Oracle>(
         false => open,
     };
     let (centres, wanted) = (pick(pixels, length, &given), goal.pick(&given));
-    let mut subject = Subject {
-        oracle: &mut *oracle,
-        rng: Rng::stream(plan.seed, "attack"),
-        watch,
-        images: given.clone(),
-    };
+    let mut subject = Subject::new(&mut *oracle, plan.seed, watch, given.clone());
+    subject.eight_bit = plan.eight_bit;
     let mut found = plan.attack.attack(&mut subject, &centres, &wanted).await?;
     if plan.eight_bit {
         round(plan.attack.ball(), &mut found, &centres, length);
@@ -239,7 +253,13 @@ pub fn round(ball: Option<(Norm, f32)>, found: &mut [f32], centres: &[f32], leng
 
 #[cfg(test)]
 mod tests {
+    use super::super::goal::{Aim, Loss};
+    use super::super::toy::{Toy, image};
     use super::*;
+    use crate::rng::Rng;
+
+    const SHAPE: [usize; 3] = [3, 5, 5];
+    const LENGTH: usize = 75;
 
     #[test]
     fn attacks_from_decisions_are_written_by_name() {
@@ -262,5 +282,229 @@ mod tests {
             assert_eq!(serde_json::from_str::<Attack>(&written).unwrap(), attack);
             assert!(read("\"unknown\":1").is_err(), "{name}");
         }
+    }
+
+    /// Every attack, with settings drawn at random.
+    fn attacks(rng: &mut Rng, aim: Aim) -> Vec<Attack> {
+        // Of about the size that moves a pixel of L∞ as far in the others.
+        let of = |norm: Norm, rng: &mut Rng| match norm {
+            Norm::Linf => 0.3 * rng.uniform_f32(),
+            Norm::L2 => 2.0 * rng.uniform_f32(),
+            Norm::L1 => 10.0 * rng.uniform_f32(),
+        };
+        let any = Norm::ALL[rng.below(3)];
+        let round = Norm::ALL[rng.below(2)];
+        let steps = 1 + rng.below(6);
+        let coin = rng.below(2) == 0;
+        let loss = [Loss::CrossEntropy, Loss::Dlr, Loss::Margin][rng.below(3)];
+        let descent = Descent {
+            norm: any,
+            eps: of(any, rng),
+            steps,
+            rel_step: rng.uniform_f32(),
+            random_start: coin,
+            momentum: rng.below(2) as f32,
+            quantile: (any == Norm::L1 && coin).then_some(0.9),
+            loss: Loss::CrossEntropy,
+        };
+        let mut attacks = vec![
+            Attack::Descent(descent),
+            Attack::Apgd(Apgd {
+                norm: round,
+                eps: of(round, rng),
+                steps,
+                restarts: 1 + rng.below(2),
+                loss,
+                target_classes: rng.below(3),
+            }),
+            Attack::Square(Square {
+                norm: round,
+                eps: of(round, rng),
+                queries: 1 + rng.below(30),
+                start_share: 0.05 + 0.95 * rng.uniform_f32(),
+            }),
+            Attack::DeepFool(DeepFool {
+                norm: round,
+                steps: 4 * steps,
+                candidates: 2 + rng.below(5),
+                overshoot: 0.1 * rng.uniform_f32(),
+            }),
+            Attack::CarliniWagner(CarliniWagner {
+                binary_search_steps: 1 + rng.below(3),
+                steps: 5 * steps,
+                stepsize: 0.01 + 0.1 * rng.uniform_f32(),
+                confidence: 0.1 * rng.below(2) as f32,
+                initial_const: 0.1 + rng.uniform_f32(),
+                abort_early: coin,
+            }),
+            Attack::Fab(Fab {
+                norm: any,
+                eps: of(any, rng),
+                steps,
+                restarts: 1 + rng.below(2),
+                target_classes: rng.below(6),
+                alpha_max: rng.uniform_f32(),
+                eta: 1.0 + 0.1 * rng.uniform_f32(),
+                beta: 0.5 + 0.5 * rng.uniform_f32(),
+            }),
+            Attack::Fmn(Fmn {
+                norm: any,
+                steps: 10 * steps,
+                step: [0.5 + rng.uniform_f32(), 1e-3],
+                shrink: [0.05 + 0.2 * rng.uniform_f32(), 1e-3],
+            }),
+            Attack::Jsma(Jsma {
+                theta: [1.0, 0.5, -1.0, -0.1][rng.below(4)],
+                gamma: 0.02 + 0.9 * rng.uniform_f32(),
+            }),
+            Attack::Universal(Universal {
+                norm: round,
+                eps: of(round, rng),
+                epochs: steps,
+                fooling_rate: 0.1 + 0.9 * rng.uniform_f32(),
+                rel_step: 0.05 + rng.uniform_f32(),
+                batch: 1 + rng.below(5),
+                cutoff: 0.1 + 5.0 * rng.uniform_f32(),
+            }),
+        ];
+        if aim == Aim::Leave {
+            attacks.push(Attack::AutoAttack(AutoAttack {
+                norm: round,
+                eps: of(round, rng),
+                steps,
+                queries: 1 + rng.below(10),
+                target_classes: 1 + rng.below(5),
+            }));
+        }
+        attacks
+    }
+
+    /// What a plan promises, for all attacks and whatever the settings.
+    #[test]
+    fn whatever_the_attack_a_plan_keeps_its_promises() {
+        let mut rng = Rng::from_seed(12);
+        // How many images each attack brought to the goal, and how many not.
+        let mut ends = std::collections::BTreeMap::<String, [usize; 2]>::new();
+        for round in 0..40 {
+            let mut toy = Toy::two_layer(&mut rng, SHAPE, 10, 5);
+            let x: Vec<f32> = (0..4).flat_map(|_| image(&mut rng, LENGTH)).collect();
+            let aim = [Aim::Leave, Aim::Reach][round % 2];
+            let mut goal = Goal {
+                aim,
+                classes: x.chunks(LENGTH).map(|x| toy.class_of(x)).collect(),
+                confidence: [0.0, 0.0, 0.5][round % 3],
+            };
+            // One image meets the goal from the start where that is possible, the others do not.
+            match aim {
+                Aim::Leave => goal.classes[1] = (goal.classes[1] + 1) % 5,
+                Aim::Reach => {
+                    let shift = |c: &mut usize| *c = (*c + 1 + round % 4) % 5;
+                    [0, 2, 3]
+                        .into_iter()
+                        .for_each(|i| shift(&mut goal.classes[i]));
+                }
+            }
+            for attack in attacks(&mut rng, aim) {
+                let text = serde_json::to_string(&attack).unwrap();
+                assert_eq!(serde_json::from_str::<Attack>(&text).unwrap(), attack);
+                let plan = Plan {
+                    attack,
+                    seed: rng.below(1000) as u64,
+                    eight_bit: rng.below(3) == 0,
+                    passes: 1,
+                };
+                let outcome = kept(&plan, &mut toy, &x, &goal);
+                let name = text.split('"').nth(1).unwrap().to_owned();
+                let [reached, not] = ends.entry(name).or_default();
+                *reached += outcome.success().iter().filter(|s| **s).count();
+                *not += outcome.success().iter().filter(|s| !**s).count();
+            }
+        }
+        let names: Vec<&str> = ends.keys().map(String::as_str).collect();
+        let all = [
+            "apgd",
+            "auto-attack",
+            "carlini-wagner",
+            "deep-fool",
+            "descent",
+            "fab",
+            "fmn",
+            "jsma",
+            "square",
+            "universal",
+        ];
+        assert_eq!(names, all);
+        assert!(ends.values().all(|[a, b]| *a > 40 && *b > 0), "{ends:?}");
+    }
+
+    /// Every image has randomness of its own, be it the same image.
+    #[test]
+    fn copies_of_an_image_are_attacked_from_different_points() {
+        let mut rng = Rng::from_seed(3);
+        let mut toy = Toy::two_layer(&mut rng, SHAPE, 10, 5);
+        let one = image(&mut rng, LENGTH);
+        let x = [one.clone(), one.clone()].concat();
+        let goal = Goal::leave(vec![toy.class_of(&one); 2]);
+        let random = [
+            Attack::Apgd(Apgd::default()),
+            Attack::Square(Square::default()),
+            Attack::Descent(Descent {
+                random_start: true,
+                ..Descent::default()
+            }),
+        ];
+        for attack in random {
+            let mut first: Option<Vec<f32>> = None;
+            let mut watch = |step: Step<'_>| _ = first.get_or_insert(step.pixels.to_vec());
+            let plan = Plan {
+                attack,
+                seed: 1,
+                eight_bit: false,
+                passes: 1,
+            };
+            pollster::block_on(run(&plan, &mut toy, &x, &goal, &mut watch)).unwrap();
+            let first = first.unwrap();
+            assert_ne!(first[..LENGTH], first[LENGTH..], "{plan:?}");
+        }
+    }
+
+    /// Runs a plan twice and checks what holds for every one.
+    fn kept(plan: &Plan, toy: &mut Toy, x: &[f32], goal: &Goal) -> Outcome {
+        let mut run_once = || {
+            let mut watch = |step: Step<'_>| {
+                assert!(step.pixels.iter().all(|v| (0.0..=1.0).contains(v)));
+                assert_eq!(step.pixels.len(), step.images.len() * LENGTH);
+                assert!(step.images.iter().all(|i| *i < goal.classes.len()));
+            };
+            pollster::block_on(run(plan, toy, x, goal, &mut watch)).unwrap()
+        };
+        let (outcome, again) = (run_once(), run_once());
+        assert_eq!(outcome, again, "{plan:?}");
+        let success = outcome.success();
+        let pairs = outcome.pixels.chunks(LENGTH).zip(x.chunks(LENGTH));
+        for (i, (found, clean)) in pairs.enumerate() {
+            assert!(found.iter().all(|v| (0.0..=1.0).contains(v)));
+            let met = |x: &[f32]| goal.is_met(i, &toy.logits_of(x));
+            assert_eq!(outcome.met_before[i], met(clean));
+            assert_eq!(success[i], met(found), "{plan:?}: says what it is");
+            if outcome.met_before[i] {
+                assert!(
+                    found
+                        .iter()
+                        .zip(clean)
+                        .all(|(a, b)| a.to_bits() == b.to_bits())
+                );
+            }
+            match plan.attack.ball() {
+                Some((norm, eps)) => {
+                    assert!(norm.distance(found, clean) <= f64::from(eps), "{plan:?}");
+                }
+                None if !plan.eight_bit && !success[i] => assert_eq!(found, clean, "{plan:?}"),
+                None => {}
+            }
+            let level = |v: &f32| (v * 255.0 - (v * 255.0).round()).abs() < 1e-4;
+            assert!(!plan.eight_bit || found.iter().all(level));
+        }
+        outcome
     }
 }

@@ -85,6 +85,7 @@ impl Square {
         let mut best = pixels.to_vec();
         let mut loss = vec![f64::NEG_INFINITY; goal.classes.len()];
         let mut open: Vec<usize> = (0..goal.classes.len()).collect();
+        let mut rngs: Vec<Rng> = open.iter().map(|i| subject.stream("square", *i)).collect();
         for query in 0..self.queries {
             if open.is_empty() {
                 break;
@@ -93,7 +94,7 @@ impl Square {
             for (j, i) in open.iter().enumerate() {
                 let centre = &pixels[i * length..][..length];
                 let image = &mut tried[j * length..][..length];
-                self.propose(image, centre, shape, query, &mut subject.rng);
+                self.propose(image, centre, shape, query, &mut rngs[*i]);
             }
             let logits = subject.oracle.logits(&tried).await?;
             let wanted = goal.pick(&open);

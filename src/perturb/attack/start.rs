@@ -269,7 +269,6 @@ mod tests {
     use super::super::oracle::Step;
     use super::super::plan::{Attack, Plan, run};
     use super::*;
-    use crate::rng::Rng;
 
     const SHAPE: [usize; 3] = [1, 2, 2];
 
@@ -280,12 +279,8 @@ mod tests {
         f: impl AsyncFnOnce(&mut Subject<'_, Model<'_>>) -> T,
     ) -> (T, usize) {
         let mut model = Model::new(SHAPE, 2, formula);
-        let mut subject = Subject {
-            oracle: &mut model,
-            rng: Rng::from_seed(1),
-            watch: &mut |_: Step<'_>| {},
-            images: (0..images).collect(),
-        };
+        let mut watch = |_: Step<'_>| {};
+        let mut subject = Subject::new(&mut model, 1, &mut watch, (0..images).collect());
         let result = pollster::block_on(f(&mut subject));
         (result, model.asked)
     }
