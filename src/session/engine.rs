@@ -7,8 +7,8 @@ use burn::tensor::{ExecutionError, Tensor, TensorData};
 
 use super::perturbing::Bench;
 use super::protocol::{
-    BackendChoice, Event, Failure, ImageInfo, ModelInfo, Prediction, Preprocessing, Progress,
-    Request, Rgba,
+    BackendChoice, Bytes, Event, Failure, ImageInfo, ModelInfo, Prediction, Preprocessing,
+    Progress, Request, Rgba,
 };
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
@@ -19,7 +19,7 @@ use crate::model::load::{self, LoadError, Loaded};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled};
 use crate::perturb::attack::Stopped;
-use crate::perturb::corruption::CorruptionError;
+use crate::perturb::corruption::{CorruptionError, Textures};
 
 /// Why a request was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,8 @@ pub struct Session {
     pub(super) model: Option<LoadedModel>,
     pub(super) image: Option<NamedPicture>,
     pub(super) bench: Bench,
+    /// What frost is taken from; made when it is first wanted.
+    pub(super) textures: Option<Textures>,
 }
 
 /// A model on the active device.
@@ -142,6 +144,7 @@ impl Session {
                 self.load(&name, attachment, host).await
             }
             Request::SetImage { name, bytes } => self.set_image(name, &bytes, host),
+            Request::SetTextures { images } => self.set_textures(&images),
             Request::See(options) => self.see(&options, host).await,
             Request::Perturb(options) => self.perturb(&options, host).await,
             Request::CheckGradient => self.check_gradient(host).await,
@@ -239,6 +242,22 @@ impl Session {
             name,
             picture: decoded.picture,
         });
+        Ok(())
+    }
+
+    fn set_textures(&mut self, images: &[Bytes]) -> Result<(), SessionError> {
+        let pixels = |bytes: &Bytes| {
+            let pixels = image::decode(bytes)?.picture.to_pixels();
+            Ok((pixels.data, pixels.height, pixels.width))
+        };
+        self.textures = match images.is_empty() {
+            true => None,
+            false => {
+                let images: Result<Vec<_>, ImageError> = images.iter().map(pixels).collect();
+                Some(Textures::from_images(images?)?)
+            }
+        };
+        self.bench = Bench::default();
         Ok(())
     }
 

@@ -36,6 +36,9 @@ pub enum Request {
     LoadUrl { url: String },
     /// Decode an encoded picture (JPEG, PNG, WebP, BMP, GIF, TIFF) and make it the current one.
     SetImage { name: String, bytes: Bytes },
+    /// Take frost from these encoded pictures, the published photographs for instance; from
+    /// textures of our own again when there are none.
+    SetTextures { images: Vec<Bytes> },
     /// Show what every area makes of the current image.
     See(SeeOptions),
     /// Perturb the current image and show both sides.

@@ -71,6 +71,8 @@ pub struct App {
     pub transfers: RwSignal<Vec<Transferred>>,
     /// Requests about the last perturbation: they give way to everything else.
     asides: StoredValue<Vec<u32>>,
+    /// The visitor's pictures of frost, encoded, kept for a worker that has to be restarted.
+    textures: StoredValue<Vec<Vec<u8>>>,
     see_running: StoredValue<Option<u32>>,
     see_wanted: StoredValue<bool>,
     perturb_running: StoredValue<Option<u32>>,
@@ -127,6 +129,7 @@ impl App {
             masking: RwSignal::new(None),
             transfers: RwSignal::new(Vec::new()),
             asides: StoredValue::new(Vec::new()),
+            textures: StoredValue::new(Vec::new()),
             see_running: StoredValue::new(None),
             see_wanted: StoredValue::new(true),
             perturb_running: StoredValue::new(None),
@@ -286,6 +289,9 @@ impl App {
         match self.source.get_untracked() {
             Some(source) => self.load(source),
             None => self.load_wanted(),
+        }
+        if self.textures.with_value(|t| !t.is_empty()) {
+            self.send_textures();
         }
         if let Some(shown) = self.image.get_untracked() {
             self.send_image(shown);
@@ -836,6 +842,37 @@ impl App {
         let mut asides = Vec::new();
         self.asides.update_value(|all| asides = std::mem::take(all));
         asides.into_iter().for_each(bridge::cancel);
+    }
+
+    /// Takes frost from the visitor's pictures.
+    pub fn take_textures(self, files: Vec<File>) {
+        spawn_local(async move {
+            let mut images = Vec::new();
+            for file in files {
+                match files::bytes(&file).await {
+                    Ok(bytes) => images.push(bytes),
+                    Err(cause) => {
+                        let name = file.name();
+                        return self.problem(&format!("“{name}” could not be read."), &cause);
+                    }
+                }
+            }
+            self.textures.set_value(images);
+            self.send_textures();
+            self.turn(false, |_| ());
+        });
+    }
+
+    fn send_textures(self) {
+        self.give_way();
+        let images = self.textures.get_value();
+        let images = images.into_iter().map(Bytes::from).collect();
+        self.ask(
+            "Reading the textures",
+            Request::SetTextures { images },
+            Vec::new(),
+            |_| (),
+        );
     }
 
     /// Plays the attack's way from its beginning, or stops.

@@ -153,12 +153,8 @@ fn corruption(app: App) -> AnyView {
         view! { <optgroup label=category.title()>{members.map(option).collect_view()}</optgroup> }
     };
     let off = move || knobs.with(|k| k.corruption.is_none());
-    let frost = move || {
-        let textures = app.perturbed.with(|p| p.as_ref()?.textures.clone());
-        textures.map(|origin| {
-            view! { <p class="hint" data-testid="textures">{format!("Frost textures: {origin}, not the published photographs.")}</p> }
-        })
-    };
+    let frosty = Memo::new(move |_| knobs.with(|k| k.corruption == Some(Corruption::Frost)));
+    let frost = move || frosty.get().then(|| textures(app));
     view! {
         <fieldset class="knobs">
             <legend>"Common corruption" <span class="hint">"ImageNet-C"</span></legend>
@@ -189,6 +185,39 @@ fn corruption(app: App) -> AnyView {
             </label>
             {frost}
         </fieldset>
+    }
+    .into_any()
+}
+
+/// What frost is taken from, and a way to bring the published photographs.
+fn textures(app: App) -> AnyView {
+    let words = move || {
+        let origin = app.perturbed.with(|p| p.as_ref()?.textures.clone());
+        origin.map(|origin| match origin.as_str() {
+            "supplied" => "Frost from the pictures you brought.",
+            _ => "Frost from textures of our own, not the published photographs.",
+        })
+    };
+    let take = move |input: web_sys::HtmlInputElement| {
+        if let Some(files) = input.files() {
+            app.take_textures((0..files.length()).filter_map(|i| files.get(i)).collect());
+        }
+        input.set_value("");
+    };
+    view! {
+        <p class="hint" data-testid="textures">{words}</p>
+        <label class="tool file">
+            {icon("open")}
+            "Use other frost pictures"
+            <input
+                type="file"
+                class="visually-hidden"
+                accept="image/*"
+                multiple
+                data-testid="textures-file"
+                on:change:target=move |e| take(e.target())
+            />
+        </label>
     }
     .into_any()
 }
