@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Aim, Goal, Loss};
+use super::goal::{Aim, Goal, Loss, runner_up};
 use super::norm::{Ball, Norm, Projection};
 use super::oracle::{Oracle, Stopped, Subject, pick};
 
@@ -55,6 +55,12 @@ impl Apgd {
                     .to_owned(),
             );
         }
+        if self.target_classes > 0 && aim == Aim::Reach {
+            return failed(
+                "Auto-PGD goes either towards a class of yours or towards several in turn."
+                    .to_owned(),
+            );
+        }
         let aim = if self.target_classes > 0 {
             Aim::Reach
         } else {
@@ -99,6 +105,7 @@ impl Apgd {
                 let run = Run {
                     config: self,
                     climbed,
+                    labels: self.labels(subject, &centres, &labels).await?,
                     judged: labels,
                 };
                 let found = run.climb(subject, &centres, &active).await?;
@@ -106,6 +113,23 @@ impl Apgd {
             }
         }
         Ok(hunt.best)
+    }
+
+    /// The classes the images are of, which the difference of logits ratio asks for. With a class
+    /// to reach they are not known: the best other one stands in.
+    async fn labels<O: Oracle>(
+        &self,
+        subject: &mut Subject<'_, O>,
+        pixels: &[f32],
+        goal: &Goal,
+    ) -> Result<Vec<usize>, Stopped> {
+        if goal.aim == Aim::Leave || self.loss != Loss::Dlr {
+            return Ok(goal.classes.clone());
+        }
+        let classes = subject.oracle.classes();
+        let logits = subject.oracle.logits(pixels).await?;
+        let rows = logits.chunks_exact(classes).zip(&goal.classes);
+        Ok(rows.map(|(row, target)| runner_up(row, *target)).collect())
     }
 }
 
@@ -172,6 +196,8 @@ struct Run<'a> {
     config: &'a Apgd,
     /// What is climbed towards.
     climbed: Goal,
+    /// The classes the images are of.
+    labels: Vec<usize>,
     /// What counts.
     judged: Goal,
 }
@@ -230,7 +256,7 @@ impl Run<'_> {
         let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
         let steps = self.config.steps;
         let loss = self.config.loss;
-        let labels = &self.judged.classes;
+        let labels = &self.labels;
         let slope = |logits: &[f32]| {
             let evaluated = loss.evaluate(logits, classes, &self.climbed, labels);
             evaluated.cotangent
