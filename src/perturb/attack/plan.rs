@@ -74,6 +74,22 @@ fn ten() -> usize {
     10
 }
 
+impl Plan {
+    /// The plan for one batch of a larger set, whose first image has the number `first` in it: the
+    /// same but for a seed of its own, so that no two batches draw the same numbers. The batch that
+    /// begins the set keeps the seed.
+    pub fn for_batch(&self, first: usize) -> Self {
+        let seed = match first {
+            0 => self.seed,
+            _ => Rng::stream(self.seed, &format!("batch from image {first}")).seed(),
+        };
+        Self {
+            seed,
+            ..self.clone()
+        }
+    }
+}
+
 /// What an attack on a batch came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -195,5 +211,26 @@ pub fn round(ball: Option<(Norm, f32)>, found: &mut [f32], centres: &[f32], leng
         .zip(centres.chunks_exact(length))
     {
         Ball { norm, eps, centre }.round(x);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_differ_in_their_seed_alone() {
+        let plan = Plan {
+            attack: Attack::Square(Square::default()),
+            seed: 5,
+            eight_bit: true,
+            passes: 3,
+        };
+        assert_eq!(plan.for_batch(0), plan);
+        let [second, third] = [64, 128].map(|first| plan.for_batch(first));
+        assert_eq!(second, plan.for_batch(64));
+        assert!(second.seed != plan.seed && second.seed != third.seed);
+        let seed = plan.seed;
+        assert_eq!(Plan { seed, ..second }, plan);
     }
 }
