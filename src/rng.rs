@@ -48,6 +48,11 @@ impl Rng {
         (self.inner.next_u64() >> 40) as f32 * (1.0 / (1u32 << 24) as f32)
     }
 
+    /// A seed for other streams: 64 random bits.
+    pub fn seed(&mut self) -> u64 {
+        self.inner.next_u64()
+    }
+
     /// Uniform in 0..n, without bias; 0 for n of 0.
     pub fn below(&mut self, n: usize) -> usize {
         let n = n as u64;

@@ -12,7 +12,7 @@ mod layout;
 mod load;
 
 #[cfg(feature = "dataset")]
-pub use load::{LoadOptions, Progress, load, load_cifar10, quiet};
+pub use load::{LoadOptions, PicturesBelow, Progress, load, load_cifar10, pictures_below, quiet};
 
 use std::ops::Range;
 use std::path::PathBuf;

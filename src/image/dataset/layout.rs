@@ -57,7 +57,7 @@ pub(super) fn role(name: &str, split: Split) -> Role {
     Role::Other
 }
 
-fn is_picture(file: &str) -> bool {
+pub(super) fn is_picture(file: &str) -> bool {
     file.rsplit_once('.').is_some_and(|(_, ending)| {
         let ending = ending.to_ascii_lowercase();
         PICTURES.contains(&ending.as_str())

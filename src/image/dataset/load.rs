@@ -279,6 +279,33 @@ pub(super) fn files_below(root: &Path) -> Result<Vec<(String, PathBuf)>, Dataset
     Ok(found)
 }
 
+/// The pictures of a folder and of all below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PicturesBelow {
+    /// Their paths inside the folder, with `/`, and on the disk; in the order of the former.
+    pub pictures: Vec<(String, PathBuf)>,
+    /// How many other files there are; hidden ones do not count.
+    pub others: usize,
+}
+
+/// Looks for pictures by the endings of their names. Hidden files are no pictures, a link to a
+/// folder is not followed.
+///
+/// # Errors
+/// [`DatasetError::Read`], for a folder that cannot be read.
+pub fn pictures_below(root: &Path) -> Result<PicturesBelow, DatasetError> {
+    let hidden = |name: &str| name.split('/').any(|part| part.starts_with('.'));
+    let files = files_below(root)?
+        .into_iter()
+        .filter(|(name, _)| !hidden(name));
+    let (pictures, others): (Vec<_>, Vec<_>) =
+        files.partition(|(name, _)| layout::is_picture(name));
+    Ok(PicturesBelow {
+        pictures,
+        others: others.len(),
+    })
+}
+
 fn gather_folder(root: &Path, split: Split, report: Report<'_>) -> Result<Parts, DatasetError> {
     let mut parts = Parts::default();
     let files = files_below(root)?;

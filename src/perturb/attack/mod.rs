@@ -1,7 +1,8 @@
 //! Adversarial attacks in pixel space, with the box [0, 1], untargeted and targeted.
 //!
 //! Nothing here knows a tensor library: attacks ask an [`oracle::Oracle`] for logits and
-//! gradients and keep their arithmetic to themselves.
+//! gradients and keep their arithmetic to themselves. [`names`] is the table of those that can be
+//! asked for by name, [`plan`] runs any of them.
 
 #[cfg(test)]
 mod analytic;

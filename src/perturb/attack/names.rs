@@ -158,7 +158,7 @@ pub const ATTACKS: &[Named] = &[
     row("mi-fgsm", "Momentum iterative FGSM", "Dong et al. 2018", Bounded, &[Linf], &[Eps, Steps(10), RelStep(0.2), RandomStart], |s| descent(s, Descent::mi_fgsm(s.eps))),
     row("sparse-l1", "Sparse descent", "Tramèr and Boneh 2019", Bounded, &[L1], &[Eps, Steps(10), RelStep(0.2), RandomStart], |s| descent(s, Descent::sparse(s.eps))),
     row("apgd-ce", "Auto-PGD on the cross-entropy", "Croce and Hein 2020", Bounded, &[Linf, L2], &[Eps, Steps(100), Restarts(1)], |s| apgd(s, Loss::CrossEntropy, 0)),
-    row("apgd-dlr", "Auto-PGD on the difference of logits ratio", "Croce and Hein 2020", Bounded, &[Linf, L2], &[Eps, Steps(100), Restarts(1)], |s| apgd(s, Loss::Dlr, 0)).untargeted(),
+    row("apgd-dlr", "Auto-PGD on the difference of logits ratio", "Croce and Hein 2020", Bounded, &[Linf, L2], &[Eps, Steps(100), Restarts(1)], |s| apgd(s, Loss::Dlr, 0)),
     row("apgd-t", "Auto-PGD towards nine classes in turn", "Croce and Hein 2020", Bounded, &[Linf, L2], &[Eps, Steps(100), Restarts(1)], |s| apgd(s, Loss::Dlr, 9)).untargeted(),
     row("square", "Square attack", "Andriushchenko et al. 2020", BlackBox, &[Linf, L2], &[Eps, Queries(5000)], |s| Attack::Square(Square { norm: s.norm, eps: s.eps, queries: s.queries, ..Square::default() })),
     row("deepfool", "DeepFool", "Moosavi-Dezfooli et al. 2016", Minimal, &[L2, Linf], &[Steps(50)], |s| Attack::DeepFool(DeepFool { norm: s.norm, steps: s.steps, ..DeepFool::default() })),

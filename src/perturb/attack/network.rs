@@ -19,7 +19,9 @@ pub enum Noise {
         rng: Rng,
         samples: usize,
     },
-    /// The same at every pass, from this seed: for inspection and finite differences.
+    /// One sample from this seed, the same for every image and at every pass: for inspection and
+    /// finite differences. It does not depend on an image's place in the batch, which changes when
+    /// others of it have fallen.
     Fixed(u64),
 }
 
@@ -90,7 +92,8 @@ impl<'a> NetworkOracle<'a> {
             Noise::Fresh { rng, .. } => self.network.draw_noise(n, self.side, rng, &device),
             Noise::Fixed(seed) => {
                 let mut rng = Rng::stream(*seed, "front-end noise");
-                self.network.draw_noise(n, self.side, &mut rng, &device)
+                let one = self.network.draw_noise(1, self.side, &mut rng, &device);
+                one.map(|noise| noise.repeat_dim(0, n))
             }
         }
     }

@@ -20,6 +20,7 @@ use super::oracle::{Oracle, Step, Stopped, Subject, pick};
 use super::spatial::Spatial;
 use super::square::Square;
 use super::universal::Universal;
+use crate::rng::Rng;
 
 /// An attack with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +123,22 @@ pub struct Plan {
 
 fn ten() -> usize {
     10
+}
+
+impl Plan {
+    /// The plan for one batch of a larger set, whose first image has the number `first` in it: the
+    /// same but for a seed of its own, so that no two batches draw the same numbers. The batch that
+    /// begins the set keeps the seed.
+    pub fn for_batch(&self, first: usize) -> Self {
+        let seed = match first {
+            0 => self.seed,
+            _ => Rng::stream(self.seed, &format!("batch from image {first}")).seed(),
+        };
+        Self {
+            seed,
+            ..self.clone()
+        }
+    }
 }
 
 /// What an attack on a batch came to.
@@ -256,7 +273,6 @@ mod tests {
     use super::super::goal::{Aim, Loss};
     use super::super::toy::{Toy, image};
     use super::*;
-    use crate::rng::Rng;
 
     const SHAPE: [usize; 3] = [3, 5, 5];
     const LENGTH: usize = 75;
@@ -506,5 +522,21 @@ mod tests {
             assert!(!plan.eight_bit || found.iter().all(level));
         }
         outcome
+    }
+
+    #[test]
+    fn batches_differ_in_their_seed_alone() {
+        let plan = Plan {
+            attack: Attack::Square(Square::default()),
+            seed: 5,
+            eight_bit: true,
+            passes: 3,
+        };
+        assert_eq!(plan.for_batch(0), plan);
+        let [second, third] = [64, 128].map(|first| plan.for_batch(first));
+        assert_eq!(second, plan.for_batch(64));
+        assert!(second.seed != plan.seed && second.seed != third.seed);
+        let seed = plan.seed;
+        assert_eq!(Plan { seed, ..second }, plan);
     }
 }

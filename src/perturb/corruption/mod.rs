@@ -361,7 +361,12 @@ fn each_index<T: Send>(count: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T>
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn corrupt_numbered(
+/// [`corrupt`] for the image `number` of a set, which draws from a stream of its own: what
+/// [`corrupt_batch`] gives for it, whatever the batch.
+///
+/// # Errors
+/// Those of [`corrupt`].
+pub fn corrupt_numbered(
     image: Image,
     number: u64,
     setting: &Setting,
