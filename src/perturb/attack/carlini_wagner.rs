@@ -38,6 +38,8 @@ pub struct CarliniWagner {
     /// The constant of the first round, above 0. It is raised tenfold until a round succeeds.
     pub initial_const: f32,
     /// End a round for an image whose loss stopped falling, checked after each tenth of the steps.
+    /// Foolbox ends it for all images when their losses' sum stopped falling; here no image's
+    /// result depends on the others.
     pub abort_early: bool,
 }
 

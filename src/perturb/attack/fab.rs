@@ -130,8 +130,9 @@ impl Fab {
             let steps = [run * self.steps, rounds * self.restarts * self.steps];
             self.run(subject, seekers, &mut nearest, goal, steps)
                 .await?;
+            // After every run, not only after the last: so another run never makes it worse.
+            self.search(subject, &clean, &mut nearest, goal).await?;
         }
-        self.search(subject, &clean, &mut nearest, goal).await?;
         Ok(nearest.pixels)
     }
 
@@ -473,7 +474,7 @@ mod tests {
                 norm.distance(&found, &x)
             };
             let (one, three) = (size(1), size(3));
-            assert!(three <= one * 1.001, "{three} {one}");
+            assert!(three <= one, "{three} {one}");
             let nearest = Nearest::new(norm, &x, 48);
             let begun = fab.start(&nearest, 0, 1, &mut rng);
             let distance = norm.distance(&begun, &x);
