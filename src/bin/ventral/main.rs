@@ -1,10 +1,15 @@
 //! The native command line.
 
 mod card;
+mod corrupt;
 mod fetch;
 mod infer;
+mod input;
+mod interrupt;
 mod models;
 mod output;
+mod progress;
+mod recipe;
 mod serve;
 mod train;
 mod weights;
@@ -25,6 +30,8 @@ struct Cli {
 enum Command {
     /// What a model makes of images: logits and any tap, as an `.npz` file.
     Infer(infer::Args),
+    /// Corrupt pictures or pixels as ImageNet-C does, at five severities.
+    Corrupt(corrupt::Args),
     /// The models at hand and the published ones.
     Models(models::Args),
     /// Download a published model, check it and keep it as f16 safetensors shards.
@@ -41,6 +48,7 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Infer(args) => infer::run(args),
+        Command::Corrupt(args) => corrupt::run(&args),
         Command::Models(args) => models::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Serve(args) => serve::run(args),
