@@ -5,14 +5,14 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use ventral::fetch::{Download, OFFICIAL, Progress, Stage, fetch, official};
 use ventral::model::load::Loaded;
 use ventral::model::save;
 
-use crate::Failure;
 use crate::output::write_file;
 use crate::weights::{fetched_folder, load_file};
+use crate::{Failure, progress};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     println!("{} from {url}", published.title);
     let download = Download::new(url, folder.join(published.file), published.sha256);
-    let bar = progress_bar();
+    let bar = progress::bar("{msg} {wide_bar} {bytes}/{total_bytes} {eta}", 0);
     let fetched = fetch(&download, &mut |progress| {
         show(&bar, &progress);
         ControlFlow::Continue(())
@@ -89,13 +89,6 @@ fn write_shards(loaded: &Loaded, folder: &Path, limit: usize) -> Result<usize, F
         Ok(serde_json::to_writer_pretty(out, &index)?)
     })?;
     Ok(count)
-}
-
-fn progress_bar() -> ProgressBar {
-    // The template is a constant of ours; a fault in it shows on the first run.
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

@@ -1,21 +1,17 @@
 //! `ventral infer`.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ventral::image;
-use ventral::model::checkpoint::Limits;
-use ventral::model::checkpoint::npy::{Array, Data, NpzWriter, read_npy};
+use ventral::model::checkpoint::npy::{Array, Data, NpzWriter};
 use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::probe::{CancelToken, Probe, Taps};
 use ventral::rng::Rng;
 
-use crate::Failure;
 use crate::output::write_file;
 use crate::weights::Choice;
+use crate::{Failure, input};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -59,8 +55,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let device = Device::flex();
     let network = loaded.to_network(&device);
     check_taps(&args.taps, &network)?;
-    let input = read_input(&args.input, &loaded)?;
-    let ([n, _, height, width], values) = check_shape(&args.input, input)?;
+    let read = read_input(&args.input, &loaded)?;
+    let ([n, _, height, width], values) = check_shape(&args.input, read)?;
+    for side in [height, width] {
+        input::check_side(&loaded.config, side)?;
+    }
     let x = Tensor::<4>::from_data(TensorData::new(values, [n, 3, height, width]), &device);
     let noise = match args.noise {
         Noise::Off => None,
@@ -93,23 +92,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
 type Input = ([usize; 4], Vec<f32>);
 
 fn read_input(path: &Path, loaded: &Loaded) -> Result<(Vec<usize>, Vec<f32>), Failure> {
-    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    if path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("npy"))
-    {
-        let file = File::open(path).map_err(|e| said(&e))?;
-        let array = read_npy(BufReader::new(file), &Limits::default()).map_err(|e| said(&e))?;
+    if input::is_npy(path) {
+        let array = input::array(path)?;
         return Ok((array.shape.clone(), array.data.to_f32()));
     }
+    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     let bytes = std::fs::read(path).map_err(|e| said(&e))?;
-    let decoded = image::decode(&bytes).map_err(|e| said(&e))?;
     let p = &loaded.config.preprocessing;
-    let how = image::Preprocessing {
-        resize: p.resize,
-        crop: p.crop,
-    };
-    let pixels = image::to_input(&decoded.picture, how)?;
+    let pixels = input::picture(&bytes, p).map_err(|e| said(&e))?;
     Ok((vec![1, 3, p.crop, p.crop], pixels))
 }
 

@@ -1,10 +1,16 @@
 //! The native command line.
 
+mod attack;
 mod card;
+mod corrupt;
 mod fetch;
 mod infer;
+mod input;
+mod interrupt;
 mod models;
 mod output;
+mod progress;
+mod recipe;
 mod serve;
 mod train;
 mod weights;
@@ -25,6 +31,11 @@ struct Cli {
 enum Command {
     /// What a model makes of images: logits and any tap, as an `.npz` file.
     Infer(infer::Args),
+    /// Corrupt pictures or pixels as ImageNet-C does, at five severities.
+    Corrupt(corrupt::Args),
+    /// Attack a model: adversarial images, their norms and what the model makes of them.
+    #[command(after_long_help = attack::table_of_attacks())]
+    Attack(Box<attack::Args>),
     /// The models at hand and the published ones.
     Models(models::Args),
     /// Download a published model, check it and keep it as f16 safetensors shards.
@@ -41,6 +52,8 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Infer(args) => infer::run(args),
+        Command::Corrupt(args) => corrupt::run(&args),
+        Command::Attack(args) => attack::run(&args),
         Command::Models(args) => models::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Serve(args) => serve::run(args),

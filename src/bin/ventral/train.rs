@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use ventral::align::recipe::Recipe;
 use ventral::align::trainer::{EpochMetrics, TrainEvent, evaluate, train};
 use ventral::image::dataset::{LabelledSet, Split, load_cifar10};
 
-use crate::Failure;
 use crate::card::{self, Finished};
+use crate::{Failure, progress};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         recipe.epochs,
         folder.display()
     );
-    let bar = progress_bar();
+    let bar = progress::bar("{prefix} {wide_bar} {pos}/{len} {msg} {eta}", 0);
     let device = Device::flex();
     let (network, metrics) = train(&recipe, &images, &test, &folder, &device, |event| {
         show(&bar, event)
@@ -90,13 +90,6 @@ fn load(args: &Args, split: Split) -> Result<LabelledSet, Failure> {
         ControlFlow::Continue(())
     })?;
     Ok(set)
-}
-
-fn progress_bar() -> ProgressBar {
-    // The template is a constant of ours; a fault in it shows on the first run.
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
 }
 
 fn show(bar: &ProgressBar, event: TrainEvent) {

@@ -1,0 +1,300 @@
+//! The attack itself, batch by batch.
+
+use burn::tensor::Device;
+use indicatif::ProgressBar;
+use ventral::clock::Clock;
+use ventral::model::network::Network;
+use ventral::model::probe::CancelToken;
+use ventral::perturb::attack::goal::argmax;
+use ventral::perturb::attack::masking::{self, Effort, Masking};
+use ventral::perturb::attack::network::{NetworkOracle, Noise};
+use ventral::perturb::attack::oracle::pick;
+use ventral::perturb::attack::plan::{self, Plan};
+use ventral::perturb::attack::{Goal, Norm, Oracle, Step, Stopped, Subject};
+use ventral::rng::Rng;
+
+use super::data::Images;
+use super::{FrontEnd, Request};
+use crate::{Failure, interrupt, progress};
+
+/// A model and the images it is attacked with.
+pub struct Bench<'a> {
+    pub request: &'a Request,
+    pub images: &'a Images,
+    /// On the autodiff side of `device`.
+    pub network: &'a Network,
+    pub device: Device,
+    pub cancel: CancelToken,
+}
+
+/// One row an image, in all of them.
+#[derive(Default)]
+pub struct Results {
+    pub adv: Vec<f32>,
+    /// Of `adv`; of a stochastic model, the mean over the passes.
+    pub logits: Vec<f32>,
+    pub labels: Vec<usize>,
+    pub success: Vec<bool>,
+    pub met_before: Vec<bool>,
+    /// Whether most passes over the clean image give its label.
+    pub clean_right: Vec<bool>,
+    /// Whether most passes over the attacked image give its label.
+    pub right: Vec<bool>,
+    /// L1, L2 and L∞ of the perturbation.
+    pub norms: [Vec<f32>; 3],
+    /// Passes behind each judgement.
+    pub passes: usize,
+    pub forwards: u64,
+    pub backwards: u64,
+    pub seconds: f32,
+    pub check: Option<Check>,
+}
+
+/// What was found out about the gradient.
+pub struct Check {
+    /// Images that were looked at.
+    pub images: usize,
+    pub found: Masking,
+}
+
+/// The norms of [`Results::norms`].
+pub const NORMS: [Norm; 3] = [Norm::L1, Norm::L2, Norm::Linf];
+
+/// Parts of an image the progress is counted in.
+const PARTS: usize = 1000;
+
+impl Bench<'_> {
+    pub async fn run(&self) -> Result<Results, Failure> {
+        let bar = progress::bar(
+            "{msg} {wide_bar} {percent} % {eta}",
+            (self.images.len() * PARTS) as u64,
+        );
+        let clock = Clock::start();
+        let mut results = Results::default();
+        let ran = self.batches(&mut results, &bar).await;
+        bar.finish_and_clear();
+        results.seconds = clock.seconds();
+        match ran {
+            Ok(()) => Ok(results),
+            Err(Stopped::Cancelled) => Err(interrupt::STOPPED.into()),
+            Err(Stopped::Failed(sentence)) => Err(sentence.into()),
+        }
+    }
+
+    async fn batches(&self, results: &mut Results, bar: &ProgressBar) -> Result<(), Stopped> {
+        let mut first = 0;
+        for pixels in self
+            .images
+            .pixels
+            .chunks(self.request.batch * self.images.stride())
+        {
+            let plan = self.request.plan.for_batch(first);
+            let mut oracle = self.oracle(&plan);
+            let one = Batch {
+                bench: self,
+                plan: &plan,
+                first,
+                pixels,
+            };
+            one.attack(&mut oracle, results, bar).await?;
+            results.forwards += oracle.forwards;
+            results.backwards += oracle.backwards;
+            first += pixels.len() / self.images.stride();
+        }
+        Ok(())
+    }
+
+    fn oracle(&self, plan: &Plan) -> NetworkOracle<'_> {
+        let noise = match self.request.noise {
+            FrontEnd::Off => Noise::Off,
+            FrontEnd::Seed(seed) => Noise::Fixed(seed),
+            FrontEnd::Fresh => Noise::Fresh {
+                rng: Rng::stream(plan.seed, "attack noise"),
+                samples: self.request.eot,
+            },
+        };
+        let (device, cancel) = (self.device.clone(), self.cancel.clone());
+        let mut oracle = NetworkOracle::new(self.network, device, self.images.side, noise, cancel);
+        oracle.batch = self.request.batch;
+        oracle
+    }
+}
+
+/// Images that are attacked together.
+struct Batch<'a> {
+    bench: &'a Bench<'a>,
+    /// With the batch's own seed.
+    plan: &'a Plan,
+    /// The number of its first image.
+    first: usize,
+    pixels: &'a [f32],
+}
+
+impl Batch<'_> {
+    async fn attack(
+        &self,
+        oracle: &mut NetworkOracle<'_>,
+        results: &mut Results,
+        bar: &ProgressBar,
+    ) -> Result<(), Stopped> {
+        let length = self.bench.images.stride();
+        let n = self.pixels.len() / length;
+        let clean = Look::at(oracle, self.pixels, self.plan.passes).await?;
+        let labels = match &self.bench.images.labels {
+            Some(labels) => labels[self.first..][..n].to_vec(),
+            None => clean.best(),
+        };
+        let goal = self.goal(&labels);
+        let mut watch = |step: Step<'_>| self.show(bar, n, &step);
+        let outcome = plan::run(self.plan, oracle, self.pixels, &goal, &mut watch).await?;
+        let after = Look::at(oracle, &outcome.pixels, self.plan.passes).await?;
+        if self.bench.request.check && self.first == 0 {
+            results.check = self.check(oracle, &outcome, &goal, bar).await?;
+        }
+        let pairs = outcome.pixels.chunks_exact(length);
+        for (x, original) in pairs.zip(self.pixels.chunks_exact(length)) {
+            for (norm, column) in NORMS.into_iter().zip(&mut results.norms) {
+                column.push(norm.distance(x, original) as f32);
+            }
+        }
+        results.success.extend(outcome.success());
+        results.clean_right.extend(clean.right(&labels));
+        results.right.extend(after.right(&labels));
+        results.labels.extend(labels);
+        results.logits.extend(after.logits);
+        results.met_before.extend(outcome.met_before);
+        results.adv.extend(outcome.pixels);
+        results.passes = outcome.passes;
+        bar.set_position(((self.first + n) * PARTS) as u64);
+        Ok(())
+    }
+
+    fn goal(&self, labels: &[usize]) -> Goal {
+        let request = self.bench.request;
+        Goal {
+            aim: request.aim,
+            classes: match request.target {
+                Some(target) => vec![target; labels.len()],
+                None => labels.to_vec(),
+            },
+            confidence: request.confidence,
+        }
+    }
+
+    fn show(&self, bar: &ProgressBar, n: usize, step: &Step<'_>) {
+        let (first, last, all) = (self.first + 1, self.first + n, self.bench.images.len());
+        let steps = match step.steps {
+            0 => String::new(),
+            steps => format!(" of {steps}"),
+        };
+        bar.set_message(format!(
+            "images {first} to {last} of {all}, step {}{steps}, {} left",
+            step.step,
+            step.images.len()
+        ));
+        // Restarts count from 1 again: the bar only ever goes on.
+        let within = n * PARTS * step.step / step.steps.max(step.step).max(1);
+        let place = (self.first * PARTS + within) as u64;
+        bar.set_position(place.max(bar.position()));
+    }
+
+    /// Looks whether the gradient of what was not met before tells the truth.
+    async fn check(
+        &self,
+        oracle: &mut NetworkOracle<'_>,
+        outcome: &plan::Outcome,
+        goal: &Goal,
+        bar: &ProgressBar,
+    ) -> Result<Option<Check>, Stopped> {
+        let length = self.bench.images.stride();
+        let images: Vec<usize> = (0..outcome.met_before.len())
+            .filter(|i| !outcome.met_before[*i])
+            .collect();
+        if images.is_empty() {
+            return Ok(None);
+        }
+        bar.set_message("checking the gradient");
+        let (clean, found) = (
+            pick(self.pixels, length, &images),
+            pick(&outcome.pixels, length, &images),
+        );
+        let ball = self.plan.attack.ball();
+        // Without a radius there is none to search within by scores.
+        let queries = match ball {
+            Some(_) => Effort::default().queries,
+            None => 0,
+        };
+        let effort = Effort {
+            queries,
+            ..Effort::default()
+        };
+        let (ball, goal) = (ball.unwrap_or_default(), goal.pick(&images));
+        let looked_at = images.len();
+        let mut subject = Subject {
+            oracle,
+            rng: Rng::stream(self.plan.seed, "masking"),
+            watch: &mut |_: Step<'_>| {},
+            images,
+        };
+        let found = masking::check(&mut subject, &clean, &found, &goal, ball, effort).await?;
+        Ok(Some(Check {
+            images: looked_at,
+            found,
+        }))
+    }
+}
+
+/// What a model makes of images, over one pass or, where passes differ, several.
+struct Look {
+    classes: usize,
+    /// `[n, classes]`, the mean.
+    logits: Vec<f32>,
+    /// The best class of each image, a pass each.
+    votes: Vec<Vec<usize>>,
+}
+
+impl Look {
+    async fn at<O: Oracle>(oracle: &mut O, pixels: &[f32], passes: usize) -> Result<Self, Stopped> {
+        let passes = match oracle.is_stochastic() {
+            true => passes.max(1),
+            false => 1,
+        };
+        let classes = oracle.classes();
+        let mut look = Self {
+            classes,
+            logits: Vec::new(),
+            votes: Vec::new(),
+        };
+        for _ in 0..passes {
+            let logits = oracle.logits(pixels).await?;
+            look.votes.push(best(&logits, classes));
+            match look.logits.is_empty() {
+                true => look.logits = logits,
+                false => {
+                    let sums = look.logits.iter_mut().zip(&logits);
+                    sums.for_each(|(sum, logit)| *sum += logit);
+                }
+            }
+        }
+        look.logits.iter_mut().for_each(|v| *v /= passes as f32);
+        Ok(look)
+    }
+
+    /// The class of the largest mean logit.
+    fn best(&self) -> Vec<usize> {
+        best(&self.logits, self.classes)
+    }
+
+    /// Whether at least half of the passes give the label.
+    fn right(&self, labels: &[usize]) -> Vec<bool> {
+        let right = |(i, label): (usize, &usize)| {
+            let wrong = self.votes.iter().filter(|vote| vote[i] != *label);
+            2 * wrong.count() <= self.votes.len()
+        };
+        labels.iter().enumerate().map(right).collect()
+    }
+}
+
+fn best(logits: &[f32], classes: usize) -> Vec<usize> {
+    logits.chunks_exact(classes).map(argmax).collect()
+}

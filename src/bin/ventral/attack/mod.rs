@@ -1,0 +1,281 @@
+//! `ventral attack`.
+
+mod batches;
+mod data;
+mod report;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use ventral::compute::device::Devices;
+use ventral::model::load::Loaded;
+use ventral::perturb::attack::names::{self, ATTACKS, Options};
+use ventral::perturb::attack::plan::Plan;
+use ventral::perturb::attack::{Aim, Norm};
+
+use crate::weights::Choice;
+use crate::{Failure, input, interrupt};
+use batches::Bench;
+use data::{Images, class_of};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: Choice,
+    /// An `.npy` file of NCHW f32 pixels in [0, 1], a picture, or a folder of pictures. Pictures
+    /// go through the model's preprocessing; folders in the folder that are named after classes,
+    /// or numbered as they are, give the labels.
+    #[arg(long)]
+    input: PathBuf,
+    /// An `.npy` file of one integer an image. Without labels, the class that is left is what the
+    /// model says of the clean image.
+    #[arg(long)]
+    labels: Option<PathBuf>,
+    /// `pgd`, `square`, `deepfool`, …: `ventral attack --help` lists them.
+    #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
+    attack: Option<String>,
+    /// `linf`, `l2` or `l1`; the attack's usual one unless given.
+    #[arg(long, value_parser = parse_norm, conflicts_with = "plan")]
+    norm: Option<Norm>,
+    /// Radius, in the norm of pixels in [0, 1]: `8/255` or `0.5`.
+    #[arg(long, value_parser = names::parse_radius, conflicts_with = "plan")]
+    eps: Option<f32>,
+    /// Steps, or most of them; the attack's usual number unless given.
+    #[arg(long, conflicts_with = "plan")]
+    steps: Option<usize>,
+    /// Step length as a fraction of the radius, as Foolbox has it.
+    #[arg(long, conflicts_with = "plan")]
+    rel_step: Option<f32>,
+    /// Start from a random point of the ball instead of the image itself.
+    #[arg(long, conflicts_with = "plan")]
+    random_start: bool,
+    /// Runs from different random points; images that have fallen are not run again.
+    #[arg(long, conflicts_with = "plan")]
+    restarts: Option<usize>,
+    /// Passes an image may take.
+    #[arg(long, conflicts_with = "plan")]
+    queries: Option<usize>,
+    /// The class to reach, by number or name. Otherwise any class but the label will do.
+    #[arg(long)]
+    target: Option<String>,
+    /// The probability the wrong (or wanted) class must have, 0 to 1; at 0 it need only be the
+    /// largest. (The margin of logits of Carlini and Wagner is a setting of a plan.)
+    #[arg(long, default_value_t = 0.0)]
+    confidence: f32,
+    /// The noise of a stochastic front-end: `fresh` at every pass, `off`, or the seed of one
+    /// sample for all. Other models have none.
+    #[arg(long, default_value = "fresh", value_parser = parse_noise)]
+    noise: FrontEnd,
+    /// Passes a gradient is averaged over when the noise is fresh (expectation over
+    /// transformation).
+    #[arg(long, default_value_t = 10)]
+    eot: usize,
+    /// Fresh passes that judge each image of a stochastic model, of which most must agree; 10
+    /// unless given.
+    #[arg(long, conflicts_with = "plan")]
+    passes: Option<usize>,
+    /// Round results to 8 bits a channel, inside the ball, before they are judged.
+    #[arg(long, conflicts_with = "plan")]
+    eight_bit: bool,
+    /// Images attacked together. Attacks and models that draw nothing give the same whatever this
+    /// is, up to rounding; what is drawn comes from a stream of the seed and of the number of the
+    /// batch's first image.
+    #[arg(long, default_value_t = 64, value_parser = parse_batch)]
+    batch: usize,
+    /// 0 unless given. The same seed gives the same bytes.
+    #[arg(long, conflicts_with = "plan")]
+    seed: Option<u64>,
+    /// Also check on the first batch whether the gradient tells the truth.
+    #[arg(long)]
+    check: bool,
+    /// A plan as JSON, or a recipe that holds one: attack, seed, rounding and passes.
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    /// A folder for the results as PNG pictures. They are exact with --eight-bit only.
+    #[arg(long)]
+    images: Option<PathBuf>,
+    /// An `.npz` file of `adv`, `logits`, `success`, `met_before`, `labels`, `l1`, `l2` and
+    /// `linf`, one row an image. The recipe goes beside it, with the ending `.json`.
+    #[arg(long)]
+    output: PathBuf,
+}
+
+/// The noise of a stochastic front-end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrontEnd {
+    Off,
+    Fresh,
+    Seed(u64),
+}
+
+fn parse_noise(text: &str) -> Result<FrontEnd, String> {
+    let seed = || text.parse().map(FrontEnd::Seed);
+    match text {
+        "off" => Ok(FrontEnd::Off),
+        "fresh" => Ok(FrontEnd::Fresh),
+        _ => seed().map_err(|_| format!("`{text}` is neither `off`, `fresh` nor a seed")),
+    }
+}
+
+const NORMS: [(&str, Norm); 3] = [("linf", Norm::Linf), ("l2", Norm::L2), ("l1", Norm::L1)];
+
+fn parse_norm(text: &str) -> Result<Norm, String> {
+    let name = text.to_ascii_lowercase();
+    let found = NORMS.into_iter().find(|(known, _)| *known == name);
+    found
+        .map(|(_, norm)| norm)
+        .ok_or_else(|| format!("`{text}` is not one of linf, l2, l1"))
+}
+
+fn parse_batch(text: &str) -> Result<usize, String> {
+    let batch = text.parse::<usize>().ok().filter(|batch| *batch > 0);
+    batch.ok_or_else(|| format!("`{text}` is no number of images; it must be at least 1"))
+}
+
+/// The attacks with their norms, steps and papers, for the help.
+pub fn table_of_attacks() -> String {
+    let spelling = |norm: &Norm| {
+        let found = NORMS.iter().find(|(_, known)| known == norm);
+        found.map_or("", |(name, _)| *name)
+    };
+    let row = |attack: &names::Named| {
+        let norms: Vec<&str> = attack.norms.iter().map(spelling).collect();
+        let takes: Vec<&str> = attack.takes.iter().map(|taken| taken.name()).collect();
+        format!(
+            "  {:10} {:12} {:>6}  {:38} {}\n",
+            attack.name,
+            norms.join(" "),
+            attack.steps().map_or(String::new(), |s| s.to_string()),
+            takes.join(", "),
+            attack.paper
+        )
+    };
+    let head = format!(
+        "Attacks:\n  {:10} {:12} {:>6}  {:38} paper\n",
+        "name", "norms", "steps", "settings"
+    );
+    ATTACKS.iter().map(row).fold(head, |text, row| text + &row)
+}
+
+/// What the attack is to do with every image.
+pub struct Request {
+    pub plan: Plan,
+    pub aim: Aim,
+    /// With [`Aim::Reach`].
+    pub target: Option<usize>,
+    pub confidence: f32,
+    pub noise: FrontEnd,
+    pub eot: usize,
+    pub batch: usize,
+    pub check: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let plan = plan(args)?;
+    check_places(args)?;
+    let loaded = args.model.load()?;
+    let target = args.target.as_deref().map(|text| target(text, &loaded));
+    let target = target.transpose()?;
+    let request = Request {
+        plan,
+        aim: target.map_or(Aim::Leave, |_| Aim::Reach),
+        target,
+        confidence: args.confidence,
+        noise: args.noise,
+        eot: args.eot,
+        batch: args.batch,
+        check: args.check,
+    };
+    let images = Images::read(&args.input, args.labels.as_deref(), &loaded)?;
+    input::check_side(&loaded.config, images.side)?;
+    report::check_size(&images, loaded.config.classes)?;
+    let backend = Devices::cpu("", None);
+    let network = loaded.to_network(&backend.device.clone().autodiff());
+    let bench = Bench {
+        request: &request,
+        images: &images,
+        network: &network,
+        device: backend.device,
+        cancel: interrupt::on_ctrl_c(),
+    };
+    let results = pollster::block_on(bench.run())?;
+    let report = report::Report {
+        args,
+        request: &request,
+        loaded: &loaded,
+        backend: &backend.info.name,
+        images: &images,
+        results: &results,
+    };
+    report.write()?;
+    print!("{report}");
+    Ok(())
+}
+
+fn plan(args: &Args) -> Result<Plan, Failure> {
+    if let Some(path) = &args.plan {
+        return read_plan(path);
+    }
+    let options = Options {
+        norm: args.norm,
+        eps: args.eps,
+        steps: args.steps,
+        rel_step: args.rel_step,
+        random_start: args.random_start,
+        restarts: args.restarts,
+        queries: args.queries,
+    };
+    Ok(Plan {
+        attack: names::by_name(args.attack.as_deref().unwrap_or_default(), &options)?,
+        seed: args.seed.unwrap_or(0),
+        eight_bit: args.eight_bit,
+        passes: args.passes.unwrap_or(10),
+    })
+}
+
+fn read_plan(path: &Path) -> Result<Plan, Failure> {
+    let said = |e: &dyn fmt::Display| format!("{} is not a plan: {e}", path.display());
+    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mut document: serde_json::Value = serde_json::from_str(&text).map_err(|e| said(&e))?;
+    let inner = document.get_mut("plan").map(serde_json::Value::take);
+    Ok(serde_json::from_value(inner.unwrap_or(document)).map_err(|e| said(&e))?)
+}
+
+/// What would only come up when the work is done.
+fn check_places(args: &Args) -> Result<(), Failure> {
+    let output = &args.output;
+    let shown = output.display();
+    if !input::has_ending(output, "npz") || output.is_dir() {
+        return Err(format!("the output {shown} must be a file ending in .npz").into());
+    }
+    let folder = output.parent().filter(|p| !p.as_os_str().is_empty());
+    if !folder.is_none_or(Path::is_dir) {
+        return Err(format!("the folder of the output {shown} does not exist").into());
+    }
+    match &args.images {
+        Some(folder) => input::keep_apart(&args.input, folder),
+        None => Ok(()),
+    }
+}
+
+fn target(text: &str, loaded: &Loaded) -> Result<usize, Failure> {
+    class_of(text, &loaded.classes).ok_or_else(|| {
+        format!(
+            "the target `{text}` is no class of this model; it has 0 to {}{}",
+            loaded.classes.len().saturating_sub(1),
+            named(&loaded.classes)
+        )
+        .into()
+    })
+}
+
+/// The names of a few classes, for a sentence.
+fn named(classes: &[String]) -> String {
+    match classes.len() {
+        0..=20 => format!(" ({})", classes.join(", ")),
+        _ => String::new(),
+    }
+}
