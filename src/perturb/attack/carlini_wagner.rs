@@ -23,6 +23,19 @@ const REPEATED_FROM: usize = 10;
 /// The largest constant for which that last round is run.
 const LARGEST_CONSTANT: f64 = 1e10;
 
+/// When a round of the search ends early: losses are looked at after each tenth of its steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Abort {
+    Never,
+    /// For each image when its own loss stopped falling.
+    #[default]
+    Image,
+    /// For all images when the sum of their losses stopped falling, as Foolbox has it: what an
+    /// image comes to then depends on the others of its batch.
+    Batch,
+}
+
 /// A minimal-norm attack in L2 with gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -37,10 +50,8 @@ pub struct CarliniWagner {
     pub confidence: f32,
     /// The constant of the first round, above 0. It is raised tenfold until a round succeeds.
     pub initial_const: f32,
-    /// End a round for an image whose loss stopped falling, checked after each tenth of the steps.
-    /// Foolbox ends it for all images when their losses' sum stopped falling; here no image's
-    /// result depends on the others.
-    pub abort_early: bool,
+    /// When a round ends before its last step.
+    pub abort: Abort,
 }
 
 impl Default for CarliniWagner {
@@ -51,7 +62,7 @@ impl Default for CarliniWagner {
             stepsize: 0.01,
             confidence: 0.0,
             initial_const: 1e-3,
-            abort_early: true,
+            abort: Abort::Image,
         }
     }
 }
@@ -157,20 +168,24 @@ impl CarliniWagner {
             let found = self.slopes(subject, &running, &x, goal).await?;
             let at = [round * self.steps + step + 1, steps];
             subject.tell_some(&images, at, &found.logits, &x);
-            let due = self.abort_early && step % self.steps.div_ceil(10) == 0;
+            let due = self.abort != Abort::Never && step % self.steps.div_ceil(10) == 0;
+            let sights: Vec<Sight> = running
+                .iter()
+                .enumerate()
+                .map(|(j, at)| self.sight(&found, j, at, &x[j * length..][..length], goal))
+                .collect();
+            let falls = self.falls(&running, &sights);
             let mut still = Vec::with_capacity(running.len());
             for (j, mut descender) in running.into_iter().enumerate() {
                 let x = &x[j * length..][..length];
-                let sight = self.sight(&found, j, &descender, x, goal);
+                let sight = &sights[j];
                 descender.step(
                     step,
                     self.stepsize,
                     x,
                     &found.gradient[j * length..][..length],
                 );
-                // False for no number, too.
-                let falls = sight.loss <= PROGRESS * descender.loss_at_check;
-                if due && !falls {
+                if due && !falls[j] {
                     ended.push(descender);
                     continue;
                 }
@@ -188,6 +203,21 @@ impl CarliniWagner {
         ended.extend(running);
         ended.sort_by_key(|d| d.image);
         Ok(ended.iter().map(|d| d.succeeded).collect())
+    }
+
+    /// Whether each image's loss, or that of all, has fallen since the check before; not so when it
+    /// is no number.
+    fn falls(&self, running: &[Descender], sights: &[Sight]) -> Vec<bool> {
+        let fallen = |now: f64, before: f64| now <= PROGRESS * before;
+        if self.abort == Abort::Batch {
+            let now = sights.iter().map(|s| s.loss).sum();
+            let before = running.iter().map(|d| d.loss_at_check).sum();
+            return vec![fallen(now, before); running.len()];
+        }
+        let pairs = running.iter().zip(sights);
+        pairs
+            .map(|(d, s)| fallen(s.loss, d.loss_at_check))
+            .collect()
     }
 
     /// Gradients of the hinges, each times its constant.

@@ -270,6 +270,7 @@ pub fn round(ball: Option<(Norm, f32)>, found: &mut [f32], centres: &[f32], leng
 
 #[cfg(test)]
 mod tests {
+    use super::super::carlini_wagner::Abort;
     use super::super::goal::{Aim, Loss};
     use super::super::toy::{Toy, image};
     use super::*;
@@ -351,7 +352,7 @@ mod tests {
                 stepsize: 0.01 + 0.1 * rng.uniform_f32(),
                 confidence: 0.1 * rng.below(2) as f32,
                 initial_const: 0.1 + rng.uniform_f32(),
-                abort_early: coin,
+                abort: [Abort::Never, Abort::Image, Abort::Batch][rng.below(3)],
             }),
             Attack::Fab(Fab {
                 norm: any,
