@@ -6,13 +6,10 @@ use super::perturbing::{Last, Viewer};
 use super::protocol::{Event, FrontEndNoise, Preprocessing, Transferred};
 use crate::clock::Clock;
 use crate::image::{self, Pixels};
+use crate::perturb::attack::Subject;
 use crate::perturb::attack::masking::{self, Effort};
-use crate::perturb::attack::{Norm, Subject};
 
 const NONE_YET: SessionError = SessionError::Missing("Perturb the image first.");
-
-/// The radius of the search by scores beside an attack without one.
-const USUAL: (Norm, f32) = (Norm::Linf, 8.0 / 255.0);
 
 impl Session {
     pub(super) async fn check_gradient(&mut self, host: &dyn Host) -> Result<(), SessionError> {
@@ -34,9 +31,15 @@ impl Session {
         let mut watch = |_: crate::perturb::attack::Step<'_>| {};
         let seed = attacked.options.seed;
         let mut subject = Subject::new(&mut oracle, seed, &mut watch, vec![0]);
-        let ball = attacked.options.attack.ball().unwrap_or(USUAL);
+        let ball = attacked.options.attack.ball();
         let (centre, goal) = (&attacked.centre, &attacked.goal);
-        let effort = Effort::default();
+        // Without a radius there is none to search within by scores.
+        let queries = ball.map_or(0, |_| Effort::default().queries);
+        let effort = Effort {
+            queries,
+            ..Effort::default()
+        };
+        let ball = ball.unwrap_or_default();
         let found = masking::check(&mut subject, centre, &last.pixels, goal, ball, effort).await?;
         host.tell(Event::Masking(Box::new(found)));
         Ok(())

@@ -230,12 +230,8 @@ impl Batch<'_> {
         };
         let (ball, goal) = (ball.unwrap_or_default(), goal.pick(&images));
         let looked_at = images.len();
-        let mut subject = Subject {
-            oracle,
-            rng: Rng::stream(self.plan.seed, "masking"),
-            watch: &mut |_: Step<'_>| {},
-            images,
-        };
+        let mut watch = |_: Step<'_>| {};
+        let mut subject = Subject::new(oracle, self.plan.seed, &mut watch, images);
         let found = masking::check(&mut subject, &clean, &found, &goal, ball, effort).await?;
         Ok(Some(Check {
             images: looked_at,
