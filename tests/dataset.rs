@@ -351,6 +351,10 @@ fn slices_and_inputs() {
     assert_eq!(set.slice(1..9).labels, [0, 1]);
     assert_eq!(set.slice(1..2).images, set.image(1).unwrap());
     assert!(set.slice(7..9).is_empty());
+    let thin = set.thinned(2);
+    assert_eq!((thin.labels.as_slice(), thin.images[0]), (&[0, 0][..], 10));
+    assert_eq!(set.thinned(9), set);
+    assert!(set.thinned(0).is_empty());
     let mut batch = Vec::new();
     assert_eq!(set.push_input(2, &mut batch), Some(1));
     assert_eq!(batch.len(), 192);

@@ -176,7 +176,7 @@ impl StateFiles {
         if let Some(kept) = &state.average {
             write(kept.network().clone(), &average)?;
         }
-        let metrics = [before, &[now.clone()]].concat();
+        let metrics = [before, std::slice::from_ref(now)].concat();
         let path = self.folder.join("plot.svg");
         fs::write(&path, plot(&recipe.title, recipe.epochs, &metrics))
             .map_err(|e| failed(&path, e))?;

@@ -192,6 +192,23 @@ impl LabelledSet {
         }
     }
 
+    /// At most `count` pictures, evenly spread over the set: of all its classes, although they lie
+    /// in the order of their classes.
+    pub fn thinned(&self, count: usize) -> Self {
+        let count = count.min(self.len());
+        let mut set = Self {
+            classes: self.classes.clone(),
+            size: self.size,
+            ..Self::default()
+        };
+        for i in 0..count {
+            let index = i * self.len() / count;
+            set.labels.extend(self.labels.get(index));
+            set.images.extend(self.image(index).into_iter().flatten());
+        }
+        set
+    }
+
     /// The pictures of the classes that `wanted` takes, by their names; labels are counted anew.
     ///
     /// # Errors
@@ -210,7 +227,10 @@ impl LabelledSet {
             .collect();
         let classes = self.classes.iter().zip(&taken);
         let mut set = Self {
-            classes: classes.filter_map(|(c, t)| t.then(|| c.clone())).collect(),
+            classes: classes
+                .filter(|(_, t)| **t)
+                .map(|(c, _)| c.clone())
+                .collect(),
             size: self.size,
             ..Self::default()
         };
