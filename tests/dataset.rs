@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ventral::image::dataset::{
-    CIFAR10_CLASSES, DatasetError, LabelledSet, LoadOptions, Split, load, load_cifar10, quiet,
+    CIFAR10_CLASSES, Classes, DatasetError, LabelledSet, LoadOptions, Split, load, load_cifar10,
+    load_classes, load_tiny_imagenet, quiet,
 };
 use ventral::image::{Picture, encode_png};
 
@@ -350,10 +351,115 @@ fn slices_and_inputs() {
     assert_eq!(set.slice(1..9).labels, [0, 1]);
     assert_eq!(set.slice(1..2).images, set.image(1).unwrap());
     assert!(set.slice(7..9).is_empty());
+    let thin = set.thinned(2);
+    assert_eq!((thin.labels.as_slice(), thin.images[0]), (&[0, 0][..], 10));
+    assert_eq!(set.thinned(9), set);
+    assert!(set.thinned(0).is_empty());
     let mut batch = Vec::new();
     assert_eq!(set.push_input(2, &mut batch), Some(1));
     assert_eq!(batch.len(), 192);
     assert_eq!(batch[64], 31.0 / 255.0);
     assert_eq!(set.push_input(3, &mut batch), None);
     assert_eq!(batch.len(), 192);
+}
+
+fn classes(only: &[&str]) -> Classes {
+    Classes {
+        only: only.iter().map(|&name| name.to_owned()).collect(),
+        ..Classes::default()
+    }
+}
+
+#[test]
+fn a_choice_of_classes_is_labelled_and_kept_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tree, cache) = (folder.path().join("tree"), folder.path().join("cache"));
+    write_tree(&tree, &small_tree());
+    let how = options(Some(cache.clone()));
+    for _ in 0..2 {
+        let dogs = load_classes(&tree, Split::Train, &how, &classes(&["dog"]), &mut quiet).unwrap();
+        assert_eq!(
+            (dogs.classes, dogs.labels),
+            (vec!["dog".to_owned()], vec![0])
+        );
+        assert_eq!(dogs.images[0], 30);
+    }
+    let all = load(&tree, Split::Train, &how, &mut quiet).unwrap();
+    assert_eq!(all, small_set(Split::Train));
+    assert_eq!(kept(&cache).len(), 2);
+    let error = load_classes(&tree, Split::Train, &how, &classes(&["cow"]), &mut quiet);
+    assert!(error.unwrap_err().to_string().contains("“cow”"));
+    // The same choice of a decoded set.
+    assert_eq!(all.only(&classes(&["dog"])).unwrap().images[0], 30);
+    assert_eq!(all.only(&classes(&["cat", "dog"])).unwrap(), all);
+}
+
+#[test]
+fn binary_batches_have_their_classes_chosen_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = [
+        record(3, [1, 2, 3]),
+        record(0, [7, 8, 9]),
+        record(9, [4, 5, 6]),
+    ]
+    .concat();
+    write_tree(folder.path(), &[("c/data_batch_1.bin", batch)]);
+    let how = LoadOptions {
+        size: 32,
+        cache: None,
+    };
+    let wanted = classes(&["truck", "Cat"]);
+    let set = load_classes(folder.path(), Split::Train, &how, &wanted, &mut quiet).unwrap();
+    assert_eq!(
+        (set.classes.as_slice(), set.labels.as_slice()),
+        (&["cat".to_owned(), "truck".to_owned()][..], &[0, 1][..])
+    );
+    assert_eq!((set.images[0], set.images[3072]), (1, 4));
+}
+
+/// Some copies of Tiny ImageNet hold two classes more than the original.
+#[test]
+fn tiny_imagenet_has_no_gorilla_unless_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        ("t/train/n01443537/images/n01443537_0.JPEG", flat(8, [1; 3])),
+        ("t/train/n02480855/images/n02480855_0.JPEG", flat(8, [2; 3])),
+        ("t/train/n02480855/.DS_Store", b"not a class".to_vec()),
+        (
+            "t/words.txt",
+            b"n01443537\tgoldfish\nn02480855\tgorilla\n".to_vec(),
+        ),
+    ];
+    write_tree(folder.path(), &files);
+    let read = |only: &[&str]| {
+        let only: Vec<String> = only.iter().map(|&name| name.to_owned()).collect();
+        load_tiny_imagenet(
+            folder.path(),
+            Split::Train,
+            &options(None),
+            &only,
+            &mut quiet,
+        )
+    };
+    assert_eq!(read(&[]).unwrap().classes, ["goldfish"]);
+    assert_eq!(read(&["gorilla"]).unwrap().classes, ["gorilla"]);
+}
+
+/// The whole archive, where it is at hand. Takes half a minute: `--ignored`.
+#[test]
+#[ignore = "decodes twenty thousand pictures"]
+fn forty_classes_of_the_shared_tiny_imagenet() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tiny-imagenet-200.tar.xz");
+    let how = LoadOptions {
+        size: 64,
+        cache: None,
+    };
+    let all = load_tiny_imagenet(&path, Split::Test, &how, &[], &mut quiet).unwrap();
+    assert_eq!((all.classes.len(), all.len()), (200, 10_000));
+    assert!(all.counts().iter().all(|n| *n == 50));
+    let forty = &all.classes[..40];
+    let set = load_tiny_imagenet(&path, Split::Train, &how, forty, &mut quiet).unwrap();
+    assert_eq!((set.classes.as_slice(), set.len()), (forty, 20_000));
+    assert!(set.counts().iter().all(|n| *n == 500));
 }

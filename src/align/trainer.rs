@@ -1,23 +1,27 @@
 //! The trainer behind `ventral train`: seeded, resumable, stops at once on a NaN.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use burn::module::{Module, ParamGroup};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
 
-use super::recipe::{AugmentationConfig, OptimiserConfig, Recipe};
+use super::adversary::Adversary;
+use super::examples::{Examples, Source, Window};
+pub use super::metrics::EpochMetrics;
+use super::mix::{Blend, targets};
+use super::optimise::clip;
+use super::recipe::{Recipe, ema_decay};
 use super::shards::Crew;
+use super::state::{State, StateFiles};
 use crate::image::dataset::LabelledSet;
-use crate::model::init::initialise;
+use crate::model::names;
 use crate::model::network::Network;
+use crate::perturb::attack::Stopped;
+use crate::perturb::attack::goal::argmax;
+use crate::perturb::corruption::CorruptionError;
 use crate::rng::Rng;
 
 #[derive(Debug, thiserror::Error)]
@@ -34,17 +38,19 @@ pub enum TrainError {
     OtherRecipe(PathBuf),
     #[error("cannot keep the training state in {path}: {cause}")]
     State { path: PathBuf, cause: String },
-}
-
-/// One line of `metrics.jsonl`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EpochMetrics {
-    pub epoch: usize,
-    pub train_loss: f32,
-    pub train_accuracy: f32,
-    pub test_accuracy: f32,
-    pub learning_rate: f64,
-    pub seconds: f32,
+    #[error(
+        "the run cannot go on from epoch {epoch}: what it takes is kept for {kept:?}; keep = \"all\" \
+         in a recipe keeps every epoch"
+    )]
+    NotKept { epoch: usize, kept: Vec<usize> },
+    #[error("the set has {set} classes and the recipe's model has {model}; they must be as many")]
+    Classes { set: usize, model: usize },
+    #[error("the set has {images} images, fewer than one batch of {batch}")]
+    TooFew { images: usize, batch: usize },
+    #[error("no corrupted examples can be made: {0}")]
+    Corruption(#[from] CorruptionError),
+    #[error("no adversarial examples could be made: {0}")]
+    Attack(#[from] Stopped),
 }
 
 /// What a run tells while it goes.
@@ -55,190 +61,386 @@ pub enum TrainEvent<'a> {
         steps: usize,
         loss: f32,
         images_per_second: f32,
+        /// Pixels trained on so far and in the whole run: a measure of time that knows of crops.
+        done: u64,
+        total: u64,
     },
     Epoch(&'a EpochMetrics),
 }
 
+/// A run of a recipe in a folder of its own.
+///
+/// After every epoch the weights, the optimiser's state, the moving average, the metrics and their
+/// plot are in `folder`. What a run draws at random follows from the seed and from where it is in
+/// the run alone, so an interrupted run ends in the same weights as an uninterrupted one.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    pub recipe: &'a Recipe,
+    pub training: &'a LabelledSet,
+    pub test: &'a LabelledSet,
+    pub folder: &'a Path,
+    pub device: &'a Device,
+    /// The epoch to begin with, from 0; everything the folder has of it and of later ones is
+    /// replaced. `None`: the one behind the last finished one.
+    pub from_epoch: Option<usize>,
+}
+
 /// Trains by `recipe`, from the last finished epoch in `folder` if there is one.
 ///
-/// After every epoch the weights, the optimiser's state and the metrics are in `folder`; what a
-/// run draws at random follows from the seed and the epoch alone, so an interrupted run ends in
-/// the same weights as an uninterrupted one.
+/// # Errors
+/// As [`Run::go`].
 pub fn train(
     recipe: &Recipe,
     train: &LabelledSet,
     test: &LabelledSet,
     folder: &Path,
     device: &Device,
-    mut tell: impl FnMut(TrainEvent),
+    tell: impl FnMut(TrainEvent),
 ) -> Result<(Network, Vec<EpochMetrics>), TrainError> {
-    let state = StateFiles::open(folder, recipe)?;
-    let training_device = device.clone().autodiff();
-    let mut metrics = state.metrics();
-    let (mut network, mut optimiser) = state.restore(recipe, metrics.len(), &training_device)?;
-    let crew = Crew::new(recipe.shards);
-    for epoch in metrics.len()..recipe.epochs {
-        let start = Instant::now();
-        let (trained, loss, accuracy, rate) = run_epoch(
-            recipe,
-            train,
-            network,
-            &mut optimiser,
-            epoch,
-            &crew,
-            &mut tell,
-        )?;
-        network = trained;
-        let test_accuracy = evaluate(&network.valid(), test, 250, device);
-        let done = EpochMetrics {
-            epoch,
-            train_loss: loss,
-            train_accuracy: accuracy,
-            test_accuracy,
-            learning_rate: rate,
-            seconds: start.elapsed().as_secs_f32(),
-        };
-        state.keep(&network, &optimiser, &done)?;
-        tell(TrainEvent::Epoch(&done));
-        metrics.push(done);
-    }
-    Ok((network.valid(), metrics))
+    let run = Run {
+        recipe,
+        training: train,
+        test,
+        folder,
+        device,
+        from_epoch: None,
+    };
+    run.go(tell)
 }
 
-type EpochOutcome = (Network, f32, f32, f64);
+impl Run<'_> {
+    /// Trains to the end of the recipe. Returns the network, the moving average where the recipe
+    /// has one, and what is known of every epoch.
+    ///
+    /// # Errors
+    /// [`TrainError`]: a loss that is not finite, a folder that cannot be used, a set that does not
+    /// fit the recipe.
+    pub fn go(
+        &self,
+        mut tell: impl FnMut(TrainEvent),
+    ) -> Result<(Network, Vec<EpochMetrics>), TrainError> {
+        self.check()?;
+        let files = StateFiles::open(self.folder, self.recipe)?;
+        let mut metrics = files.begin(self.from_epoch)?;
+        let training_device = self.device.clone().autodiff();
+        let mut trainer = Trainer {
+            run: *self,
+            source: Source::new(self.recipe, self.training)?,
+            crew: Crew::new(self.recipe.shards),
+            state: files.restore(self.recipe, metrics.len(), &training_device)?,
+        };
+        for epoch in metrics.len()..self.recipe.epochs {
+            let done = trainer.epoch(epoch, &mut tell)?;
+            files.keep(self.recipe, &trainer.state, &metrics, &done)?;
+            tell(TrainEvent::Epoch(&done));
+            metrics.push(done);
+        }
+        Ok((trainer.tested_network(), metrics))
+    }
 
-fn run_epoch(
-    recipe: &Recipe,
-    set: &LabelledSet,
-    mut network: Network,
-    optimiser: &mut ModuleOptimizer,
-    epoch: usize,
-    crew: &Crew,
-    tell: &mut impl FnMut(TrainEvent),
-) -> Result<EpochOutcome, TrainError> {
-    let mut rng = Rng::stream(recipe.seed, &format!("epoch {epoch}"));
-    let mut order: Vec<usize> = (0..set.len()).collect();
-    rng.shuffle(&mut order);
-    // The last, smaller batch would train on noisier batch statistics; its images come again.
-    let batches: Vec<&[usize]> = order.chunks_exact(recipe.batch).collect();
-    let steps = batches.len();
-    let (mut losses, mut hits, mut rate) = (0.0_f64, 0_usize, 0.0);
-    let start = Instant::now();
-    for (step, batch) in batches.into_iter().enumerate() {
-        let progress = (epoch * steps + step) as f64 / (recipe.epochs * steps) as f64;
-        let side = crop_side(&recipe.augmentation, progress, set.size);
-        let shards = draw_shards(recipe, set, batch, side, &network, &mut rng);
-        let outcome = descend(&network, shards, recipe.label_smoothing, crew);
-        hits += outcome.hits;
-        let value = outcome.loss;
-        if !value.is_finite() {
-            return Err(TrainError::Diverged {
-                epoch,
-                step,
-                loss: value,
+    fn check(&self) -> Result<(), TrainError> {
+        let (set, model) = (self.training.classes.len(), self.recipe.model.classes);
+        if set != model {
+            return Err(TrainError::Classes { set, model });
+        }
+        if self.steps() == 0 {
+            return Err(TrainError::TooFew {
+                images: self.training.len(),
+                batch: self.recipe.batch,
             });
         }
-        losses += f64::from(value);
-        rate = recipe.schedule.rate(progress);
-        network = optimiser.step(rate, network, outcome.gradients);
-        tell(TrainEvent::Step {
-            epoch,
-            step,
-            steps,
-            loss: value,
-            images_per_second: ((step + 1) * recipe.batch) as f32 / start.elapsed().as_secs_f32(),
-        });
+        Ok(())
     }
-    let images = (steps * recipe.batch).max(1);
-    Ok((
-        network,
-        (losses / steps.max(1) as f64) as f32,
-        hits as f32 / images as f32,
-        rate,
-    ))
+
+    /// Steps of an epoch. The last, smaller batch would train on noisier batch statistics; its
+    /// images come again.
+    fn steps(&self) -> usize {
+        self.training.len() / self.recipe.batch
+    }
+
+    fn progress(&self, step: usize) -> f64 {
+        step as f64 / (self.recipe.epochs * self.steps()) as f64
+    }
+
+    /// Side of the images of step `step` of the run, px.
+    fn side(&self, step: usize) -> usize {
+        let whole = self.training.size;
+        match self.recipe.augmentation.crops {
+            Some(crops) if self.progress(step) < crops.until => crops.side.min(whole),
+            _ => whole,
+        }
+    }
+
+    /// Pixels of the first `steps` steps of the run.
+    fn work(&self, steps: usize) -> u64 {
+        let pixels = (0..steps).map(|step| self.side(step).pow(2) as u64);
+        pixels.sum::<u64>() * self.recipe.batch as u64
+    }
 }
 
-/// A part of a batch, with the noise a stochastic front-end adds to it.
-struct Shard {
+struct Trainer<'a> {
+    run: Run<'a>,
+    source: Source<'a>,
+    crew: Crew,
+    state: State,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy)]
+struct Place {
+    epoch: usize,
+    /// Of the epoch.
+    step: usize,
+    /// Of the run.
+    of_run: usize,
+}
+
+impl Trainer<'_> {
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        tell: &mut impl FnMut(TrainEvent),
+    ) -> Result<EpochMetrics, TrainError> {
+        let Run { recipe, .. } = self.run;
+        let mut rng = Rng::stream(recipe.seed, &format!("epoch {epoch}"));
+        let mut order: Vec<usize> = (0..self.run.training.len()).collect();
+        rng.shuffle(&mut order);
+        let steps = self.run.steps();
+        let total = self.run.work(recipe.epochs * steps);
+        let mut done = self.run.work(epoch * steps);
+        let (mut losses, mut hits, mut rate) = (0.0_f64, 0_usize, 0.0);
+        let start = Instant::now();
+        let speed = |steps: usize| (steps * recipe.batch) as f32 / start.elapsed().as_secs_f32();
+        for (step, batch) in order.chunks_exact(recipe.batch).enumerate() {
+            let of_run = epoch * steps + step;
+            let place = Place {
+                epoch,
+                step,
+                of_run,
+            };
+            rate = recipe
+                .schedule
+                .rate(self.run.progress(of_run), recipe.epochs);
+            let outcome = self.step(place, batch, rate, &mut rng)?;
+            hits += outcome.hits;
+            losses += f64::from(outcome.loss);
+            done += (self.run.side(of_run).pow(2) * recipe.batch) as u64;
+            tell(TrainEvent::Step {
+                epoch,
+                step,
+                steps,
+                loss: outcome.loss,
+                images_per_second: speed(step + 1),
+                done,
+                total,
+            });
+        }
+        let images_per_second = speed(steps);
+        let network = self.tested_network();
+        check_finite(&network, epoch, steps)?;
+        Ok(EpochMetrics {
+            epoch,
+            train_loss: (losses / steps as f64) as f32,
+            train_accuracy: hits as f32 / (steps * recipe.batch) as f32,
+            test_accuracy: evaluate(&network, self.run.test, 250, self.run.device),
+            learning_rate: rate,
+            seconds: start.elapsed().as_secs_f32(),
+            images_per_second,
+        })
+    }
+
+    /// What is tested and handed out.
+    fn tested_network(&self) -> Network {
+        match &self.state.average {
+            Some(average) => average.network().valid(),
+            None => self.state.network.valid(),
+        }
+    }
+
+    fn step(
+        &mut self,
+        place: Place,
+        batch: &[usize],
+        rate: f64,
+        rng: &mut Rng,
+    ) -> Result<Descent, TrainError> {
+        let recipe = self.run.recipe;
+        let shards = self.cut(place, batch, rng);
+        let mut outcome = self.descend(place, shards)?;
+        let diverged = |loss| TrainError::Diverged {
+            epoch: place.epoch,
+            step: place.step,
+            loss,
+        };
+        if !outcome.loss.is_finite() {
+            return Err(diverged(outcome.loss));
+        }
+        if let Some(longest) = recipe.clip {
+            let length = clip(&self.state.network, &mut outcome.gradients, longest);
+            if !length.is_finite() {
+                return Err(diverged(outcome.loss));
+            }
+        }
+        let gradients = std::mem::take(&mut outcome.gradients);
+        let State {
+            network,
+            optimiser,
+            average,
+        } = &mut self.state;
+        *network = optimiser.step(rate, network.clone(), gradients);
+        if let (Some(average), Some(decay)) = (average, recipe.ema) {
+            average.follow(&network.valid(), ema_decay(decay, place.of_run));
+        }
+        Ok(outcome)
+    }
+
+    /// Cuts `batch` into the recipe's number of shards. The first trains the network itself, which
+    /// so keeps its running statistics; the others train copies of it.
+    fn cut<'b>(&self, place: Place, batch: &'b [usize], rng: &mut Rng) -> Vec<Shard<'_, 'b>> {
+        let Run {
+            recipe, training, ..
+        } = self.run;
+        let side = self.run.side(place.of_run);
+        let size = batch.len().div_ceil(recipe.shards);
+        // Taken for every step, even by one shard: it settles the running statistics, which a step
+        // on another thread of the pool would otherwise not see.
+        let still = self.state.network.valid();
+        let mut shards = Vec::with_capacity(recipe.shards);
+        for (number, part) in batch.chunks(size).enumerate() {
+            let window = |_| Window::draw(&recipe.augmentation, side, training.size, rng);
+            let windows = part.iter().map(window).collect();
+            let network = match number {
+                0 => self.state.network.clone(),
+                _ => still.clone().train(),
+            };
+            let adversary = recipe
+                .adversarial
+                .as_ref()
+                .map(|config| Adversary::new(config, still.clone(), self.run.device));
+            shards.push(Shard {
+                name: format!("{} {} {number}", place.epoch, place.step),
+                network,
+                adversary,
+                batch: part,
+                windows,
+                share: part.len() as f64 / batch.len() as f64,
+            });
+        }
+        shards
+    }
+
+    /// Loss, hits and gradients over all shards.
+    fn descend(&self, place: Place, shards: Vec<Shard>) -> Result<Descent, TrainError> {
+        let parts = self
+            .crew
+            .each(shards, |shard| self.descend_shard(place, shard));
+        let mut sum = GradientsAccumulator::new();
+        let (mut loss, mut hits) = (0.0, 0);
+        for part in parts {
+            let part = part?;
+            loss += part.loss;
+            hits += part.hits;
+            sum.accumulate(&self.state.network, part.gradients);
+        }
+        Ok(Descent {
+            loss,
+            hits,
+            gradients: sum.grads(),
+        })
+    }
+
+    fn descend_shard(&self, place: Place, shard: Shard) -> Result<Descent, TrainError> {
+        let Run { recipe, device, .. } = self.run;
+        let side = self.run.side(place.of_run);
+        let mut examples =
+            self.source
+                .make(place.epoch, &shard.name, shard.batch, &shard.windows)?;
+        if let Some(adversary) = &shard.adversary {
+            let name = format!("attack {}", shard.name);
+            let rng = Rng::stream(recipe.seed, &name);
+            attack(adversary, &mut examples, side, rng)?;
+        }
+        let device = device.clone().autodiff();
+        let n = examples.labels.len();
+        let mut rng = Rng::stream(recipe.seed, &format!("front-end noise {}", shard.name));
+        let noise = shard.network.draw_noise(n, side, &mut rng, &device);
+        let pixels = TensorData::new(examples.pixels, [n, 3, side, side]);
+        let logits = shard
+            .network
+            .forward(Tensor::from_data(pixels, &device), noise);
+        let hits = count_hits(logits.clone(), &examples.labels);
+        let loss = soft_cross_entropy(logits, examples.targets) * shard.share;
+        Ok(Descent {
+            loss: loss.clone().into_scalar(),
+            hits,
+            gradients: GradientsParams::from_grads(loss.backward(), &shard.network),
+        })
+    }
+}
+
+/// A part of a batch.
+struct Shard<'a, 'b> {
+    /// Unique within the run.
+    name: String,
     network: Network,
-    pixels: Tensor<4>,
-    labels: Vec<u16>,
-    noise: Option<Tensor<4>>,
+    adversary: Option<Adversary<'a>>,
+    batch: &'b [usize],
+    windows: Vec<Window>,
     /// Its part of the batch's images, 0 to 1.
     share: f64,
 }
 
-/// Cuts `batch` into the recipe's number of shards. The first trains the network itself, which
-/// so keeps its running statistics; the others train copies of it.
-fn draw_shards(
-    recipe: &Recipe,
-    set: &LabelledSet,
-    batch: &[usize],
-    side: usize,
-    network: &Network,
-    rng: &mut Rng,
-) -> Vec<Shard> {
-    let device = network.devices().into_iter().next().unwrap_or_default();
-    let size = batch.len().div_ceil(recipe.shards);
-    let copies =
-        std::iter::once(network.clone()).chain(std::iter::repeat_with(|| network.valid().train()));
-    let mut shards = Vec::with_capacity(recipe.shards);
-    for (network, part) in copies.zip(batch.chunks(size)) {
-        let (pixels, labels) = draw_batch(set, part, side, &recipe.augmentation, rng, &device);
-        let noise = network.draw_noise(part.len(), side, rng, &device);
-        let share = part.len() as f64 / batch.len() as f64;
-        shards.push(Shard {
-            network,
-            pixels,
-            labels,
-            noise,
-            share,
-        });
-    }
-    shards
-}
-
+#[derive(Default)]
 struct Descent {
     loss: f32,
     hits: usize,
     gradients: GradientsParams,
 }
 
-/// Loss, hits and gradients over all shards.
-fn descend(network: &Network, shards: Vec<Shard>, smoothing: f64, crew: &Crew) -> Descent {
-    let parts = crew.each(shards, |shard| {
-        let logits = shard.network.forward(shard.pixels, shard.noise);
-        let hits = count_hits(logits.clone(), &shard.labels);
-        let loss = cross_entropy(logits, &shard.labels, smoothing) * shard.share;
-        Descent {
-            loss: loss.clone().into_scalar(),
-            hits,
-            gradients: GradientsParams::from_grads(loss.backward(), &shard.network),
-        }
-    });
-    let mut sum = GradientsAccumulator::new();
-    let (mut loss, mut hits) = (0.0, 0);
-    for part in parts {
-        loss += part.loss;
-        hits += part.hits;
-        sum.accumulate(network, part.gradients);
+/// Replaces the images that are to be attacked.
+fn attack(
+    adversary: &Adversary,
+    examples: &mut Examples,
+    side: usize,
+    rng: Rng,
+) -> Result<(), Stopped> {
+    let place = examples.attacked.clone();
+    if place.is_empty() {
+        return Ok(());
     }
-    Descent {
-        loss,
-        hits,
-        gradients: sum.grads(),
+    let length = 3 * side * side;
+    let pixels = &mut examples.pixels[place.start * length..place.end * length];
+    let attacked = adversary.attack(pixels, &examples.labels[place], side, rng)?;
+    pixels.copy_from_slice(&attacked);
+    Ok(())
+}
+
+/// The last step of an epoch is followed by no loss that would show what it did.
+fn check_finite(network: &Network, epoch: usize, step: usize) -> Result<(), TrainError> {
+    let mut sums = Vec::new();
+    names::visit(network, |_, _, flat| sums.push(flat.tensor().sum()));
+    let sums: Vec<f32> = to_vec(Tensor::cat(sums, 0));
+    match sums.iter().find(|sum| !sum.is_finite()) {
+        Some(loss) => Err(TrainError::Diverged {
+            epoch,
+            step,
+            loss: *loss,
+        }),
+        None => Ok(()),
     }
 }
 
 /// Mean cross-entropy against labels that keep `1 − smoothing` for the true class and share the
 /// rest evenly among all (Szegedy et al. 2016).
 pub fn cross_entropy(logits: Tensor<2>, labels: &[u16], smoothing: f64) -> Tensor<1> {
+    let [_, classes] = logits.dims();
+    let blends: Vec<Blend> = labels.iter().copied().map(Blend::pure).collect();
+    soft_cross_entropy(logits, targets(&blends, classes, smoothing))
+}
+
+/// Mean cross-entropy of logits `[n, classes]` against as many probabilities.
+fn soft_cross_entropy(logits: Tensor<2>, targets: Vec<f32>) -> Tensor<1> {
     let [n, classes] = logits.dims();
-    let off = (smoothing / classes as f64) as f32;
-    let mut targets = vec![off; n * classes];
-    for (row, label) in targets.chunks_exact_mut(classes).zip(labels) {
-        row[usize::from(*label)] += 1.0 - smoothing as f32;
-    }
     let targets = Tensor::<2>::from_data(TensorData::new(targets, [n, classes]), &logits.device());
     -(log_softmax(logits, 1) * targets).sum() / n as f64
 }
@@ -253,92 +455,11 @@ fn count_hits(logits: Tensor<2>, labels: &[u16]) -> usize {
         .count()
 }
 
-fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, value) in row.iter().enumerate() {
-        if *value > row[best] {
-            best = i;
-        }
-    }
-    best
-}
-
 fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor
         .into_data()
         .try_to_vec()
         .expect("the networks are f32 throughout")
-}
-
-/// Side of the images a run trains on at `progress` in [0, 1].
-fn crop_side(augmentation: &AugmentationConfig, progress: f64, whole: usize) -> usize {
-    match augmentation.crops {
-        Some(crops) if progress < crops.until => crops.side.min(whole),
-        _ => whole,
-    }
-}
-
-/// Square crops of side `side` of the images `batch`, and their labels.
-fn draw_batch(
-    set: &LabelledSet,
-    batch: &[usize],
-    side: usize,
-    augmentation: &AugmentationConfig,
-    rng: &mut Rng,
-    device: &Device,
-) -> (Tensor<4>, Vec<u16>) {
-    let mut pixels = Vec::with_capacity(batch.len() * 3 * side * side);
-    let slack = set.size - side + 2 * augmentation.shift;
-    for index in batch {
-        let window = Window {
-            flip: augmentation.flip && rng.uniform_f64() < 0.5,
-            left: rng.below(slack + 1) as isize - augmentation.shift as isize,
-            top: rng.below(slack + 1) as isize - augmentation.shift as isize,
-            side,
-        };
-        // `batch` holds indices of this set; one past its end would add no image and no label.
-        if let Some(image) = set.image(*index) {
-            window.push(image, set.size, &mut pixels);
-        }
-    }
-    let labels = batch
-        .iter()
-        .filter_map(|i| set.labels.get(*i).copied())
-        .collect();
-    let data = TensorData::new(pixels, [batch.len(), 3, side, side]);
-    (Tensor::from_data(data, device), labels)
-}
-
-/// A square part of an image; what lies beyond the border is mirrored.
-struct Window {
-    flip: bool,
-    left: isize,
-    top: isize,
-    side: usize,
-}
-
-impl Window {
-    /// Appends the window of an image of side `whole` (planar u8) as f32 in [0, 1].
-    fn push(&self, image: &[u8], whole: usize, out: &mut Vec<f32>) {
-        for plane in image.chunks_exact(whole * whole) {
-            for y in 0..self.side {
-                let row = reflect(y as isize + self.top, whole) * whole;
-                for x in 0..self.side {
-                    let x = if self.flip { self.side - 1 - x } else { x };
-                    let column = reflect(x as isize + self.left, whole);
-                    out.push(f32::from(plane[row + column]) / 255.0);
-                }
-            }
-        }
-    }
-}
-
-/// Mirrors an index at the borders, without repeating the border pixel.
-fn reflect(i: isize, side: usize) -> usize {
-    let last = side as isize - 1;
-    let i = i.abs();
-    let i = if i > last { 2 * last - i } else { i };
-    i.clamp(0, last) as usize
 }
 
 /// Top-1 accuracy in [0, 1], the noise of a stochastic network drawn from seed 0.
@@ -348,134 +469,17 @@ pub fn evaluate(network: &Network, set: &LabelledSet, batch: usize, device: &Dev
     let hits: usize = indices
         .chunks(batch)
         .map(|chunk| {
-            let none = AugmentationConfig::default();
-            let (pixels, labels) = draw_batch(set, chunk, set.size, &none, &mut rng, device);
+            let mut pixels = Vec::with_capacity(chunk.len() * set.stride());
+            // Every index is of the set: none is left out.
+            let labels: Vec<u16> = chunk
+                .iter()
+                .filter_map(|index| set.push_input(*index, &mut pixels))
+                .collect();
+            let shape = [labels.len(), 3, set.size, set.size];
+            let pixels = Tensor::from_data(TensorData::new(pixels, shape), device);
             let noise = network.draw_noise(chunk.len(), set.size, &mut rng, device);
             count_hits(network.forward(pixels, noise), &labels)
         })
         .sum();
     hits as f32 / set.len().max(1) as f32
-}
-
-fn optimiser(config: &OptimiserConfig) -> ModuleOptimizer {
-    let momentum = MomentumConfig::new()
-        .with_momentum(config.momentum)
-        .with_dampening(0.0)
-        .with_nesterov(true);
-    let plain = SgdConfig::new().with_momentum(Some(momentum));
-    let decayed = plain
-        .clone()
-        .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay)));
-    let weights = ParamGroup::from_predicate("weight");
-    ModuleOptimizer::from(plain.build()).with_group(weights, decayed.build(), None)
-}
-
-/// The files of a run.
-struct StateFiles {
-    folder: PathBuf,
-}
-
-impl StateFiles {
-    fn open(folder: &Path, recipe: &Recipe) -> Result<Self, TrainError> {
-        let files = Self {
-            folder: folder.to_owned(),
-        };
-        fs::create_dir_all(folder).map_err(|e| files.failed(folder, e))?;
-        let path = folder.join("recipe.json");
-        let text = serde_json::to_string_pretty(recipe).map_err(|e| files.failed(&path, e))?;
-        match fs::read_to_string(&path) {
-            Ok(kept) if kept != text => return Err(TrainError::OtherRecipe(path)),
-            Ok(_) => {}
-            Err(_) => fs::write(&path, text).map_err(|e| files.failed(&path, e))?,
-        }
-        Ok(files)
-    }
-
-    fn failed(&self, path: &Path, cause: impl std::fmt::Display) -> TrainError {
-        TrainError::State {
-            path: path.to_owned(),
-            cause: cause.to_string(),
-        }
-    }
-
-    fn weights(&self, epoch: usize) -> PathBuf {
-        self.folder.join(format!("weights-{epoch}.bpk"))
-    }
-
-    fn optimiser(&self, epoch: usize) -> PathBuf {
-        self.folder.join(format!("optimiser-{epoch}.bpk"))
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.join("metrics.jsonl")
-    }
-
-    /// The finished epochs. A line cut off by a crash does not count.
-    fn metrics(&self) -> Vec<EpochMetrics> {
-        let text = fs::read_to_string(self.log()).unwrap_or_default();
-        text.lines()
-            .map_while(|line| serde_json::from_str(line).ok())
-            .collect()
-    }
-
-    fn restore(
-        &self,
-        recipe: &Recipe,
-        epochs: usize,
-        device: &Device,
-    ) -> Result<(Network, ModuleOptimizer), TrainError> {
-        let network = initialise(&recipe.model, recipe.seed, device);
-        let network = freeze_filter_bank(network);
-        let optimiser = optimiser(&recipe.optimiser);
-        let Some(last) = epochs.checked_sub(1) else {
-            return Ok((network, optimiser));
-        };
-        let path = self.weights(last);
-        let network = network
-            .try_load_file(&path)
-            .map_err(|e| self.failed(&path, e))?;
-        let path = self.optimiser(last);
-        let optimiser = optimiser.load(&path).map_err(|e| self.failed(&path, e))?;
-        Ok((network, optimiser))
-    }
-
-    /// The metrics line comes last: it is what makes an epoch count.
-    fn keep(
-        &self,
-        network: &Network,
-        optimiser: &ModuleOptimizer,
-        metrics: &EpochMetrics,
-    ) -> Result<(), TrainError> {
-        let epoch = metrics.epoch;
-        let path = self.weights(epoch);
-        network
-            .clone()
-            .save_file(&path)
-            .map_err(|e| self.failed(&path, e))?;
-        let path = self.optimiser(epoch);
-        optimiser.save(&path).map_err(|e| self.failed(&path, e))?;
-        let path = self.log();
-        let line = serde_json::to_string(metrics).map_err(|e| self.failed(&path, e))?;
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| writeln!(file, "{line}"))
-            .map_err(|e| self.failed(&path, e))?;
-        if let Some(before) = epoch.checked_sub(1) {
-            // Only the last epoch is ever restored; a file that cannot be removed is harmless.
-            let _ = fs::remove_file(self.weights(before));
-            let _ = fs::remove_file(self.optimiser(before));
-        }
-        Ok(())
-    }
-}
-
-/// The Gabor bank of a VOneBlock is part of the model, not of what is learnt.
-fn freeze_filter_bank(mut network: Network) -> Network {
-    if let Some(mut front) = network.front.take() {
-        front.vone_block = front.vone_block.freeze();
-        network.front = Some(front);
-    }
-    network
 }

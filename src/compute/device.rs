@@ -97,15 +97,30 @@ impl Devices {
         }
     }
 
-    async fn start_checked(&mut self, adapter: &Adapter) -> Result<Active, String> {
+    /// [`Self::choose`] where no browser names the adapter: the GPU is started to ask for it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn choose_native(&mut self, choice: BackendChoice) -> Active {
+        if choice == BackendChoice::Cpu {
+            return Self::cpu("", None);
+        }
+        match self.gpu().await.as_ref().map(native_adapter) {
+            Ok(adapter) => self.choose(choice, Some(&adapter)).await,
+            Err(why) => Self::cpu(&why.clone(), None),
+        }
+    }
+
+    /// The GPU, started if it was not yet.
+    async fn gpu(&mut self) -> &Result<Device, String> {
         if self.gpu.is_none() {
             self.gpu = Some(start_gpu().await);
         }
-        let device = match &self.gpu {
-            Some(Ok(device)) => device.clone(),
-            Some(Err(why)) => return Err(why.clone()),
-            None => return Err("WebGPU did not start".to_owned()),
-        };
+        // It was filled a line ago.
+        self.gpu
+            .get_or_insert_with(|| Err("WebGPU did not start".to_owned()))
+    }
+
+    async fn start_checked(&mut self, adapter: &Adapter) -> Result<Active, String> {
+        let device = self.gpu().await.clone()?;
         let clock = crate::clock::Clock::start();
         let error = self_check::max_relative_error(&device)
             .await
@@ -142,6 +157,21 @@ async fn start_gpu() -> Result<Device, String> {
 #[cfg(not(any(target_arch = "wasm32", feature = "gpu")))]
 async fn start_gpu() -> Result<Device, String> {
     Err("this build has no GPU support; build it with `--features gpu`".to_owned())
+}
+
+/// As the driver names it.
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+fn native_adapter(device: &Device) -> Adapter {
+    Adapter {
+        description: device.identity().map(|told| told.name).unwrap_or_default(),
+        ..Adapter::default()
+    }
+}
+
+/// There is no device to ask in this build.
+#[cfg(all(not(feature = "gpu"), not(target_arch = "wasm32")))]
+fn native_adapter(_: &Device) -> Adapter {
+    Adapter::default()
 }
 
 fn cpu_name() -> String {

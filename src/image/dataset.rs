@@ -12,7 +12,12 @@ mod layout;
 mod load;
 
 #[cfg(feature = "dataset")]
-pub use load::{LoadOptions, PicturesBelow, Progress, load, load_cifar10, pictures_below, quiet};
+pub use layout::Classes;
+#[cfg(feature = "dataset")]
+pub use load::{
+    LoadOptions, PicturesBelow, Progress, load, load_cifar10, load_classes, load_tiny_imagenet,
+    pictures_below, quiet,
+};
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -33,6 +38,11 @@ pub const CIFAR10_CLASSES: [&str; 10] = [
     "ship",
     "truck",
 ];
+
+/// Classes that some copies of Tiny ImageNet hold beside the two hundred of the original: a
+/// gorilla and a groom, with pictures and places in `wnids.txt` and in the annotations of the
+/// held-out part, but without the bounding boxes that every original class has.
+pub const TINY_IMAGENET_EXTRAS: [&str; 2] = ["n02480855", "n10148035"];
 
 /// Side of a CIFAR picture in pixels.
 pub const CIFAR_SIZE: usize = 32;
@@ -89,6 +99,10 @@ pub enum DatasetError {
         #[source]
         cause: Arc<ImageError>,
     },
+    #[error("the set has no class “{name}”; give a WordNet id, a folder or a class name of it")]
+    NoClass { name: String },
+    #[error("the set has several classes called “{name}”; give the WordNet id or folder of one")]
+    ManyClasses { name: String },
     #[error("{name} has no class in the annotations of the set")]
     NoLabel { name: String },
     #[error("{name} is larger than the {} MB that one file of a set may have", .limit / 1_000_000)]
@@ -177,6 +191,58 @@ impl LabelledSet {
             labels: self.labels[start..end].to_vec(),
             size: self.size,
         }
+    }
+
+    /// At most `count` pictures, evenly spread over the set: of all its classes, although they lie
+    /// in the order of their classes.
+    pub fn thinned(&self, count: usize) -> Self {
+        let count = count.min(self.len());
+        let mut set = Self {
+            classes: self.classes.clone(),
+            size: self.size,
+            ..Self::default()
+        };
+        for i in 0..count {
+            let index = i * self.len() / count;
+            set.labels.extend(self.labels.get(index));
+            set.images.extend(self.image(index).into_iter().flatten());
+        }
+        set
+    }
+
+    /// The pictures of the classes that `wanted` takes, by their names; labels are counted anew.
+    ///
+    /// # Errors
+    /// [`DatasetError::NoClass`], [`DatasetError::ManyClasses`].
+    #[cfg(feature = "dataset")]
+    pub fn only(&self, wanted: &Classes) -> Result<Self, DatasetError> {
+        let named = self.classes.iter().map(|name| ("", name.as_str()));
+        let taken = wanted.choose(named)?;
+        let label: Vec<Option<u16>> = taken
+            .iter()
+            .scan(0, |next, taken| {
+                let label = taken.then_some(*next);
+                *next += u16::from(*taken);
+                Some(label)
+            })
+            .collect();
+        let classes = self.classes.iter().zip(&taken);
+        let mut set = Self {
+            classes: classes
+                .filter(|(_, t)| **t)
+                .map(|(c, _)| c.clone())
+                .collect(),
+            size: self.size,
+            ..Self::default()
+        };
+        let pictures = self.images.chunks_exact(self.stride().max(1));
+        for (picture, old) in pictures.zip(&self.labels) {
+            if let Some(label) = label.get(usize::from(*old)).copied().flatten() {
+                set.labels.push(label);
+                set.images.extend_from_slice(picture);
+            }
+        }
+        Ok(set)
     }
 
     /// Adds the records of one CIFAR-10 binary batch (a label byte, then 1,024 red, 1,024 green

@@ -4,6 +4,7 @@ pub mod catalog;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 pub mod config;
+pub mod cost;
 
 #[cfg(feature = "compute")]
 pub mod alexnet;

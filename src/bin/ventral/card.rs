@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ventral::align::recipe::Recipe;
 use ventral::align::trainer::EpochMetrics;
+use ventral::model::cost::multiply_adds;
 use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::save;
@@ -21,6 +22,8 @@ pub struct Finished<'a> {
     pub metrics: &'a [EpochMetrics],
     pub classes: &'a [String],
     pub test_images: usize,
+    /// Where it was trained, for people.
+    pub device: &'a str,
 }
 
 /// Writes `NAME.safetensors` (f16) and returns it as it reads back: what is rounded away is
@@ -61,12 +64,13 @@ pub fn write(
          | | |\n|---|---|\n\
          | family | {family} |\n\
          | parameters | {parameters} |\n\
+         | multiply-adds | {cost:.1} million an image of {side} px |\n\
          | file | `{name}.safetensors`, f16, {size} bytes |\n\
          | SHA-256 (first 16 digits) | `{hash}` |\n\
          | data | {data}, {images} test images |\n\
          | test accuracy (the f16 file, top-1) | {accuracy:.2} % (95 % interval {low:.2} to {high:.2}, Wilson) |\n\
          | seed | {seed} |\n\
-         | training | {epochs} epochs in {minutes:.0} minutes on a CPU |\n\
+         | training | {epochs} epochs in {minutes:.0} minutes on {device}{average} |\n\
          | licence | MIT OR Apache-2.0 |\n\n\
          Repeat it:\n\n```\nventral train --recipe {path} --data PATH-TO-{set}\n```\n\n\
          Accuracy after each epoch (full precision):\n\n\
@@ -76,7 +80,9 @@ pub fn write(
         family = exported.family,
         parameters = exported.parameters(),
         hash = exported.hash,
-        data = recipe.data.set,
+        cost = multiply_adds(&recipe.model, recipe.side()) as f64 / 1e6,
+        side = recipe.side(),
+        data = data(recipe, finished.classes),
         images = finished.test_images,
         accuracy = 100.0 * accuracy,
         low = 100.0 * low,
@@ -84,14 +90,28 @@ pub fn write(
         seed = recipe.seed,
         epochs = recipe.epochs,
         minutes = seconds / 60.0,
+        device = finished.device,
+        average = match recipe.ema {
+            Some(_) => ", averaged weights",
+            None => "",
+        },
         path = finished.recipe_path.display(),
-        set = recipe.data.set.to_uppercase(),
+        set = recipe.data.set.name().to_uppercase(),
         epoch_rows = epoch_rows(finished.metrics),
         toml = toml::to_string(recipe)?,
     );
     write_file(&folder.join(format!("{name}.md")), |out| {
         Ok(std::io::Write::write_all(out, text.as_bytes())?)
     })
+}
+
+/// The set, and how much of it.
+fn data(recipe: &Recipe, classes: &[String]) -> String {
+    let name = recipe.data.set.name();
+    match recipe.data.classes.is_empty() {
+        true => name.to_owned(),
+        false => format!("{} classes of {name}", classes.len()),
+    }
 }
 
 fn epoch_rows(metrics: &[EpochMetrics]) -> String {

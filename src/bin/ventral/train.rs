@@ -4,14 +4,21 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use burn::tensor::Device;
-use indicatif::ProgressBar;
-use ventral::align::recipe::Recipe;
-use ventral::align::trainer::{EpochMetrics, TrainEvent, evaluate, train};
-use ventral::image::dataset::{LabelledSet, Split, load_cifar10};
+use indicatif::{HumanDuration, ProgressBar};
+use ventral::align::recipe::{DataSet, Recipe};
+use ventral::align::trainer::{EpochMetrics, Run, TrainEvent, evaluate};
+use ventral::compute::device::{Active, Devices};
+use ventral::image::dataset::{
+    Classes, LabelledSet, LoadOptions, Split, load_cifar10, load_classes, load_tiny_imagenet,
+};
+use ventral::model::cost::multiply_adds;
+use ventral::session::protocol::BackendChoice;
 
 use crate::card::{self, Finished};
 use crate::{Failure, progress};
+
+/// A whole run as one bar; what is left of it is in the message.
+const BAR: &str = "{prefix} {wide_bar} {percent:>3} % {msg}";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,45 +32,79 @@ pub struct Args {
     /// recipe goes on from here.
     #[arg(long)]
     output: Option<PathBuf>,
+    /// Go back to the beginning of this epoch, counted from 0, and train again from there. The
+    /// recipe's `keep` says which epochs that is possible for.
+    #[arg(long, value_name = "N")]
+    from_epoch: Option<usize>,
+    /// Where to compute. A GPU needs a build with `--features gpu`.
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    backend: Backend,
     /// Where decoded data sets are kept.
     #[arg(long, default_value = ".ventral/cache")]
     cache: PathBuf,
-    /// Train on this many images only, for a quick look at a recipe.
+    /// Train on this many images only, of all classes, for a quick look at a recipe.
     #[arg(long)]
     limit: Option<usize>,
 }
 
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Backend {
+    /// The GPU where there is one that agrees with the CPU, the CPU otherwise.
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+impl Backend {
+    /// The device; a GPU that was asked for by name and cannot be had is an error.
+    fn device(self) -> Result<Active, Failure> {
+        let choice = match self {
+            Self::Auto => BackendChoice::Auto,
+            Self::Cpu => BackendChoice::Cpu,
+            Self::Gpu => BackendChoice::WebGpu,
+        };
+        let active = pollster::block_on(Devices::default().choose_native(choice));
+        if self == Self::Gpu && active.info.kind == BackendChoice::Cpu {
+            return Err(format!("no GPU can be used: {}", active.info.note).into());
+        }
+        Ok(active)
+    }
+}
+
 pub fn run(args: Args) -> Result<(), Failure> {
     let recipe = Recipe::parse(&fs::read_to_string(&args.recipe)?)?;
-    if recipe.data.set != "cifar10" {
-        return Err(format!(
-            "the data set `{}` is not known; use cifar10",
-            recipe.data.set
-        )
-        .into());
-    }
     let folder = args
         .output
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
-    let mut images = load(&args, Split::Train)?;
+    let Active { device, info } = args.backend.device()?;
+    let mut images = load(&args, &recipe, Split::Train)?;
     if let Some(limit) = args.limit {
-        images = images.slice(0..limit);
+        images = images.thinned(limit);
     }
-    let test = load(&args, Split::Test)?;
+    let test = load(&args, &recipe, Split::Test)?;
     println!(
-        "{}: {} training and {} test images, {} epochs, state in {}",
+        "{}: {} training and {} test images of {} classes, {} epochs, {:.1} million multiply-adds \
+         an image, on {}, state in {}",
         recipe.name,
         images.len(),
         test.len(),
+        images.classes.len(),
         recipe.epochs,
+        multiply_adds(&recipe.model, recipe.side()) as f64 / 1e6,
+        info.name,
         folder.display()
     );
-    let bar = progress::bar("{prefix} {wide_bar} {pos}/{len} {msg} {eta}", 0);
-    let device = Device::flex();
-    let (network, metrics) = train(&recipe, &images, &test, &folder, &device, |event| {
-        show(&bar, event)
-    })?;
+    let run = Run {
+        recipe: &recipe,
+        training: &images,
+        test: &test,
+        folder: &folder,
+        device: &device,
+        from_epoch: args.from_epoch,
+    };
+    let bar = progress::bar(BAR, 0);
+    let (network, metrics) = run.go(|event| show(&bar, recipe.epochs, event))?;
     bar.finish_and_clear();
     let finished = Finished {
         recipe: &recipe,
@@ -72,27 +113,50 @@ pub fn run(args: Args) -> Result<(), Failure> {
         metrics: &metrics,
         classes: &images.classes,
         test_images: test.len(),
+        device: &info.name,
     };
     let exported = card::export(&finished, &folder)?;
     let accuracy = evaluate(&exported.to_network(&device), &test, 250, &device);
     card::write(&finished, &exported, accuracy, &folder)?;
     println!(
-        "test accuracy {:.2} % (f16), weights and card in {}",
+        "test accuracy {:.2} % (f16), weights, card and plot in {}",
         100.0 * accuracy,
         folder.display()
     );
     Ok(())
 }
 
-fn load(args: &Args, split: Split) -> Result<LabelledSet, Failure> {
-    let cache = Some(args.cache.clone());
-    let set = load_cifar10(&args.data, split, cache.as_deref(), &mut |_| {
+fn load(args: &Args, recipe: &Recipe, split: Split) -> Result<LabelledSet, Failure> {
+    let options = LoadOptions {
+        size: recipe.side(),
+        cache: Some(args.cache.clone()),
+    };
+    let only = &recipe.data.classes;
+    let wanted = Classes {
+        only: only.clone(),
+        ..Classes::default()
+    };
+    let path = &args.data;
+    let bar = progress::bar(BAR, 0);
+    let report = &mut |progress: ventral::image::dataset::Progress| {
+        bar.set_prefix(format!("{} the {} part", progress.stage, split.name()));
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
         ControlFlow::Continue(())
-    })?;
-    Ok(set)
+    };
+    let set = match recipe.data.set {
+        // All ten at their own size are checked to be CIFAR-10.
+        DataSet::Cifar10 if only.is_empty() && options.size == 32 => {
+            load_cifar10(path, split, options.cache.as_deref(), report)
+        }
+        DataSet::Cifar10 | DataSet::Folder => load_classes(path, split, &options, &wanted, report),
+        DataSet::TinyImagenet => load_tiny_imagenet(path, split, &options, only, report),
+    };
+    bar.finish_and_clear();
+    Ok(set?)
 }
 
-fn show(bar: &ProgressBar, event: TrainEvent) {
+fn show(bar: &ProgressBar, epochs: usize, event: TrainEvent) {
     match event {
         TrainEvent::Step {
             epoch,
@@ -100,18 +164,28 @@ fn show(bar: &ProgressBar, event: TrainEvent) {
             steps,
             loss,
             images_per_second,
+            done,
+            total,
         } => {
+            if bar.length() != Some(total) {
+                bar.set_length(total);
+                // What an earlier start of the run has done says nothing about the speed of this.
+                bar.set_position(done);
+                bar.reset_eta();
+            }
+            bar.set_position(done);
+            let eta = HumanDuration(bar.eta());
             // A log file has no bar to redraw: a line now and then.
             if bar.is_hidden() && (step + 1) % 50 == 0 {
                 println!(
-                    "epoch {epoch:3}  step {:4}/{steps}  loss {loss:.3}  {images_per_second:.0} images/s",
+                    "epoch {epoch:3}  step {:4}/{steps}  loss {loss:.3}  {images_per_second:.0} images/s  {eta} to go",
                     step + 1
                 );
             }
-            bar.set_length(steps as u64);
-            bar.set_position(step as u64 + 1);
-            bar.set_prefix(format!("epoch {epoch}"));
-            bar.set_message(format!("loss {loss:.3} {images_per_second:.0} images/s"));
+            bar.set_prefix(format!("epoch {epoch} of {epochs}"));
+            bar.set_message(format!(
+                "loss {loss:.3}, {images_per_second:.0} images/s, {eta} to go"
+            ));
         }
         TrainEvent::Epoch(metrics) => bar.suspend(|| print_epoch(metrics)),
     }

@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::layout::Classes;
 use super::load::files_below;
 use super::{DatasetError, LabelledSet, Split};
 
@@ -41,10 +42,11 @@ impl Place {
         source: &Path,
         split: Split,
         size: usize,
+        wanted: &Classes,
     ) -> Result<Self, DatasetError> {
         let stem = source.file_name().unwrap_or_default().to_string_lossy();
         let stem = stem.split('.').next().unwrap_or_default().to_owned();
-        let hash = fingerprint(source)?;
+        let hash = fingerprint(source, wanted)?;
         let name = format!("{stem}-{}-{size}-{hash}.set", split.name());
         Ok(Self {
             path: folder.join(name),
@@ -141,8 +143,8 @@ fn read(mut file: impl Read, len: u64) -> io::Result<Option<LabelledSet>> {
     }))
 }
 
-/// Sixteen hex digits over path, length and date of the source.
-fn fingerprint(source: &Path) -> Result<String, DatasetError> {
+/// Sixteen hex digits over path, length and date of the source, and over the choice of classes.
+fn fingerprint(source: &Path, wanted: &Classes) -> Result<String, DatasetError> {
     let fail = |cause| DatasetError::Read {
         path: source.to_owned(),
         cause,
@@ -159,6 +161,15 @@ fn fingerprint(source: &Path) -> Result<String, DatasetError> {
         }
     } else {
         stamp(&mut hash, &meta);
+    }
+    // A whole set keeps the name it had before there was a choice.
+    if !wanted.is_all() {
+        for (list, names) in [("only", &wanted.only), ("without", &wanted.without)] {
+            hash.update(list);
+            names
+                .iter()
+                .for_each(|name| hash.update(format!("\0{name}")));
+        }
     }
     let digest = hash.finalize();
     Ok(digest[..8]

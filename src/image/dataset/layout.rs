@@ -39,6 +39,61 @@ const SPLITS: [(&str, Split); 5] = [
 const ANNOTATIONS: &str = "val_annotations.txt";
 const WORDS: &str = "words.txt";
 
+/// Which classes of a set are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    /// By WordNet id, folder name or, whatever its case, class name; all when empty.
+    pub only: Vec<String>,
+    /// Left out unless `only` names them, by folder name.
+    pub without: Vec<String>,
+}
+
+impl Classes {
+    /// All of them.
+    pub(super) fn is_all(&self) -> bool {
+        self.only.is_empty() && self.without.is_empty()
+    }
+
+    /// Whether each of the classes, given by folder and name, is taken.
+    ///
+    /// # Errors
+    /// [`DatasetError::NoClass`] for a name that is not there, [`DatasetError::ManyClasses`] for
+    /// one that several have.
+    pub(super) fn choose<'a>(
+        &self,
+        classes: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Vec<bool>, DatasetError> {
+        let classes: Vec<(&str, &str)> = classes.collect();
+        if self.only.is_empty() {
+            let is_left_out = |folder: &str| self.without.iter().any(|name| name == folder);
+            return Ok(classes
+                .iter()
+                .map(|(folder, _)| !is_left_out(folder))
+                .collect());
+        }
+        let mut taken = vec![false; classes.len()];
+        for wanted in &self.only {
+            taken[place(wanted, &classes)?] = true;
+        }
+        Ok(taken)
+    }
+}
+
+/// A folder is one class; a name may be that of several.
+fn place(wanted: &str, classes: &[(&str, &str)]) -> Result<usize, DatasetError> {
+    if let Some(found) = classes.iter().position(|(folder, _)| *folder == wanted) {
+        return Ok(found);
+    }
+    let is_named = |i: &usize| classes[*i].1.eq_ignore_ascii_case(wanted);
+    let mut found = (0..classes.len()).filter(is_named);
+    let name = wanted.to_owned();
+    match (found.next(), found.next()) {
+        (Some(place), None) => Ok(place),
+        (None, _) => Err(DatasetError::NoClass { name }),
+        (Some(_), Some(_)) => Err(DatasetError::ManyClasses { name }),
+    }
+}
+
 pub(super) fn role(name: &str, split: Split) -> Role {
     let file = name.rsplit('/').next().unwrap_or(name);
     // Hidden files, and the "._" twins one system puts beside every file of an archive.
@@ -106,7 +161,12 @@ pub(super) struct Labelled {
 /// Gives every picture its label. Classes are sorted by folder name, as torchvision's
 /// `ImageFolder` does, and pictures by path. The val part of Tiny ImageNet has one folder
 /// `images` and its classes in `val_annotations.txt`; `words.txt` turns WordNet ids into words.
-pub(super) fn label(pictures: Vec<File>, notes: &[File]) -> Result<Labelled, DatasetError> {
+/// Pictures of classes that are not `wanted` are let go.
+pub(super) fn label(
+    pictures: Vec<File>,
+    notes: &[File],
+    wanted: &Classes,
+) -> Result<Labelled, DatasetError> {
     let annotations = annotations(notes);
     let class_folder = |name: &str| {
         let file = name.rsplit('/').next().unwrap_or(name);
@@ -126,16 +186,29 @@ pub(super) fn label(pictures: Vec<File>, notes: &[File]) -> Result<Labelled, Dat
     if folders.len() > usize::from(u16::MAX) {
         return Err(DatasetError::TooManyClasses(folders.len()));
     }
-    let label: HashMap<String, u16> = folders.into_iter().cloned().zip(0..).collect();
-    let words = words(notes, &label);
-    let mut classes = vec![String::new(); label.len()];
-    for (folder, &label) in &label {
-        let word = words.get(folder.as_str()).copied();
-        classes[usize::from(label)] = word.unwrap_or(folder).to_owned();
+    let words = words(notes, &folders);
+    let all: Vec<(&str, &str)> = folders
+        .iter()
+        .map(|folder| {
+            (
+                folder.as_str(),
+                *words.get(folder.as_str()).unwrap_or(&folder.as_str()),
+            )
+        })
+        .collect();
+    let taken = wanted.choose(all.iter().copied())?;
+    let taken = all.into_iter().zip(taken).filter(|(_, taken)| *taken);
+    let (mut classes, mut label) = (Vec::new(), HashMap::new());
+    for (number, ((folder, name), _)) in (0..).zip(taken) {
+        classes.push(name.to_owned());
+        label.insert(folder.to_owned(), number);
     }
     let files = named.into_values();
-    let files = files.map(|(class, file)| (file, label[&class])).collect();
-    Ok(Labelled { classes, files })
+    let files = files.filter_map(|(class, file)| Some((file, *label.get(&class)?)));
+    Ok(Labelled {
+        classes,
+        files: files.collect(),
+    })
 }
 
 /// File name → class of every annotation file.
@@ -149,10 +222,10 @@ fn annotations(notes: &[File]) -> HashMap<String, String> {
 }
 
 /// WordNet id → its first word, for the ids in use.
-fn words<'a>(notes: &'a [File], used: &HashMap<String, u16>) -> HashMap<&'a str, &'a str> {
+fn words<'a>(notes: &'a [File], used: &BTreeSet<&String>) -> HashMap<&'a str, &'a str> {
     lines(notes, WORDS)
         .filter_map(|line| line.split_once('\t'))
-        .filter(|(id, _)| used.contains_key(*id))
+        .filter(|(id, _)| used.contains(&(*id).to_owned()))
         .map(|(id, words)| (id, words.split(',').next().unwrap_or(words).trim()))
         .collect()
 }
@@ -226,7 +299,7 @@ mod tests {
             ),
             file("t/words.txt", "n01\ttench, Tinca tinca\nn03\tshark\n"),
         ];
-        let set = label(pictures, &notes).unwrap();
+        let set = label(pictures, &notes, &Classes::default()).unwrap();
         assert_eq!(set.classes, ["tench", "n02"]);
         let labels: Vec<_> = set.files.iter().map(|(_, label)| *label).collect();
         assert_eq!(labels, [1, 0]);
@@ -234,7 +307,31 @@ mod tests {
 
     #[test]
     fn a_picture_beside_the_class_folders_is_named() {
-        let error = label(vec![file("train/a.png", "")], &[]).err().unwrap();
+        let error = label(vec![file("train/a.png", "")], &[], &Classes::default());
+        let error = error.err().unwrap();
         assert!(error.to_string().contains("train/a.png"), "{error}");
+    }
+
+    fn chosen(only: &[&str], without: &[&str]) -> Result<Vec<bool>, DatasetError> {
+        let classes = Classes {
+            only: only.iter().map(|&name| name.to_owned()).collect(),
+            without: without.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let set = [("n01", "tench"), ("n02", "crane"), ("n03", "crane")];
+        classes.choose(set.into_iter())
+    }
+
+    #[test]
+    fn classes_are_chosen_by_id_or_name() {
+        assert_eq!(chosen(&[], &[]).unwrap(), [true, true, true]);
+        assert_eq!(chosen(&[], &["n02", "n09"]).unwrap(), [true, false, true]);
+        assert_eq!(
+            chosen(&["n03", "Tench"], &["n03"]).unwrap(),
+            [true, false, true]
+        );
+        let error = chosen(&["crane"], &[]).unwrap_err().to_string();
+        assert!(error.contains("several classes called “crane”"), "{error}");
+        let error = chosen(&["shark"], &[]).unwrap_err().to_string();
+        assert!(error.contains("no class “shark”"), "{error}");
     }
 }

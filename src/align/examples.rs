@@ -1,0 +1,346 @@
+//! From images of a set to the examples of a training step, on the CPU.
+//!
+//! Everything that is drawn for an image is drawn from a stream of its own, named by the epoch
+//! and the image's number: it comes out the same whichever thread makes it, and in whatever batch.
+//! The windows alone come from the epoch's stream, in the order of the epoch.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::fourier::mix_amplitude;
+use super::mix::{Blend, Mixing, targets};
+use super::recipe::{AugmentationConfig, CorruptedConfig, Recipe, StylisedConfig};
+use crate::image::dataset::LabelledSet;
+use crate::image::unit;
+use crate::perturb::corruption::{CorruptionError, Image, MIN_SIDE, Setting, Textures, corrupt};
+use crate::rng::Rng;
+
+/// Where examples are made from.
+pub struct Source<'a> {
+    recipe: &'a Recipe,
+    set: &'a LabelledSet,
+    textures: Textures,
+    corrupted: CorruptedConfig,
+    stylised: StylisedConfig,
+}
+
+/// A part of a batch, ready for a network but for the attack.
+pub struct Examples {
+    /// `[n, 3, side, side]` in [0, 1].
+    pub pixels: Vec<f32>,
+    /// `[n]`. For a mixed image the class of the one that was mixed into.
+    pub labels: Vec<u16>,
+    /// `[n, classes]`, see [`targets`].
+    pub targets: Vec<f32>,
+    /// The images to be attacked, which are not mixed.
+    pub attacked: Range<usize>,
+}
+
+/// What becomes of an image, in the order of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Clean,
+    Corrupted,
+    Stylised,
+    Adversarial,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind::Clean,
+    Kind::Corrupted,
+    Kind::Stylised,
+    Kind::Adversarial,
+];
+
+/// Where each kind lies among `n` examples, by their shares, which sum to 1.
+fn places(shares: [f64; 4], n: usize) -> [Range<usize>; 4] {
+    let (mut sum, mut start) = (0.0, 0);
+    shares.map(|share| {
+        sum += share;
+        let end = ((sum * n as f64).round() as usize).clamp(start, n);
+        let place = start..end;
+        start = end;
+        place
+    })
+}
+
+impl<'a> Source<'a> {
+    /// # Errors
+    /// When the recipe asks for corrupted images and those of the set are too small for it.
+    pub fn new(recipe: &'a Recipe, set: &'a LabelledSet) -> Result<Self, CorruptionError> {
+        if recipe.examples.corrupted > 0.0 && set.size < MIN_SIDE {
+            return Err(CorruptionError::TooSmall {
+                height: set.size,
+                width: set.size,
+            });
+        }
+        Ok(Self {
+            recipe,
+            set,
+            textures: Textures::default(),
+            corrupted: recipe.corrupted.clone().unwrap_or_default(),
+            stylised: recipe.stylised.unwrap_or_default(),
+        })
+    }
+
+    /// Examples of the images `batch` as `windows` show them, all of one side. `part` names this
+    /// part of a batch within the run, for what its images draw together.
+    ///
+    /// # Errors
+    /// As [`corrupt`]; [`Source::new`] and the recipe's own check leave none.
+    pub fn make(
+        &self,
+        epoch: usize,
+        part: &str,
+        batch: &[usize],
+        windows: &[Window],
+    ) -> Result<Examples, CorruptionError> {
+        let side = windows.first().map_or(0, |window| window.side);
+        let places = places(self.recipe.examples.shares(), batch.len());
+        let kind = |i: usize| {
+            let at = places.iter().position(|place| place.contains(&i));
+            at.map_or(Kind::Clean, |at| KINDS[at])
+        };
+        let mut pixels = vec![0.0; batch.len() * 3 * side * side];
+        pixels
+            .par_chunks_mut((3 * side * side).max(1))
+            .zip(batch.par_iter().zip(windows))
+            .enumerate()
+            .try_for_each(|(i, (out, (index, window)))| {
+                self.draw(epoch, *index, kind(i), window, out)
+            })?;
+        let label = |index: &usize| self.set.labels.get(*index).copied().unwrap_or_default();
+        let labels: Vec<u16> = batch.iter().map(label).collect();
+        let [clean, .., attacked] = places;
+        let blends = self.mix(part, &mut pixels, &labels, clean, side);
+        let targets = targets(
+            &blends,
+            self.recipe.model.classes,
+            self.recipe.label_smoothing,
+        );
+        Ok(Examples {
+            pixels,
+            labels,
+            targets,
+            attacked,
+        })
+    }
+
+    fn draw(
+        &self,
+        epoch: usize,
+        index: usize,
+        kind: Kind,
+        window: &Window,
+        out: &mut [f32],
+    ) -> Result<(), CorruptionError> {
+        let side = self.set.size;
+        let mut rng = Rng::stream(self.recipe.seed, &format!("example {epoch} {index}"));
+        let image = self.planes(index);
+        let image = match kind {
+            Kind::Clean | Kind::Adversarial => image,
+            Kind::Corrupted => self.corrupt(&image, &mut rng)?,
+            Kind::Stylised => {
+                let style = self.planes(rng.below(self.set.len()));
+                let weight = self.stylised.strength as f32 * rng.uniform_f32();
+                mix_amplitude(&image, &style, side, weight)
+            }
+        };
+        window.cut(&image, side, out);
+        let mean = self.recipe.model.preprocessing.mean;
+        erase(
+            out,
+            window.side,
+            self.recipe.augmentation.erase,
+            mean,
+            &mut rng,
+        );
+        Ok(())
+    }
+
+    /// `[3, size, size]` in [0, 1].
+    fn planes(&self, index: usize) -> Vec<f32> {
+        // The indices are of this set; one past its end would be a black image.
+        let bytes = self.set.image(index);
+        let planes = bytes.map(|b| b.iter().copied().map(unit).collect());
+        planes.unwrap_or_else(|| vec![0.0; self.set.stride()])
+    }
+
+    /// Before the window: a corruption is made for whole images, and needs [`MIN_SIDE`] pixels.
+    fn corrupt(&self, image: &[f32], rng: &mut Rng) -> Result<Vec<f32>, CorruptionError> {
+        let CorruptedConfig { kinds, severities } = &self.corrupted;
+        let setting = Setting {
+            corruption: kinds[rng.below(kinds.len())],
+            severity: severities[rng.below(severities.len())],
+            table: None,
+            seed: (rng.uniform_f64() * (1_u64 << 53) as f64) as u64,
+            eight_bit: true,
+        };
+        let side = self.set.size;
+        let image = Image {
+            pixels: image,
+            channels: 3,
+            height: side,
+            width: side,
+        };
+        corrupt(image, &setting, &self.textures)
+    }
+
+    fn mix(
+        &self,
+        part: &str,
+        pixels: &mut [f32],
+        labels: &[u16],
+        clean: Range<usize>,
+        side: usize,
+    ) -> Vec<Blend> {
+        let mut blends: Vec<Blend> = labels.iter().copied().map(Blend::pure).collect();
+        let AugmentationConfig { mixup, cutmix, .. } = self.recipe.augmentation;
+        let mut rng = Rng::stream(self.recipe.seed, &format!("mixing {part}"));
+        if let Some(mixing) = Mixing::choose(mixup, cutmix, &mut rng) {
+            let length = 3 * side * side;
+            let images = &mut pixels[clean.start * length..clean.end * length];
+            let mixed = mixing.mix(images, &labels[clean.clone()], side, &mut rng);
+            blends[clean].copy_from_slice(&mixed);
+        }
+        blends
+    }
+}
+
+/// A square of side `square` about a random pixel of an image `[3, side, side]`, cut off at the
+/// border, set to the mean of each channel.
+fn erase(image: &mut [f32], side: usize, square: usize, mean: [f32; 3], rng: &mut Rng) {
+    if square == 0 {
+        return;
+    }
+    let mut span = || {
+        let start = rng.below(side) as isize - (square / 2) as isize;
+        let end = (start + square as isize).clamp(0, side as isize) as usize;
+        start.max(0) as usize..end
+    };
+    let (rows, columns) = (span(), span());
+    for (plane, mean) in image.chunks_exact_mut(side * side).zip(mean) {
+        for row in rows.clone() {
+            plane[row * side..][columns.clone()].fill(mean);
+        }
+    }
+}
+
+/// A square part of an image; what lies beyond the border is mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    flip: bool,
+    left: isize,
+    top: isize,
+    /// Side, px.
+    pub side: usize,
+}
+
+impl Window {
+    /// All of an image of side `side`.
+    pub fn whole(side: usize) -> Self {
+        Self {
+            flip: false,
+            left: 0,
+            top: 0,
+            side,
+        }
+    }
+
+    /// A window of side `side` on an image of side `whole`, as the recipe flips and shifts.
+    pub fn draw(config: &AugmentationConfig, side: usize, whole: usize, rng: &mut Rng) -> Self {
+        let slack = whole - side + 2 * config.shift;
+        Self {
+            flip: config.flip && rng.uniform_f64() < 0.5,
+            left: rng.below(slack + 1) as isize - config.shift as isize,
+            top: rng.below(slack + 1) as isize - config.shift as isize,
+            side,
+        }
+    }
+
+    /// Writes the window of `image`, `[3, whole, whole]`, to `out`, `[3, side, side]`.
+    pub fn cut(&self, image: &[f32], whole: usize, out: &mut [f32]) {
+        let rows = image
+            .chunks_exact(whole * whole)
+            .flat_map(|plane| (0..self.side).map(move |y| (plane, y)));
+        for ((plane, y), out) in rows.zip(out.chunks_exact_mut(self.side)) {
+            let row = reflect(y as isize + self.top, whole) * whole;
+            for (x, out) in out.iter_mut().enumerate() {
+                let x = if self.flip { self.side - 1 - x } else { x };
+                *out = plane[row + reflect(x as isize + self.left, whole)];
+            }
+        }
+    }
+}
+
+/// Mirrors an index at the borders, without repeating the border pixel.
+fn reflect(i: isize, side: usize) -> usize {
+    let last = side as isize - 1;
+    let i = i.abs();
+    let i = if i > last { 2 * last - i } else { i };
+    i.clamp(0, last) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_fill_a_batch() {
+        let table = [
+            ([1.0, 0.0, 0.0, 0.0], 7, [0, 7, 7, 7, 7]),
+            ([0.5, 0.25, 0.0, 0.25], 8, [0, 4, 6, 6, 8]),
+            ([0.5, 0.25, 0.0, 0.25], 5, [0, 3, 4, 4, 5]),
+            ([0.0, 0.0, 0.0, 1.0], 3, [0, 0, 0, 0, 3]),
+            ([0.1, 0.2, 0.3, 0.4], 10, [0, 1, 3, 6, 10]),
+        ];
+        for (shares, n, edges) in table {
+            let wanted: [Range<usize>; 4] = std::array::from_fn(|i| edges[i]..edges[i + 1]);
+            assert_eq!(places(shares, n), wanted, "{shares:?} {n}");
+        }
+    }
+
+    #[test]
+    fn windows_mirror_at_the_border() {
+        let image: Vec<f32> = (0..9).map(|v| v as f32).collect();
+        let window = Window {
+            flip: false,
+            left: -1,
+            top: 1,
+            side: 3,
+        };
+        let mut out = [0.0; 9];
+        window.cut(&image, 3, &mut out);
+        assert_eq!(out, [4.0, 3.0, 4.0, 7.0, 6.0, 7.0, 4.0, 3.0, 4.0]);
+        let window = Window {
+            flip: true,
+            left: 0,
+            top: 0,
+            side: 3,
+        };
+        window.cut(&image, 3, &mut out);
+        assert_eq!(out, [2.0, 1.0, 0.0, 5.0, 4.0, 3.0, 8.0, 7.0, 6.0]);
+    }
+
+    #[test]
+    fn an_erased_square_is_no_larger_than_it_says_and_has_the_mean() {
+        let mut rng = Rng::from_seed(2);
+        let mut largest = 0;
+        for _ in 0..200 {
+            let mut image = vec![0.0; 3 * 100];
+            erase(&mut image, 10, 4, [0.1, 0.2, 0.3], &mut rng);
+            let counts: Vec<usize> = image
+                .chunks_exact(100)
+                .zip([0.1, 0.2, 0.3])
+                .map(|(plane, mean)| plane.iter().filter(|v| **v == mean).count())
+                .collect();
+            assert!(
+                counts.iter().all(|n| *n == counts[0] && *n >= 4),
+                "{counts:?}"
+            );
+            largest = largest.max(counts[0]);
+        }
+        assert_eq!(largest, 16);
+    }
+}
