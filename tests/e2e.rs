@@ -265,7 +265,9 @@ fn perturbations_are_chained_taken_back_and_looked_into() {
         browser.text(&testid("trust-verdict")),
         "No sign of gradient masking."
     );
-    // A corruption, kept, and an attack on top of it.
+    // A corruption, kept, and an attack on top of it. (What lies under the bar at the top of the
+    // window counts as visible to the driver, and cannot be clicked.)
+    browser.run("scrollTo(0, 0); return true", &[]);
     browser.click(&testid("perturb-reset"));
     browser.set_value(&testid("corruption"), "fog");
     wait_for_verdict(&mut browser, 60);
@@ -284,6 +286,7 @@ fn perturbations_are_chained_taken_back_and_looked_into() {
         "{hash}"
     );
     // Back, step by step: the attack goes, then the keeping, then the fog.
+    browser.run("scrollTo(0, 0); return true", &[]);
     browser.click(&testid("undo"));
     wait_for_verdict(&mut browser, 60);
     assert_eq!(count(&mut browser, "kept-stage"), 1);

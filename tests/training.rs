@@ -220,6 +220,7 @@ fn recipe(epochs: usize) -> Recipe {
         },
         label_smoothing: 0.05,
         clip: None,
+        start: None,
         ema: None,
         keep: Keep::Last,
         examples: ExamplesConfig::default(),
@@ -264,6 +265,34 @@ fn an_interrupted_run_ends_in_the_same_weights() {
         train(&recipe(3), &training, &test, parts.path(), &device, |_| {}).expect("it resumes");
     assert_eq!(metrics.len(), 3);
     assert_same(&network, &resumed);
+}
+
+#[test]
+fn a_run_may_start_from_the_weights_of_another() {
+    let device = Device::flex();
+    let (training, test) = (colours(480), colours(96));
+    let folder = || tempfile::tempdir().expect("a folder");
+    let (first, second, third) = (folder(), folder(), folder());
+    let go = |recipe: &Recipe, folder: &tempfile::TempDir| {
+        train(recipe, &training, &test, folder.path(), &device, |_| {})
+    };
+    let (_, learnt) = go(&recipe(3), &first).expect("it trains");
+    // So slow that it stays what it starts as.
+    let mut still = recipe(1);
+    still.schedule.peak = 1e-9;
+    let (_, fresh) = go(&still, &third).expect("it trains");
+    still.start = Some(first.path().join("weights-2.bpk"));
+    let (_, started) = go(&still, &second).expect("it starts");
+    let (learnt, fresh, started) = (
+        learnt[2].test_accuracy,
+        fresh[0].test_accuracy,
+        started[0].test_accuracy,
+    );
+    assert!((started - learnt).abs() < 0.05, "{started} after {learnt}");
+    assert!(fresh < learnt - 0.2, "{fresh} without");
+    still.start = Some("nowhere.bpk".into());
+    let missing = go(&still, &folder()).map(|_| ()).expect_err("no such file");
+    assert!(missing.to_string().contains("nowhere.bpk"), "{missing}");
 }
 
 /// To the bit.
