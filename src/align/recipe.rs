@@ -896,7 +896,8 @@ mod tests {
                 "{:24} {cost:5.1} million multiply-adds an image",
                 recipe.name
             );
-            if recipe.name != "cornet-s-cifar10" {
+            // The model the page starts with is older and larger than the zoo's.
+            if !recipe.name.starts_with("cornet-s-cifar10") {
                 assert!((20.0..30.0).contains(&cost), "{}: {cost}", recipe.name);
                 compared.push(recipe);
             }

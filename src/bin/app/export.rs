@@ -64,6 +64,16 @@ fn draw_tile(pen: &CanvasRenderingContext2d, tile: &Tile, x: f64, y: f64) {
     let _ = pen.fill_text_with_max_width(&tile.caption, x, y + TILE + 16.0, TILE);
 }
 
+/// A value as plain JSON, by way of the form in which it goes to the worker anyway: a second one,
+/// from each of the attacks' types straight to JSON, would make the page a fifth larger.
+pub fn plain(value: &impl Serialize) -> serde_json::Value {
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    let value = value.serialize(&serializer).ok();
+    let text = value.and_then(|v| js_sys::JSON::stringify(&v).ok());
+    text.and_then(|text| serde_json::from_str(&String::from(text)).ok())
+        .unwrap_or_default()
+}
+
 /// Saves a value as JSON.
 pub fn json(name: &str, value: &impl Serialize) {
     // The values saved here are plain data; they always have a JSON form.

@@ -101,9 +101,29 @@ fn read_knob(knobs: &mut Knobs, key: &str, value: &str) {
             &mut knobs.passes,
             number().map(|n| (n as usize).clamp(1, 200)),
         ),
-        "chain" => set(&mut knobs.kept, serde_json::from_str(value).ok()),
+        "chain" => knobs.kept = value.split('|').map(read_knobs).collect(),
         _ => {}
     }
+}
+
+/// Settings in the form of an address's query. What is not there is at rest.
+fn read_knobs(text: &str) -> Knobs {
+    let mut knobs = Knobs::default().rested();
+    for (key, value) in text.split('&').filter_map(|pair| pair.split_once('=')) {
+        if key != "chain" {
+            read_knob(&mut knobs, key, value);
+        }
+    }
+    knobs
+}
+
+/// A stage of a chain in that form. Its values hold no `&` and no `|`.
+fn stage_text(stage: &Knobs) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    write_knobs(stage, &mut |key, value| {
+        parts.push(format!("{key}={value}"))
+    });
+    parts.join("&")
 }
 
 const NORMS: [(&str, Norm); 3] = [("linf", Norm::Linf), ("l2", Norm::L2), ("l1", Norm::L1)];
@@ -146,7 +166,7 @@ fn format_link(link: &Link) -> String {
     }
 }
 
-fn write_knobs(knobs: &Knobs, put: &mut impl FnMut(&str, String)) {
+fn write_knobs(knobs: &Knobs, put: &mut dyn FnMut(&str, String)) {
     let usual = Knobs::default();
     if knobs.family != usual.family {
         put("attack", knobs.family.name.to_owned());
@@ -189,11 +209,8 @@ fn write_knobs(knobs: &Knobs, put: &mut impl FnMut(&str, String)) {
         }
     }
     if !knobs.kept.is_empty() {
-        // Plain data always has a JSON form.
-        put(
-            "chain",
-            serde_json::to_string(&knobs.kept).unwrap_or_default(),
-        );
+        let stages: Vec<String> = knobs.kept.iter().map(stage_text).collect();
+        put("chain", stages.join("|"));
     }
 }
 

@@ -690,9 +690,11 @@ impl App {
 
     /// Keeps the stage being set and begins another one on top of it.
     pub fn keep_stage(self) {
-        let side = self.side();
         self.turn(false, |k| {
-            let stage = k.stage(false, side);
+            let stage = Knobs {
+                kept: Vec::new(),
+                ..k.clone()
+            };
             k.kept.push(stage);
             *k = std::mem::take(k).rested();
         });

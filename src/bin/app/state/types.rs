@@ -138,8 +138,8 @@ pub enum DifferenceView {
 /// The settings of the Perturb bench.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Knobs {
-    /// Perturbations that were kept: they come first.
-    pub kept: Vec<Stage>,
+    /// Perturbations that were kept: they come first. None of them has kept ones of its own.
+    pub kept: Vec<Knobs>,
     pub family: Family,
     pub norm: Norm,
     /// Radius in L∞, in units of the pixel range; 0: no attack. Other norms go by [`radius`].
@@ -237,7 +237,7 @@ impl Knobs {
     /// The request for these settings on images of `side` px; `coarse` trades exactness for speed.
     pub fn options(&self, coarse: bool, side: usize) -> PerturbOptions {
         let stage = self.stage(coarse, side);
-        let mut stages = self.kept.clone();
+        let mut stages: Vec<Stage> = self.kept.iter().map(|k| k.stage(false, side)).collect();
         // Even an empty one: what the page shows of an attack is the last stage's.
         stages.push(stage);
         PerturbOptions {

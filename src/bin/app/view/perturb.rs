@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::names::Kind;
 use ventral::perturb::corruption::{Category, Corruption};
-use ventral::session::protocol::{PixelNoiseKind, Stage};
+use ventral::session::protocol::PixelNoiseKind;
 
 use super::parts::{self, icon};
 use crate::link::norm_word;
@@ -84,8 +84,8 @@ pub fn controls(app: App) -> AnyView {
 /// The perturbations that were kept, in their order.
 fn chain(app: App) -> Option<AnyView> {
     let kept = app.knobs.with(|k| k.kept.clone());
-    let item = |(place, stage): (usize, &Stage)| {
-        let words = stage_words(stage);
+    let item = |(place, stage): (usize, &Knobs)| {
+        let words = stage_words(stage, app.side());
         let label = format!("Remove {words}");
         view! {
             <li data-testid="kept-stage">
@@ -112,22 +112,18 @@ fn chain(app: App) -> Option<AnyView> {
     })
 }
 
-/// A stage in words: `fog 3, PGD`.
-fn stage_words(stage: &Stage) -> String {
+/// A stage in words: `fog 3, then attack, ε = 2/255`.
+fn stage_words(stage: &Knobs, side: usize) -> String {
     let corruption = stage
         .corruption
-        .map(|c| format!("{} {}", c.corruption.title().to_lowercase(), c.severity));
-    let noise = stage.pixel_noise.map(|n| format!("noise {:.3}", n.scale));
-    let attack = stage.attack.as_ref().map(|a| match a.attack.ball() {
-        Some((Norm::Linf, eps)) => format!("attack, ε = {}", numbers::in_255(eps)),
-        Some((norm, eps)) => format!("attack, ε = {} in {}", numbers::short(eps), norm.title()),
-        None => "attack".to_owned(),
+        .map(|c| format!("{} {}", c.title().to_lowercase(), stage.severity));
+    let noise = (stage.noise_scale > 0.0).then(|| format!("noise {:.3}", stage.noise_scale));
+    let attack = (stage.eps > 0.0).then(|| match stage.family.takes("eps") {
+        true => format!("attack, ε = {}", radius_words(stage.norm, stage.eps, side)),
+        false => "attack".to_owned(),
     });
     let done: Vec<String> = [corruption, noise, attack].into_iter().flatten().collect();
-    match done.is_empty() {
-        true => "nothing".to_owned(),
-        false => done.join(", then "),
-    }
+    done.join(", then ")
 }
 
 fn nearest_stop(eps: f32) -> usize {

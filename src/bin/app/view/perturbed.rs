@@ -510,7 +510,7 @@ fn tools(app: App) -> AnyView {
             "weights_sha256_16": model.as_ref().map(|m| m.hash.clone()),
             "backend": p.backend,
             "version": env!("CARGO_PKG_VERSION"),
-            "perturbation": knobs.options(false, app.side()),
+            "perturbation": export::plain(&knobs.options(false, app.side())),
             "steps_run": p.trajectory.first().map_or(0, |s| s.steps),
             "before": p.before, "after": p.after, "success": p.success,
             "met": p.met, "passes": p.passes,
