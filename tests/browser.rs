@@ -18,7 +18,7 @@ use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::descent::Descent;
 use ventral::perturb::attack::goal::argmax;
 use ventral::perturb::attack::plan::Attack;
-use ventral::session::protocol::{AttackOptions, Bytes, RawTensor, RunOptions};
+use ventral::session::protocol::{AttackChoice, AttackOptions, Bytes, RawTensor, RunOptions};
 
 /// Largest relative error in the browser.
 const TOLERANCE: f32 = 1e-3;
@@ -119,7 +119,7 @@ fn ask(
         json!(backend),
     ];
     let body = CLIENT.replace("arguments_", "arguments");
-    let answer = browser.run_within(&body, &arguments, 300);
+    let answer = browser.run_within(&body, &arguments, 900);
     let answers = answer["answers"].as_array().expect("one answer a request");
     let tensors = answers.iter().map(from_json).collect();
     (answer["backend"].clone(), tensors)
@@ -246,13 +246,13 @@ fn pgd(gpu: Gpu, backend: &str) {
             },
             labels: labels.clone(),
             attack: Some(AttackOptions {
-                attack: Attack::Descent(Descent {
+                attack: AttackChoice::Exact(Attack::Descent(Descent {
                     norm: *norm,
                     eps: *eps,
                     steps: *steps,
                     rel_step: *rel_step,
                     ..Descent::default()
-                }),
+                })),
                 seed: 0,
                 eot: 1,
                 fixed_noise: false,

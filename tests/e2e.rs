@@ -273,7 +273,7 @@ fn perturbations_are_chained_taken_back_and_looked_into() {
     wait_for_verdict(&mut browser, 60);
     let foggy = browser.text(&testid("norms"));
     browser.click(&testid("keep-stage"));
-    wait_for_text(&mut browser, "chain", "fog 3", 10);
+    wait_for_text(&mut browser, "chain", "fog of severity 3", 10);
     browser.set_value(&testid("attack-family"), "deepfool");
     browser.wait_for_element(&testid("attack-on"), 10);
     let verdict = wait_for_verdict(&mut browser, 120);

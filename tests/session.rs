@@ -11,13 +11,14 @@ use ventral::model::checkpoint::Source;
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::apgd::Apgd;
 use ventral::perturb::attack::descent::Descent;
+use ventral::perturb::attack::names::Options;
 use ventral::perturb::attack::plan::Attack;
 use ventral::perturb::attack::square::Square;
 use ventral::perturb::corruption::{Corruption, Setting};
 use ventral::session::Session;
 use ventral::session::protocol::{
-    Analysis, AttackOptions, Event, PerturbOptions, Perturbed, PixelNoise, PixelNoiseKind, Request,
-    SeeOptions, Stage,
+    Analysis, AttackChoice, AttackOptions, Event, PerturbOptions, Perturbed, PixelNoise,
+    PixelNoiseKind, Request, SeeOptions, Stage,
 };
 
 fn here(path: &str) -> PathBuf {
@@ -104,11 +105,11 @@ fn corrupted(corruption: Corruption, severity: u8) -> Stage {
 fn attack(eps: f32, target: Option<usize>) -> PerturbOptions {
     one(Stage {
         attack: Some(AttackOptions {
-            attack: Attack::Descent(Descent {
+            attack: AttackChoice::Exact(Attack::Descent(Descent {
                 eps,
                 steps: 10,
                 ..Descent::default()
-            }),
+            })),
             seed: 0,
             eot: 1,
             fixed_noise: false,
@@ -193,7 +194,7 @@ fn every_family_and_every_corruption_runs() {
     ] {
         let options = one(Stage {
             attack: Some(AttackOptions {
-                attack: attack.clone(),
+                attack: attack.clone().into(),
                 seed: 1,
                 eot: 1,
                 fixed_noise: false,
@@ -309,10 +310,14 @@ fn the_way_of_an_attack_comes_back_and_is_not_longer_than_it_may_be() {
     assert_eq!(result.spectrum.len(), 4 * 32 * 32);
     assert_eq!(result.change.len(), 3 * 4 * 32 * 32);
     if let Some(attack) = &mut options.stages[0].attack {
-        attack.attack = Attack::Descent(Descent {
-            steps: 100,
-            ..Descent::default()
-        });
+        attack.attack = AttackChoice::Named {
+            name: "pgd".to_owned(),
+            options: Options {
+                eps: Some(1.0 / 255.0),
+                steps: Some(100),
+                ..Options::default()
+            },
+        };
     }
     let long = perturb(&mut session, &host, options.clone());
     let steps: Vec<usize> = long.frames.iter().map(|f| f.step).collect();

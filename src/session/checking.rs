@@ -31,7 +31,7 @@ impl Session {
         let mut watch = |_: crate::perturb::attack::Step<'_>| {};
         let seed = attacked.options.seed;
         let mut subject = Subject::new(&mut oracle, seed, &mut watch, vec![0]);
-        let ball = attacked.options.attack.ball();
+        let ball = attacked.options.attack.attack()?.ball();
         let (centre, goal) = (&attacked.centre, &attacked.goal);
         // Without a radius there is none to search within by scores.
         let queries = ball.map_or(0, |_| Effort::default().queries);

@@ -19,6 +19,7 @@ use crate::model::load::{self, LoadError, Loaded};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled};
 use crate::perturb::attack::Stopped;
+use crate::perturb::attack::names::NameError;
 use crate::perturb::corruption::{CorruptionError, Textures};
 
 /// Why a request was not fulfilled.
@@ -36,6 +37,8 @@ pub enum SessionError {
     Missing(&'static str),
     #[error(transparent)]
     Corruption(#[from] CorruptionError),
+    #[error(transparent)]
+    Name(#[from] NameError),
     #[error("{0}")]
     Attack(String),
 }

@@ -312,7 +312,7 @@ impl Chain<'_> {
         let pause = || host.pause();
         let mut oracle = self.viewer.oracle(options).pausing(&pause);
         let plan = Plan {
-            attack: options.attack.clone(),
+            attack: options.attack.attack()?,
             seed: options.seed,
             eight_bit: options.eight_bit,
             passes: self.passes,

@@ -7,6 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::perturb::attack::masking::Masking;
+use crate::perturb::attack::names::Options;
+#[cfg(any(not(feature = "page"), feature = "compute"))]
+use crate::perturb::attack::names::{self, NameError};
+#[cfg(any(not(feature = "page"), feature = "compute"))]
 use crate::perturb::attack::plan::Attack;
 use crate::perturb::corruption::Setting;
 pub use crate::perturb::noise::{PixelNoise, PixelNoiseKind};
@@ -49,7 +53,9 @@ pub enum Request {
     Transfer { name: String },
     /// The same for a checkpoint file handed over beside this message.
     TransferFile { file_name: String },
-    /// Run the model on a batch of numbers and hand the numbers back: what a script asks for.
+    /// Run the model on a batch of numbers and hand the numbers back: what a script asks for, not
+    /// the page.
+    #[cfg(any(not(feature = "page"), feature = "compute"))]
     Run(RunOptions),
 }
 
@@ -139,10 +145,42 @@ pub struct RawTensor {
     pub data: Bytes,
 }
 
+/// Which attack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AttackChoice {
+    /// By its name in [`names`], with what was set of it.
+    Named { name: String, options: Options },
+    /// With all its settings. Not in the page, which never asks for one: to write and read every
+    /// attack's own settings would make it a tenth larger.
+    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    Exact(Attack),
+}
+
+#[cfg(any(not(feature = "page"), feature = "compute"))]
+impl AttackChoice {
+    /// The attack with all its settings.
+    ///
+    /// # Errors
+    /// An unknown name, and settings that do not go with it.
+    pub fn attack(&self) -> Result<Attack, NameError> {
+        match self {
+            Self::Named { name, options } => names::by_name(name, options),
+            Self::Exact(attack) => Ok(attack.clone()),
+        }
+    }
+}
+
+#[cfg(any(not(feature = "page"), feature = "compute"))]
+impl From<Attack> for AttackChoice {
+    fn from(attack: Attack) -> Self {
+        Self::Exact(attack)
+    }
+}
+
 /// An attack on the current image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttackOptions {
-    pub attack: Attack,
+    pub attack: AttackChoice,
     pub seed: u64,
     /// Gradient samples a step on a stochastic model (expectation over transformation).
     pub eot: usize,
@@ -172,6 +210,7 @@ pub enum Event {
     /// The answer to `Transfer`.
     Transferred(Box<Transferred>),
     /// The answer to `Run`.
+    #[cfg(any(not(feature = "page"), feature = "compute"))]
     Tensors(Vec<RawTensor>),
     Done,
     Cancelled,

@@ -106,7 +106,7 @@ impl Session {
             None => Goal::leave(options.labels.clone()),
         };
         let plan = Plan {
-            attack: attack.attack.clone(),
+            attack: attack.attack.attack()?,
             seed: attack.seed,
             eight_bit: attack.eight_bit,
             passes: 1,

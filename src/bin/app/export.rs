@@ -64,14 +64,18 @@ fn draw_tile(pen: &CanvasRenderingContext2d, tile: &Tile, x: f64, y: f64) {
     let _ = pen.fill_text_with_max_width(&tile.caption, x, y + TILE + 16.0, TILE);
 }
 
-/// A value as plain JSON, by way of the form in which it goes to the worker anyway: a second one,
-/// from each of the attacks' types straight to JSON, would make the page a fifth larger.
-pub fn plain(value: &impl Serialize) -> serde_json::Value {
+/// Saves `value` as JSON with `inner` under `key`, which goes there by way of the form it has for
+/// the worker anyway: a second one for each of its types would make the page larger.
+pub fn json_with(name: &str, value: &serde_json::Value, key: &str, inner: &impl Serialize) {
     let serializer = serde_wasm_bindgen::Serializer::json_compatible();
-    let value = value.serialize(&serializer).ok();
-    let text = value.and_then(|v| js_sys::JSON::stringify(&v).ok());
-    text.and_then(|text| serde_json::from_str(&String::from(text)).ok())
-        .unwrap_or_default()
+    let inner = inner.serialize(&serializer).ok();
+    let inner = inner.and_then(|v| js_sys::JSON::stringify(&v).ok());
+    let inner = inner.map_or_else(|| "null".to_owned(), String::from);
+    if let Ok(text) = serde_json::to_string_pretty(value) {
+        let rest = text.trim_start_matches('{');
+        let text = format!("{{\n  \"{key}\": {inner},{rest}");
+        files::download(name, "application/json", text.as_bytes());
+    }
 }
 
 /// Saves a value as JSON.

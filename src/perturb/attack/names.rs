@@ -2,6 +2,8 @@
 //!
 //! One table, [`ATTACKS`], for the command line and the page: a new attack is a new row.
 
+use serde::{Deserialize, Serialize};
+
 use super::apgd::Apgd;
 use super::autoattack::AutoAttack;
 use super::boundary::Boundary;
@@ -22,7 +24,8 @@ use super::square::Square;
 use super::universal::Universal;
 
 /// Settings to choose an attack's from; what is `None` is left to [`ATTACKS`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// The first of [`Named::norms`] unless given.
     pub norm: Option<Norm>,
@@ -108,6 +111,8 @@ pub struct Named {
     /// The norms it works in, the usual one first; none where it goes by no norm.
     pub norms: &'static [Norm],
     pub takes: &'static [Takes],
+    /// Not in the page, which asks for attacks by name and links none of them.
+    #[cfg(any(not(feature = "page"), feature = "compute"))]
     build: fn(&Settings) -> Attack,
 }
 
@@ -184,6 +189,10 @@ const fn row(
     kind: Kind,
     norms: &'static [Norm],
     takes: &'static [Takes],
+    #[cfg_attr(
+        not(any(not(feature = "page"), feature = "compute")),
+        expect(unused_variables, reason = "the page links no attack")
+    )]
     build: fn(&Settings) -> Attack,
 ) -> Named {
     Named {
@@ -194,6 +203,7 @@ const fn row(
         targeted: true,
         norms,
         takes,
+        #[cfg(any(not(feature = "page"), feature = "compute"))]
         build,
     }
 }
@@ -227,6 +237,7 @@ pub fn find(name: &str) -> Option<&'static Named> {
     ATTACKS.iter().find(|row| row.name == wanted)
 }
 
+#[cfg(any(not(feature = "page"), feature = "compute"))]
 /// The attack of this name, in kebab or snake case, with these settings.
 ///
 /// The values themselves are checked when the attack runs.
@@ -260,6 +271,7 @@ impl Named {
         })
     }
 
+    #[cfg(any(not(feature = "page"), feature = "compute"))]
     /// The attack with these settings. The values themselves are checked when it runs.
     ///
     /// # Errors
@@ -269,6 +281,7 @@ impl Named {
         Ok((self.build)(&self.settle(options)?))
     }
 
+    #[cfg(any(not(feature = "page"), feature = "compute"))]
     /// A setting that would be ignored is a misunderstanding.
     fn refuse_others(&'static self, options: &Options) -> Result<(), NameError> {
         let given = [
@@ -288,6 +301,7 @@ impl Named {
         }
     }
 
+    #[cfg(any(not(feature = "page"), feature = "compute"))]
     fn settle(&'static self, options: &Options) -> Result<Settings, NameError> {
         let usual = self.norms.first().copied();
         let norm = options.norm.or(usual).unwrap_or_default();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::names::{self, ATTACKS, Kind, Named, Options, Takes};
-use ventral::perturb::attack::plan::Attack;
 use ventral::perturb::corruption::{Corruption, Setting};
 use ventral::session::protocol::*;
 use web_sys::File;
@@ -262,8 +261,8 @@ impl Knobs {
             seed: self.seed,
             eight_bit: false,
         });
-        let attack = self.attack(coarse, side).map(|attack| AttackOptions {
-            attack,
+        let attack = (self.eps > 0.0).then(|| AttackOptions {
+            attack: self.attack(coarse, side),
             seed: self.seed,
             eot: if self.front_end_noise { self.eot } else { 1 },
             fixed_noise: self.fixed_noise,
@@ -273,11 +272,11 @@ impl Knobs {
         Stage {
             corruption,
             pixel_noise: (self.noise_scale > 0.0).then_some(noise),
-            attack: attack.filter(|_| self.eps > 0.0),
+            attack,
         }
     }
 
-    fn attack(&self, coarse: bool, side: usize) -> Option<Attack> {
+    fn attack(&self, coarse: bool, side: usize) -> AttackChoice {
         let takes = |name| self.family.takes(name);
         let short = coarse && self.steps > COARSE_STEPS;
         let steps = if short { COARSE_STEPS } else { self.steps };
@@ -297,8 +296,10 @@ impl Knobs {
             // Where there are both, steps are what is set.
             queries: (takes("queries") && !takes("steps")).then_some(self.steps),
         };
-        // The options are made of what the family takes, so there is nothing to refuse.
-        self.family.attack(&options).ok()
+        AttackChoice::Named {
+            name: self.family.name.to_owned(),
+            options,
+        }
     }
 }
 

@@ -112,18 +112,25 @@ fn chain(app: App) -> Option<AnyView> {
     })
 }
 
-/// A stage in words: `fog 3, then attack, ε = 2/255`.
-fn stage_words(stage: &Knobs, side: usize) -> String {
-    let corruption = stage
-        .corruption
-        .map(|c| format!("{} {}", c.title().to_lowercase(), stage.severity));
-    let noise = (stage.noise_scale > 0.0).then(|| format!("noise {:.3}", stage.noise_scale));
+/// What a stage does, in words: `fog of severity 3 and an attack of ε = 2/255`.
+pub fn stage_words(stage: &Knobs, side: usize) -> String {
+    let corruption = stage.corruption.map(|c| {
+        format!(
+            "{} of severity {}",
+            c.title().to_lowercase(),
+            stage.severity
+        )
+    });
+    let noise = (stage.noise_scale > 0.0).then(|| format!("noise of {:.3}", stage.noise_scale));
     let attack = (stage.eps > 0.0).then(|| match stage.family.takes("eps") {
-        true => format!("attack, ε = {}", radius_words(stage.norm, stage.eps, side)),
-        false => "attack".to_owned(),
+        true => format!(
+            "an attack of ε = {}",
+            radius_words(stage.norm, stage.eps, side)
+        ),
+        false => "an attack without a radius".to_owned(),
     });
     let done: Vec<String> = [corruption, noise, attack].into_iter().flatten().collect();
-    done.join(", then ")
+    done.join(" and ")
 }
 
 fn nearest_stop(eps: f32) -> usize {
@@ -225,7 +232,7 @@ fn severity(app: App, value: &str, dragging: bool) {
 }
 
 /// The radius in words: `2/255` in L∞, `0.17` in the others.
-pub fn radius_words(norm: Norm, eps: f32, side: usize) -> String {
+fn radius_words(norm: Norm, eps: f32, side: usize) -> String {
     match norm {
         Norm::Linf => numbers::in_255(eps),
         norm => numbers::short(radius(norm, eps, side)),

@@ -10,7 +10,7 @@ use web_sys::HtmlInputElement;
 
 use super::charts;
 use super::parts::{self, icon};
-use super::perturb::radius_words;
+use super::perturb::stage_words;
 use crate::export::{self, Tile};
 use crate::numbers;
 use crate::paint::{Map, Palette, Picture, Range};
@@ -267,31 +267,12 @@ fn verdict(app: App) -> String {
 
 /// What was done to the image, in words.
 fn means(knobs: &Knobs, side: usize) -> String {
-    let kept = match knobs.kept.len() {
-        0 => None,
-        1 => Some("what was done first".to_owned()),
-        n => Some(format!("the {n} things done first")),
-    };
-    let corruption = knobs.corruption.map(|c| {
-        format!(
-            "{} of severity {}",
-            c.title().to_lowercase(),
-            knobs.severity
-        )
-    });
-    let noise = (knobs.noise_scale > 0.0).then(|| format!("noise of {:.3}", knobs.noise_scale));
-    let attack = (knobs.eps > 0.0).then(|| match knobs.family.takes("eps") {
-        true => format!(
-            "an attack of ε = {}",
-            radius_words(knobs.norm, knobs.eps, side)
-        ),
-        false => "an attack without a radius".to_owned(),
-    });
-    let done: Vec<String> = [kept, corruption, noise, attack]
-        .into_iter()
-        .flatten()
-        .collect();
-    done.join(" and ")
+    let stage = stage_words(knobs, side);
+    match (knobs.kept.is_empty(), stage.is_empty()) {
+        (true, _) => stage,
+        (false, true) => "what was done first".to_owned(),
+        (false, false) => "what was done first and ".to_owned() + &stage,
+    }
 }
 
 fn quoted(before: &Prediction, target: &str) -> String {
@@ -510,15 +491,18 @@ fn tools(app: App) -> AnyView {
             "weights_sha256_16": model.as_ref().map(|m| m.hash.clone()),
             "backend": p.backend,
             "version": env!("CARGO_PKG_VERSION"),
-            "perturbation": export::plain(&knobs.options(false, app.side())),
             "steps_run": p.trajectory.first().map_or(0, |s| s.steps),
             "before": p.before, "after": p.after, "success": p.success,
             "met": p.met, "passes": p.passes,
-            "gradient_check": app.masking.get_untracked().as_deref(),
-            "transfer": app.transfers.get_untracked(),
             "l1": p.l1, "l2": p.l2, "linf": p.linf, "area_change": p.area_change,
         });
-        export::json(&export::file_name(&[&name, "recipe"], "json"), &value);
+        let file = export::file_name(&[&name, "recipe"], "json");
+        export::json_with(
+            &file,
+            &value,
+            "perturbation",
+            &knobs.options(false, app.side()),
+        );
     };
     view! {
         {parts::save("Image", "Save the perturbed image as PNG", png)}
