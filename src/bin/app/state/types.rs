@@ -128,8 +128,6 @@ pub enum DifferenceView {
     /// Grey where nothing changed.
     #[default]
     Signed,
-    /// Its size, summed over colours.
-    Magnitude,
     /// Its amplitude spectrum.
     Spectrum,
 }

@@ -43,7 +43,6 @@ fn triptych(app: App) -> AnyView {
     };
     let views = vec![
         (DifferenceView::Signed, "signed", "Signed"),
-        (DifferenceView::Magnitude, "magnitude", "Size"),
         (DifferenceView::Spectrum, "spectrum", "Spectrum"),
     ];
     let choice = parts::segmented(
@@ -97,22 +96,10 @@ fn exhibits(app: App, p: &Arc<Perturbed>) -> AnyView {
 fn difference_picture(app: App, p: &Perturbed) -> (String, Picture) {
     let side = p.original.width;
     match app.difference_view.get() {
-        DifferenceView::Magnitude => {
-            let map = magnitude(p, side);
-            let range = Range {
-                min: 0.0,
-                max: Range::of(&map.values).max.max(f32::MIN_POSITIVE),
-            };
-            let caption = format!("size, up to {}", numbers::in_255(range.max));
-            (caption, map.picture(range, Palette::Inferno))
-        }
         DifferenceView::Spectrum if !p.spectrum.is_empty() => {
             let map = Map::nth(&p.spectrum, 0, side, side);
             let picture = map.picture(Range::of(&map.values), Palette::Viridis);
-            (
-                "log amplitude, frequency 0 in the middle".to_owned(),
-                picture,
-            )
+            ("log amplitude".to_owned(), picture)
         }
         _ => {
             let frame = app.frame.get().and_then(|i| p.frames.get(i));
@@ -120,20 +107,6 @@ fn difference_picture(app: App, p: &Perturbed) -> (String, Picture) {
             let caption = format!("difference × {}", numbers::short(p.gain));
             (caption, Picture::from(shown))
         }
-    }
-}
-
-/// The L2 norm of the change over colours, pixel by pixel.
-fn magnitude(p: &Perturbed, side: usize) -> Map {
-    let planes: [Map; 3] = std::array::from_fn(|c| Map::nth(&p.change, c, side, side));
-    let [red, green, blue] = &planes;
-    let pixels = red.values.iter().zip(&green.values).zip(&blue.values);
-    Map {
-        width: side,
-        height: side,
-        values: pixels
-            .map(|((r, g), b)| (r * r + g * g + b * b).sqrt())
-            .collect(),
     }
 }
 
@@ -163,7 +136,6 @@ fn playback(app: App) -> Option<AnyView> {
             None => "the result".to_owned(),
         }
     };
-    let spoken = words.clone();
     Some(
         view! {
             <div class="playback" data-testid="playback">
@@ -181,7 +153,6 @@ fn playback(app: App) -> Option<AnyView> {
                     max=last
                     data-testid="frame"
                     aria-label="Step of the attack"
-                    aria-valuetext=spoken
                     prop:value=move || app.frame.get().unwrap_or(last).to_string()
                     on:input:target=move |e| {
                         app.playing.set(false);
@@ -557,9 +528,7 @@ fn trust(app: App) -> AnyView {
     let Some(found) = app.masking.get() else {
         return view! {
             <p class="hint">
-                "An attack that fails says little until its gradient has been checked: against finite \
-                 differences, along the path, at a radius nothing survives, and against a search that \
-                 needs no gradient (Athalye et al. 2018, Zimmermann et al. 2022)."
+                "An attack that fails says little until its gradient has been checked (Athalye et al. 2018)."
             </p>
         }
         .into_any();
@@ -575,10 +544,9 @@ fn trust(app: App) -> AnyView {
             </li>
         }
     };
-    let verdict = match found.flags.len() {
-        0 => "No sign of gradient masking.".to_owned(),
-        1 => "One sign of gradient masking: read the robustness with care.".to_owned(),
-        n => format!("{n} signs of gradient masking: read the robustness with care."),
+    let verdict = match found.flags.is_empty() {
+        true => "No sign of gradient masking.",
+        false => "Signs of gradient masking: read the robustness with care.",
     };
     view! {
         <p class="lead" data-testid="trust-verdict">{verdict}</p>
@@ -599,10 +567,6 @@ fn facts(found: &Masking) -> [(Flag, &'static str, String); 5] {
         _ if found.beaten_by_scores > 0 => "found what the gradient missed".to_owned(),
         _ => "found nothing either".to_owned(),
     };
-    let path = match found.flags.contains(&Flag::NotMonotone) {
-        true => "it falls again",
-        false => "it rises",
-    };
     let large = match found.large_radius >= 1.0 {
         true => "fooled",
         false => "not fooled",
@@ -614,7 +578,7 @@ fn facts(found: &Masking) -> [(Flag, &'static str, String); 5] {
             "Gradient entries that are 0",
             numbers::percent(found.zero_gradient),
         ),
-        (Flag::NotMonotone, "Loss along the path", path.to_owned()),
+        (Flag::NotMonotone, "Loss along the path", String::new()),
         (
             Flag::LargeRadiusFails,
             "Half the pixel range as radius",
@@ -626,13 +590,6 @@ fn facts(found: &Masking) -> [(Flag, &'static str, String); 5] {
 
 fn transfer_tool(app: App) -> AnyView {
     let off = move || app.perturbed.with(Option::is_none);
-    let others = move || {
-        let own = app.model_name.get();
-        app.catalog.with(|all| {
-            all.iter()
-                .any(|e| e.file.is_some() && Some(&e.name) != own.as_ref())
-        })
-    };
     let take = move |input: HtmlInputElement| {
         if let Some(file) = input.files().and_then(|files| files.get(0)) {
             app.transfer_to_file(file);
@@ -640,11 +597,9 @@ fn transfer_tool(app: App) -> AnyView {
         input.set_value("");
     };
     view! {
-        {move || others().then(|| view! {
-            <button class="tool" data-testid="transfer-all" disabled=off on:click=move |_| app.transfer_to_all()>
-                "Try all"
-            </button>
-        })}
+        <button class="tool" data-testid="transfer-all" disabled=off on:click=move |_| app.transfer_to_all()>
+            "Shipped ones"
+        </button>
         <label class="tool file" class:off=off>
             {icon("open")}
             "Weights file"
@@ -667,19 +622,11 @@ fn transfers(app: App) -> AnyView {
     if all.is_empty() {
         return view! {
             <p class="hint">
-                "A perturbation made for one model often fools others. Choose what else shall look at it."
+                "A perturbation made for one model often fools others."
             </p>
         }
         .into_any();
     }
-    let title = |t: &Transferred| {
-        let known = app.catalog.with_untracked(|all| {
-            all.iter()
-                .find(|e| e.name == t.model)
-                .map(|e| e.title.clone())
-        });
-        known.unwrap_or_else(|| t.model.clone())
-    };
     let cell = |p: Option<&Prediction>| {
         let words = p.map(|p| format!("{} {}", p.label, numbers::percent(p.probability)));
         view! { <td>{words.unwrap_or_default()}</td> }
@@ -688,7 +635,7 @@ fn transfers(app: App) -> AnyView {
         let said = if t.fooled { "fooled" } else { "not fooled" };
         view! {
             <tr data-testid="transfer-row" data-fooled=t.fooled.to_string()>
-                <th scope="row">{title(t)}</th>
+                <th scope="row">{t.model.clone()}</th>
                 {cell(t.before.first())}
                 {cell(t.after.first())}
                 <td class:raised=t.fooled>{said}</td>
