@@ -28,7 +28,6 @@ pub fn controls(app: App) -> AnyView {
         <button
             class="tool"
             data-testid="undo"
-            title="Take the last change back"
             disabled=move || !app.can_undo()
             on:click=move |_| app.undo()
         >
@@ -65,7 +64,6 @@ pub fn controls(app: App) -> AnyView {
         <button
             class="button wide"
             data-testid="keep-stage"
-            title="What is set above is kept, and the next perturbation goes on top of it"
             disabled=move || app.knobs.with(Knobs::stage_at_rest)
             on:click=move |_| app.keep_stage()
         >
@@ -105,7 +103,6 @@ fn chain(app: App) -> Option<AnyView> {
             <div class="chain" data-testid="chain">
                 <h3>"Done first"</h3>
                 <ol>{kept.iter().enumerate().map(item).collect_view()}</ol>
-                <p class="hint">"What is set below goes on top."</p>
             </div>
         }
         .into_any()

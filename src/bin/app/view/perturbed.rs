@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use ventral::perturb::attack::masking::{Flag, Masking};
-use ventral::session::protocol::{AttackStep, Perturbed, Prediction, Rgba, Transferred};
+use ventral::session::protocol::{AttackStep, Perturbed, Prediction, Transferred};
 use web_sys::HtmlInputElement;
 
 use super::charts;
 use super::parts::{self, icon};
 use super::perturb::stage_words;
-use crate::export::{self, Tile};
+use crate::export;
 use crate::numbers;
 use crate::paint::{Map, Palette, Picture, Range};
 use crate::state::{App, DifferenceView, Knobs};
@@ -427,27 +427,6 @@ fn tools(app: App) -> AnyView {
             export::png(&export::file_name(&[&name, "perturbed"], "png"), canvas);
         }
     };
-    let sheet = move || {
-        let Some((p, name)) = result() else { return };
-        let tile = |caption: String, rgba: &Rgba| Tile {
-            caption,
-            picture: Picture::from(rgba),
-        };
-        let tiles = [
-            tile("original".into(), &p.original),
-            tile("perturbed".into(), &p.perturbed),
-            tile(
-                format!("difference × {}", numbers::short(p.gain)),
-                &p.difference,
-            ),
-        ];
-        export::sheet(
-            &export::file_name(&[&name, "triptych"], "png"),
-            &name,
-            3,
-            &tiles,
-        );
-    };
     let npy = move || {
         let Some((p, name)) = result() else { return };
         export::bytes(&export::file_name(&[&name, "perturbed"], "npy"), &p.npy);
@@ -478,7 +457,6 @@ fn tools(app: App) -> AnyView {
     view! {
         {parts::save("Image", "Save the perturbed image as PNG", png)}
         {parts::save("npy", "Save the perturbed pixels without loss, f32 in [0, 1], as .npy", npy)}
-        {parts::save("Sheet", "Save the three pictures as one PNG", sheet)}
         {parts::save("Recipe", "Save the settings and the outcome as JSON", recipe)}
         {copy_link(app)}
     }
