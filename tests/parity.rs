@@ -29,7 +29,7 @@ fn run(case: &Case) -> Option<Vec<(String, f32)>> {
     let end = host.answer(&mut session, load, Some(common::parity::weights(case)));
     assert!(matches!(end, Event::Done), "{}: {end:?}", case.weights);
     for (options, reference) in requests {
-        let end = host.answer(&mut session, Request::Run(options), None);
+        let end = host.answer(&mut session, Request::Run(Box::new(options)), None);
         assert!(matches!(end, Event::Done), "{}: {end:?}", case.weights);
         let Some(Event::Tensors(tensors)) = host.last() else {
             panic!("{}: no tensors came back", case.weights);

@@ -56,7 +56,7 @@ pub enum Request {
     /// Run the model on a batch of numbers and hand the numbers back: what a script asks for, not
     /// the page.
     #[cfg(any(not(feature = "page"), feature = "compute"))]
-    Run(RunOptions),
+    Run(Box<RunOptions>),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
