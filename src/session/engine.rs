@@ -112,8 +112,8 @@ pub struct Session {
     pub(super) model: Option<LoadedModel>,
     pub(super) image: Option<NamedPicture>,
     pub(super) bench: Bench,
-    /// What frost is taken from; made when it is first wanted.
-    pub(super) textures: Option<Textures>,
+    /// What frost is taken from; ours are grown when they are first wanted.
+    pub(super) textures: Textures,
 }
 
 /// A model on the active device.
@@ -254,10 +254,10 @@ impl Session {
             Ok((pixels.data, pixels.height, pixels.width))
         };
         self.textures = match images.is_empty() {
-            true => None,
+            true => Textures::default(),
             false => {
                 let images: Result<Vec<_>, ImageError> = images.iter().map(pixels).collect();
-                Some(Textures::from_images(images?)?)
+                Textures::from_images(images?)?
             }
         };
         self.bench = Bench::default();

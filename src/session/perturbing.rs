@@ -66,7 +66,6 @@ impl Session {
         let active = self.device(host).await;
         // Out of the session while it is worked on, and back whatever comes of it.
         let mut prefix = self.bench.prefix.take();
-        self.textures.get_or_insert_default();
         let done = self.run_chain(options, &active, &mut prefix, host).await;
         self.bench.prefix = prefix;
         let (shown, last) = done?;
@@ -96,7 +95,7 @@ impl Session {
         let mut chain = Chain {
             viewer: &viewer,
             host,
-            frost: self.textures.as_ref(),
+            frost: &self.textures,
             clean: before.best(),
             classes,
             passes: options.passes.max(1),
@@ -188,8 +187,7 @@ fn to_npy(pixels: &[f32], side: usize) -> Result<Bytes, SessionError> {
 struct Chain<'a> {
     viewer: &'a Viewer<'a>,
     host: &'a dyn Host,
-    /// Ours when there are none.
-    frost: Option<&'a Textures>,
+    frost: &'a Textures,
     /// The class predicted for the image before anything was done.
     clean: usize,
     classes: &'a [String],
@@ -262,23 +260,15 @@ impl Chain<'_> {
     }
 
     fn corrupt(&mut self, setting: &Setting) -> Result<(), SessionError> {
-        let ours;
-        let frost = match self.frost {
-            Some(textures) => textures,
-            None => {
-                ours = Textures::default();
-                &ours
-            }
-        };
         let image = Image {
             pixels: &self.pixels,
             channels: 3,
             height: self.viewer.side,
             width: self.viewer.side,
         };
-        self.pixels = corrupt(image, setting, frost)?;
+        self.pixels = corrupt(image, setting, self.frost)?;
         if setting.corruption == Corruption::Frost {
-            self.textures = Some(frost.origin().to_owned());
+            self.textures = Some(self.frost.origin().to_owned());
         }
         Ok(())
     }
