@@ -563,9 +563,12 @@ fn every_attack_with_a_name_runs_and_stays_in_its_ball() {
     for attack in ATTACKS {
         let asked = ["--attack", attack.name, "--output", "out.npz"];
         let mut arguments = [&small[..], &asked].concat();
+        // Draws without a direction need more room to fool anything in a few queries.
+        let blind = attack.takes.iter().any(|t| matches!(t, Takes::Queries(_)));
+        let (eps, radius) = if blind { ("0.9", 0.9) } else { ("0.1", 0.1) };
         for taken in attack.takes {
             match taken {
-                Takes::Eps => arguments.extend(["--eps", "0.1"]),
+                Takes::Eps => arguments.extend(["--eps", eps]),
                 Takes::Steps(_) => arguments.extend(["--steps", "3"]),
                 Takes::Queries(_) => arguments.extend(["--queries", "5"]),
                 _ => {}
@@ -584,7 +587,7 @@ fn every_attack_with_a_name_runs_and_stays_in_its_ball() {
             let mut ours = open(&folder.path().join("out.npz"));
             let norms = values(&mut ours, norm);
             assert!(
-                norms.iter().all(|v| *v <= 0.1),
+                norms.iter().all(|v| *v <= radius),
                 "{}: {norms:?}",
                 attack.name
             );
