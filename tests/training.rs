@@ -544,10 +544,14 @@ fn adversarial_examples_stay_within_eps_and_raise_the_loss() {
         scalar(loss(&network, &Tensor::from_data(data, &device), &labels))
     };
     for statistics in [Statistics::Batch, Statistics::Running] {
-        // A network that has learnt nothing is anything but linear: one step must be a short one.
-        let radii = [(Norm::Linf, 8.0 / 255.0), (Norm::L2, 0.5), (Norm::L1, 10.0)];
-        for (norm, radius) in radii {
-            for (eps, steps, random_start) in [(radius / 8.0, 1, false), (radius, 10, true)] {
+        // A network that has learnt nothing is anything but linear: the radii must be short ones.
+        let radii = [
+            (Norm::Linf, 1.0 / 255.0),
+            (Norm::L2, 0.0625),
+            (Norm::L1, 1.25),
+        ];
+        for (norm, eps) in radii {
+            for (steps, random_start) in [(1, false), (10, true)] {
                 let rel_step = if steps == 1 { 1.0 } else { 0.25 };
                 let how = AdversarialConfig {
                     norm,
