@@ -141,7 +141,6 @@ impl Session {
                 true => le_bytes(&spectrum::log_amplitude(&change, input.side)),
                 false => Bytes::new(),
             },
-            change: le_bytes(&change),
             npy: to_npy(&pixels, input.side)?,
             before: before.top(classes),
             after: after.top(classes),

@@ -408,8 +408,6 @@ pub struct Perturbed {
     pub difference: Rgba,
     /// The amplification of `difference`.
     pub gain: f32,
-    /// Perturbed minus original, f32 little-endian, `[3, side, side]`.
-    pub change: Bytes,
     /// Log10 of the change's amplitude spectrum, f32 little-endian, `[side, side]`, the frequency 0
     /// in the middle; empty unless details were asked for.
     pub spectrum: Bytes,
