@@ -18,6 +18,7 @@ pub mod compute;
 pub mod fetch;
 #[cfg(feature = "picture")]
 pub mod image;
+pub mod measure;
 pub mod model;
 pub mod perturb;
 pub mod rng;

@@ -210,6 +210,30 @@ impl LabelledSet {
         set
     }
 
+    /// At most `count` pictures, the classes taking turns: the first of each, then the second of
+    /// each. However few are looked at, no class is missing or ahead by more than one.
+    pub fn in_turns(&self, count: usize) -> Self {
+        let mut seen = vec![0_usize; self.classes.len()];
+        let mut order: Vec<(usize, u16, usize)> = Vec::with_capacity(self.len());
+        for (index, &label) in self.labels.iter().enumerate() {
+            if let Some(turn) = seen.get_mut(usize::from(label)) {
+                order.push((*turn, label, index));
+                *turn += 1;
+            }
+        }
+        order.sort_unstable();
+        let mut set = Self {
+            classes: self.classes.clone(),
+            size: self.size,
+            ..Self::default()
+        };
+        for (_, label, index) in order.into_iter().take(count) {
+            set.labels.push(label);
+            set.images.extend(self.image(index).into_iter().flatten());
+        }
+        set
+    }
+
     /// The pictures of the classes that `wanted` takes, by their names; labels are counted anew.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ventral::align::recipe::Recipe;
 use ventral::align::trainer::EpochMetrics;
+use ventral::measure::interval::wilson;
 use ventral::model::cost::multiply_adds;
 use ventral::model::load::Loaded;
 use ventral::model::network::Network;
@@ -56,7 +57,7 @@ pub fn write(
 ) -> Result<(), Failure> {
     let Finished { recipe, .. } = finished;
     let name = &recipe.name;
-    let (low, high) = wilson(accuracy, finished.test_images);
+    let (low, high) = wilson(f64::from(accuracy), finished.test_images);
     let seconds: f32 = finished.metrics.iter().map(|m| m.seconds).sum();
     let size = std::fs::metadata(folder.join(format!("{name}.safetensors")))?.len();
     let text = format!(
@@ -127,29 +128,4 @@ fn epoch_rows(metrics: &[EpochMetrics]) -> String {
             )
         })
         .collect()
-}
-
-/// Wilson's 95 % score interval of a proportion.
-fn wilson(p: f32, n: usize) -> (f32, f32) {
-    const Z: f32 = 1.959_964;
-    let n = n.max(1) as f32;
-    let centre = p + Z * Z / (2.0 * n);
-    let spread = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
-    ((centre - spread) / scale, (centre + spread) / scale)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wilsons_interval_of_a_known_case() {
-        // 8 of 10: Wilson's interval is 0.490 to 0.943.
-        let (low, high) = wilson(0.8, 10);
-        assert!(
-            (low - 0.490).abs() < 1e-3 && (high - 0.943).abs() < 1e-3,
-            "{low} {high}"
-        );
-    }
 }

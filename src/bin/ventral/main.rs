@@ -3,6 +3,7 @@
 mod attack;
 mod card;
 mod corrupt;
+mod evaluate;
 mod fetch;
 mod infer;
 mod input;
@@ -11,7 +12,9 @@ mod models;
 mod output;
 mod progress;
 mod recipe;
+mod report;
 mod serve;
+mod store;
 mod train;
 mod weights;
 
@@ -36,6 +39,11 @@ enum Command {
     /// Attack a model: adversarial images, their norms and what the model makes of them.
     #[command(after_long_help = attack::table_of_attacks())]
     Attack(Box<attack::Args>),
+    /// Test how robust models are: a plan of corruptions and attacks, resumable, in shards.
+    #[command(after_long_help = evaluate::table_of_presets())]
+    Evaluate(evaluate::Args),
+    /// Merge what `ventral evaluate` left in folders, and write the tables.
+    Report(report::Args),
     /// The models at hand and the published ones.
     Models(models::Args),
     /// Download a published model, check it and keep it as f16 safetensors shards.
@@ -54,6 +62,8 @@ fn main() -> ExitCode {
         Command::Infer(args) => infer::run(args),
         Command::Corrupt(args) => corrupt::run(&args),
         Command::Attack(args) => attack::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Serve(args) => serve::run(args),

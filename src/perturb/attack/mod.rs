@@ -17,6 +17,7 @@ pub mod fmn;
 pub mod goal;
 pub mod hop_skip_jump;
 pub mod jsma;
+pub mod look;
 pub mod masking;
 pub mod names;
 mod nearest;

@@ -5,12 +5,12 @@ use indicatif::ProgressBar;
 use ventral::clock::Clock;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
-use ventral::perturb::attack::goal::argmax;
+use ventral::perturb::attack::look::Look;
 use ventral::perturb::attack::masking::{self, Effort, Masking};
 use ventral::perturb::attack::network::{NetworkOracle, Noise};
 use ventral::perturb::attack::oracle::pick;
 use ventral::perturb::attack::plan::{self, Plan};
-use ventral::perturb::attack::{Goal, Norm, Oracle, Step, Stopped, Subject};
+use ventral::perturb::attack::{Goal, Norm, Step, Stopped, Subject};
 use ventral::rng::Rng;
 
 use super::data::Images;
@@ -238,59 +238,4 @@ impl Batch<'_> {
             found,
         }))
     }
-}
-
-/// What a model makes of images, over one pass or, where passes differ, several.
-struct Look {
-    classes: usize,
-    /// `[n, classes]`, the mean.
-    logits: Vec<f32>,
-    /// The best class of each image, a pass each.
-    votes: Vec<Vec<usize>>,
-}
-
-impl Look {
-    async fn at<O: Oracle>(oracle: &mut O, pixels: &[f32], passes: usize) -> Result<Self, Stopped> {
-        let passes = match oracle.is_stochastic() {
-            true => passes.max(1),
-            false => 1,
-        };
-        let classes = oracle.classes();
-        let mut look = Self {
-            classes,
-            logits: Vec::new(),
-            votes: Vec::new(),
-        };
-        for _ in 0..passes {
-            let logits = oracle.logits(pixels).await?;
-            look.votes.push(best(&logits, classes));
-            match look.logits.is_empty() {
-                true => look.logits = logits,
-                false => {
-                    let sums = look.logits.iter_mut().zip(&logits);
-                    sums.for_each(|(sum, logit)| *sum += logit);
-                }
-            }
-        }
-        look.logits.iter_mut().for_each(|v| *v /= passes as f32);
-        Ok(look)
-    }
-
-    /// The class of the largest mean logit.
-    fn best(&self) -> Vec<usize> {
-        best(&self.logits, self.classes)
-    }
-
-    /// Whether at least half of the passes give the label.
-    fn right(&self, labels: &[usize]) -> Vec<bool> {
-        let right = |(i, label): (usize, &usize)| {
-            let wrong = self.votes.iter().filter(|vote| vote[i] != *label);
-            2 * wrong.count() <= self.votes.len()
-        };
-        labels.iter().enumerate().map(right).collect()
-    }
-}
-
-fn best(logits: &[f32], classes: usize) -> Vec<usize> {
-    logits.chunks_exact(classes).map(argmax).collect()
 }

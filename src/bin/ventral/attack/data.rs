@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use rayon::prelude::*;
+use ventral::measure::robustness::classes::{are_wordnet_ids, class_of};
 use ventral::model::load::Loaded;
 
 use super::named;
@@ -120,7 +121,7 @@ fn labels_by_folder(files: &[Listed], classes: &[String]) -> Result<Option<Vec<u
         )
         .into());
     }
-    let numbered = wordnet_order(&distinct, classes.len());
+    let numbered = are_wordnet_ids(distinct.iter().copied(), classes.len());
     let label = |folder: &str| {
         let ordered = numbered.then(|| distinct.iter().position(|name| *name == folder));
         ordered.flatten().or_else(|| class_of(folder, classes))
@@ -141,28 +142,6 @@ fn labels_by_folder(files: &[Listed], classes: &[String]) -> Result<Option<Vec<u
 fn folder_of(name: &str) -> Option<&str> {
     let (folders, _) = name.rsplit_once('/')?;
     folders.rsplit('/').next()
-}
-
-/// Whether the folders are all the classes by their WordNet ids, whose order is that of ImageNet's
-/// classes.
-fn wordnet_order(folders: &BTreeSet<&str>, classes: usize) -> bool {
-    let is_id = |name: &&str| {
-        let digits = name.strip_prefix('n').unwrap_or_default();
-        digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit())
-    };
-    folders.len() == classes && folders.iter().all(is_id)
-}
-
-/// A class by its name, whatever the case and with `-` or `_` for a space, or by its number.
-pub fn class_of(text: &str, classes: &[String]) -> Option<usize> {
-    let plain = |name: &str| name.to_lowercase().replace(['-', '_'], " ");
-    let named = classes.iter().position(|name| plain(name) == plain(text));
-    let numbered = || {
-        text.parse::<usize>()
-            .ok()
-            .filter(|class| *class < classes.len())
-    };
-    named.or_else(numbered)
 }
 
 /// One class an image from an `.npy` file of integers.

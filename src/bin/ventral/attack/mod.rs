@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use ventral::compute::device::Devices;
+use ventral::measure::robustness::classes::class_of;
 use ventral::model::load::Loaded;
 use ventral::perturb::attack::names::{self, ATTACKS, Options};
 use ventral::perturb::attack::plan::Plan;
@@ -18,7 +19,7 @@ use ventral::perturb::attack::{Aim, Norm};
 use crate::weights::Choice;
 use crate::{Failure, input, interrupt};
 use batches::Bench;
-use data::{Images, class_of};
+use data::Images;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -1,0 +1,361 @@
+//! `ventral evaluate`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::Device;
+use indicatif::ProgressBar;
+use ventral::align::shards::Crew;
+use ventral::compute::device::Devices;
+use ventral::image::dataset::{LabelledSet, LoadOptions, Split, load, quiet};
+use ventral::measure::robustness::classes::match_classes;
+use ventral::measure::robustness::plan::{Condition, Plan, Unit};
+use ventral::measure::robustness::presets::{self, PRESETS};
+use ventral::measure::robustness::run::{Bench, RunError};
+use ventral::model::load::Loaded;
+use ventral::model::network::Network;
+use ventral::model::probe::CancelToken;
+use ventral::perturb::corruption::Textures;
+
+use crate::recipe::Hashed;
+use crate::report;
+use crate::store::{Head, Journal, Shard};
+use crate::{Failure, interrupt, progress, weights};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A plan as TOML or JSON, or the name of a preset; `--help` lists them.
+    plan: String,
+    /// Models by name or path, separated by commas, in place of the plan's.
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<String>,
+    /// Labelled images, in place of the plan's: an archive or a folder of class folders, CIFAR-10's
+    /// binary files, or the name of a shipped set.
+    #[arg(long)]
+    data: Option<String>,
+    /// How many of them, in place of the plan's number.
+    #[arg(long)]
+    images: Option<usize>,
+    /// Seeds, separated by commas, in place of the plan's.
+    #[arg(long, value_delimiter = ',')]
+    seeds: Vec<u64>,
+    /// Only this part of the work: `2/4` for the second of four. Each part can run on a machine of
+    /// its own; `ventral report` merges them.
+    #[arg(long, default_value = "1/1")]
+    shard: Shard,
+    /// Units computed at a time, a thread each; all cores unless given.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Print the plan as JSON, with what it will take, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Where decoded data sets are kept.
+    #[arg(long, default_value = ".ventral/cache")]
+    cache: PathBuf,
+    /// A folder for the results. An interrupted run goes on from what is there.
+    #[arg(long, required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+}
+
+/// The presets, for the help.
+pub fn table_of_presets() -> String {
+    let row = |p: &presets::Preset| format!("  {:12} {}\n", p.name, p.title);
+    let rows: String = PRESETS.iter().map(row).collect();
+    format!("Presets:\n{rows}")
+}
+
+/// The set that comes with the program, for models of as many classes.
+const SHIPPED: &[(&str, &str)] = &[("cifar10-1000", "cifar10-1000.tar.gz")];
+
+/// A model under test.
+struct Model {
+    loaded: Loaded,
+    network: Network,
+    set: LabelledSet,
+    classes: Vec<usize>,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let plan = plan(args)?;
+    let conditions = plan.conditions()?;
+    let backend = Devices::cpu("", None);
+    let models = models(&plan, args, &backend.device)?;
+    let images = models.iter().map(|m| m.set.len()).min().unwrap_or(0);
+    for (model, name) in models.iter().zip(&plan.models) {
+        check_settings(&conditions, model).map_err(|e| format!("{name}: {e}"))?;
+    }
+    let units: Vec<Unit> = plan
+        .units(conditions.len(), images)
+        .into_iter()
+        .filter(|unit| args.shard.takes(unit.number))
+        .collect();
+    if args.dry_run {
+        return dry_run(&plan, &conditions, &units, &models);
+    }
+    // Clap has seen to it that there is one.
+    let output = args.output.as_deref().unwrap_or(Path::new("."));
+    let head = Head {
+        plan: plan.clone(),
+        images,
+        data: hashes(&models)?,
+        weights: models.iter().map(|m| m.loaded.hash.clone()).collect(),
+        program: format!("{} {}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION")),
+        backend: "CPU".to_owned(),
+    };
+    if let Some(journal) = Journal::open(output, args.shard, head)? {
+        let work = Work {
+            plan: &plan,
+            conditions: &conditions,
+            models: &models,
+            device: backend.device.clone(),
+            textures: &Textures::default(),
+            cancel: interrupt::on_ctrl_c(),
+        };
+        work.run(&units, journal, args.jobs)?;
+    }
+    if args.shard.count == 1 {
+        return report::print(&[output.to_owned()], None);
+    }
+    println!(
+        "shard {} of {} is done; `ventral report {}` merges the shards that are there",
+        args.shard.index,
+        args.shard.count,
+        output.display()
+    );
+    Ok(())
+}
+
+fn plan(args: &Args) -> Result<Plan, Failure> {
+    let mut plan = match presets::find(&args.plan) {
+        Some(preset) => preset.plan(Vec::new()),
+        None => {
+            let text = fs::read_to_string(&args.plan).map_err(|e| {
+                let names: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
+                format!(
+                    "{}: {e}; it is also none of the presets {}",
+                    args.plan,
+                    names.join(", ")
+                )
+            })?;
+            Plan::parse(&text)?
+        }
+    };
+    if !args.models.is_empty() {
+        plan.models.clone_from(&args.models);
+        // The plan's own may not be among them.
+        plan.reference = plan.reference.filter(|r| args.models.contains(r));
+    }
+    if !args.seeds.is_empty() {
+        plan.seeds.clone_from(&args.seeds);
+    }
+    plan.images = args.images.unwrap_or(plan.images);
+    plan.data = args.data.clone().or(plan.data);
+    plan.check()?;
+    match plan.models.is_empty() {
+        true => Err("the plan names no model; give --models NAME,PATH,…".into()),
+        false => Ok(plan),
+    }
+}
+
+fn models(plan: &Plan, args: &Args, device: &Device) -> Result<Vec<Model>, Failure> {
+    let model = |name: &String| -> Result<Model, Failure> {
+        let path = match Path::new(name).is_file() {
+            true => PathBuf::from(name),
+            false => weights::find(name).ok_or_else(|| {
+                format!("there is no model or file `{name}`; `ventral models` lists those at hand")
+            })?,
+        };
+        let loaded = weights::load_file(&path)?;
+        let data = data(plan.data.as_deref(), &loaded)?;
+        let options = LoadOptions {
+            size: loaded.config.preprocessing.crop,
+            cache: Some(args.cache.clone()),
+        };
+        let set = load(&data, Split::Test, &options, &mut quiet)?.in_turns(plan.images);
+        let classes = match_classes(&set.classes, &loaded.classes)
+            .map_err(|e| format!("{name} and {}: {e}", data.display()))?;
+        let network = loaded.to_network(&device.clone().autodiff());
+        Ok(Model {
+            loaded,
+            network,
+            set,
+            classes,
+        })
+    };
+    plan.models.iter().map(model).collect()
+}
+
+/// The set's path: as given, or the shipped one that fits.
+fn data(given: Option<&str>, loaded: &Loaded) -> Result<PathBuf, Failure> {
+    let shipped = |file: &str| {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/testset");
+        let folders = ["static/testset".into(), "dist/testset".into(), here];
+        let mut places = folders.iter().map(|folder: &PathBuf| folder.join(file));
+        places.find(|path| path.is_file())
+    };
+    let named = |name: &str| SHIPPED.iter().find(|(known, _)| *known == name);
+    match given {
+        Some(name) if !Path::new(name).exists() => named(name)
+            .and_then(|(_, file)| shipped(file))
+            .ok_or_else(|| format!("there is no set or path `{name}`").into()),
+        Some(path) => Ok(path.into()),
+        None => {
+            let fits = loaded.classes.len() == 10;
+            let found = SHIPPED
+                .iter()
+                .filter(|_| fits)
+                .find_map(|(_, f)| shipped(f));
+            found.ok_or_else(|| {
+                format!(
+                    "no shipped set has the {} classes of {}; give --data",
+                    loaded.classes.len(),
+                    loaded.name
+                )
+                .into()
+            })
+        }
+    }
+}
+
+/// What would only come up after hours.
+fn check_settings(conditions: &[Condition], model: &Model) -> Result<(), Failure> {
+    for condition in conditions {
+        condition.attack(model.set.size)?;
+    }
+    Ok(crate::input::check_side(
+        &model.loaded.config,
+        model.set.size,
+    )?)
+}
+
+fn hashes(models: &[Model]) -> Result<Vec<String>, Failure> {
+    let mut hashes: Vec<(usize, String)> = Vec::new();
+    for Model { set, .. } in models {
+        if hashes.iter().any(|(size, _)| *size == set.size) {
+            continue;
+        }
+        let labels = set.labels.iter().flat_map(|label| label.to_le_bytes());
+        let bytes: Vec<u8> = set.images.iter().copied().chain(labels).collect();
+        let hash = Hashed::bytes("", &bytes)?.sha256;
+        hashes.push((set.size, hash.chars().take(16).collect()));
+    }
+    Ok(hashes.into_iter().map(|(_, hash)| hash).collect())
+}
+
+/// What the units cost, in forward passes of an image.
+fn costs(plan: &Plan, conditions: &[Condition], units: &[Unit], models: &[Model]) -> Vec<u64> {
+    let cost = |unit: &Unit| {
+        let stochastic = models[unit.model].network.is_stochastic();
+        let passes = conditions[unit.condition].cost(plan, stochastic);
+        (passes * unit.images as f64).ceil() as u64
+    };
+    units.iter().map(cost).collect()
+}
+
+fn dry_run(
+    plan: &Plan,
+    conditions: &[Condition],
+    units: &[Unit],
+    models: &[Model],
+) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string_pretty(plan)?);
+    let passes: u64 = costs(plan, conditions, units, models).iter().sum();
+    println!(
+        "{} conditions, {} units, about {passes} forward passes of an image at most (images that \
+         have fallen take no more)",
+        conditions.len(),
+        units.len()
+    );
+    Ok(())
+}
+
+struct Work<'a> {
+    plan: &'a Plan,
+    conditions: &'a [Condition<'a>],
+    models: &'a [Model],
+    device: Device,
+    textures: &'a Textures,
+    cancel: CancelToken,
+}
+
+impl Work<'_> {
+    fn run(&self, units: &[Unit], journal: Journal, jobs: Option<usize>) -> Result<(), Failure> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = jobs.unwrap_or(cores).max(1);
+        let costs = costs(self.plan, self.conditions, units, self.models);
+        let bar = progress::bar(
+            "{wide_bar} {percent} % {eta} {msg}",
+            costs.iter().sum::<u64>(),
+        );
+        let open: Vec<(&Unit, u64)> = units.iter().zip(costs).collect();
+        for (_, cost) in open.iter().filter(|(unit, _)| journal.has(unit.number)) {
+            bar.inc(*cost);
+        }
+        bar.reset_eta();
+        let open: Vec<_> = open
+            .into_iter()
+            .filter(|(unit, _)| !journal.has(unit.number))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let journal = Mutex::new(journal);
+        let crew = Crew::new(jobs);
+        let outcomes = crew.each((0..jobs).collect(), |_| -> Result<(), String> {
+            loop {
+                let Some((unit, cost)) = open.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                    return Ok(());
+                };
+                let rows = match self.unit(unit, &bar) {
+                    Ok(rows) => rows,
+                    Err(error) => {
+                        // The others need not begin anything new.
+                        next.store(open.len(), Ordering::Relaxed);
+                        return Err(error.to_string());
+                    }
+                };
+                // Another thread that panicked has left the journal as it was.
+                let mut journal = journal.lock().unwrap_or_else(|e| e.into_inner());
+                journal.push(unit.number, rows).map_err(|e| e.to_string())?;
+                bar.inc(*cost);
+            }
+        });
+        bar.finish_and_clear();
+        let stopped = self.cancel.check().is_err();
+        if stopped {
+            return Err("stopped; what is finished is kept, and the same command goes on".into());
+        }
+        if let Some(error) = outcomes.into_iter().find_map(Result::err) {
+            return Err(error.into());
+        }
+        let journal = journal.into_inner().unwrap_or_else(|e| e.into_inner());
+        journal.finish()?;
+        Ok(())
+    }
+
+    fn unit(
+        &self,
+        unit: &Unit,
+        bar: &ProgressBar,
+    ) -> Result<Vec<ventral::measure::robustness::Row>, RunError> {
+        let model = &self.models[unit.model];
+        let bench = Bench {
+            plan: self.plan,
+            conditions: self.conditions,
+            set: &model.set,
+            classes: &model.classes,
+            network: &model.network,
+            device: self.device.clone(),
+            textures: self.textures,
+            cancel: self.cancel.clone(),
+        };
+        bar.set_message(format!(
+            "{}, {}, images {} to {}",
+            self.plan.models[unit.model],
+            self.conditions[unit.condition].name(),
+            unit.first + 1,
+            unit.first + unit.images
+        ));
+        pollster::block_on(bench.run(unit, &mut |_| {}))
+    }
+}

@@ -1,0 +1,4 @@
+//! Measures: how robust a model is, and how sure one can be of it.
+
+pub mod interval;
+pub mod robustness;

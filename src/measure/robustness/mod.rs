@@ -1,0 +1,38 @@
+//! Robustness as a plan: which models, which perturbations, how strong, on how many images.
+//!
+//! A [`plan::Plan`] is a document. It comes apart into [`plan::Unit`]s, each a model, a seed, a
+//! condition and a few images, which can be run in any order, on any number of machines, and come
+//! out the same: everything random in one follows from its place in the plan. [`run::Bench`] runs
+//! a unit, [`report::Report`] makes tables of the rows.
+
+pub mod classes;
+pub mod plan;
+pub mod presets;
+pub mod report;
+#[cfg(feature = "compute")]
+pub mod run;
+
+use serde::{Deserialize, Serialize};
+
+/// What one model made of one image in one condition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// By its name in the plan.
+    pub model: String,
+    pub seed: u64,
+    /// As [`plan::Condition::name`] writes it.
+    pub condition: String,
+    /// The number of the image in the set.
+    pub image: u32,
+    pub label: u16,
+    /// The class of the largest logit, summed over the passes.
+    pub prediction: u16,
+    /// Share of the passes that give the label, 0 to 1.
+    pub right: f32,
+    /// Passes behind it: 1 for a model that repeats itself.
+    pub passes: u16,
+    /// Size of the perturbation, in pixels of [0, 1].
+    pub l1: f32,
+    pub l2: f32,
+    pub linf: f32,
+}

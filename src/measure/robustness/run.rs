@@ -1,0 +1,214 @@
+//! Running a plan, unit by unit.
+
+use burn::tensor::Device;
+
+use super::Row;
+use super::plan::{Condition, Plan, PlanError, Treatment, Unit};
+use crate::image::dataset::LabelledSet;
+use crate::model::network::Network;
+use crate::model::probe::CancelToken;
+use crate::perturb::attack::look::Look;
+use crate::perturb::attack::network::{NetworkOracle, Noise};
+use crate::perturb::attack::plan as attacking;
+use crate::perturb::attack::{Goal, Norm, Step, Stopped};
+use crate::perturb::corruption::{self, Image, Setting, Textures};
+use crate::rng::Rng;
+
+/// Why a unit was not run to its end.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RunError {
+    #[error("cancelled")]
+    Cancelled,
+    /// A sentence for the user.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<Stopped> for RunError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Cancelled => Self::Cancelled,
+            Stopped::Failed(sentence) => Self::Failed(sentence),
+        }
+    }
+}
+
+impl From<PlanError> for RunError {
+    fn from(error: PlanError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// A model under test and the images it is tested with.
+pub struct Bench<'a> {
+    pub plan: &'a Plan,
+    /// Of the plan.
+    pub conditions: &'a [Condition<'a>],
+    /// Already thinned to the plan's number of images, and of the side the model takes.
+    pub set: &'a LabelledSet,
+    /// The model's class for each of the set's.
+    pub classes: &'a [usize],
+    /// On the autodiff side of `device`, frozen.
+    pub network: &'a Network,
+    pub device: Device,
+    pub textures: &'a Textures,
+    pub cancel: CancelToken,
+}
+
+/// A unit's images and what they are of.
+struct Images {
+    /// `[n, 3, side, side]`.
+    pixels: Vec<f32>,
+    /// In the model's classes.
+    labels: Vec<usize>,
+}
+
+impl Bench<'_> {
+    /// Runs a unit; a row for each of its images. The same unit gives the same rows wherever and
+    /// whenever it is run on one backend.
+    ///
+    /// # Errors
+    /// [`RunError`]: cancelled, the device failed, or a setting makes no sense.
+    pub async fn run(
+        &self,
+        unit: &Unit,
+        watch: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Vec<Row>, RunError> {
+        let condition = self.conditions[unit.condition];
+        let images = self.images(unit);
+        let mut oracle = self.oracle(unit);
+        let treated = self
+            .treat(unit, &condition, &images, &mut oracle, watch)
+            .await?;
+        let look = Look::at(&mut oracle, &treated, self.plan.passes).await?;
+        Ok(self.rows(unit, &condition, &images, &treated, &look))
+    }
+
+    fn images(&self, unit: &Unit) -> Images {
+        let mut images = Images {
+            pixels: Vec::with_capacity(unit.images * self.set.stride()),
+            labels: Vec::with_capacity(unit.images),
+        };
+        for index in unit.first..unit.first + unit.images {
+            let label = self.set.push_input(index, &mut images.pixels);
+            images
+                .labels
+                .extend(label.map(|l| self.classes[usize::from(l)]));
+        }
+        images
+    }
+
+    /// The seed of what is drawn for a unit's images. Conditions and models share it: they are
+    /// compared on the same draws, and an attack that runs others finds what these find.
+    fn seed(unit: &Unit, what: &str) -> u64 {
+        Rng::stream(unit.seed, &format!("{what} from image {}", unit.first)).seed()
+    }
+
+    fn oracle(&self, unit: &Unit) -> NetworkOracle<'_> {
+        let noise = Noise::Fresh {
+            rng: Rng::from_seed(Self::seed(unit, "front-end noise")),
+            samples: self.plan.eot,
+        };
+        let (device, cancel) = (self.device.clone(), self.cancel.clone());
+        let mut oracle = NetworkOracle::new(self.network, device, self.set.size, noise, cancel);
+        oracle.batch = self.plan.batch;
+        oracle
+    }
+
+    async fn treat(
+        &self,
+        unit: &Unit,
+        condition: &Condition<'_>,
+        images: &Images,
+        oracle: &mut NetworkOracle<'_>,
+        watch: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Vec<f32>, RunError> {
+        match condition.treatment {
+            Treatment::Clean => Ok(images.pixels.clone()),
+            Treatment::Corruption {
+                corruption,
+                severity,
+            } => {
+                let setting = Setting {
+                    corruption,
+                    severity,
+                    table: None,
+                    seed: unit.seed,
+                    eight_bit: true,
+                };
+                self.corrupt(unit, images, &setting)
+            }
+            Treatment::Attack { .. } => {
+                let Some(attack) = condition.attack(self.set.size)? else {
+                    return Ok(images.pixels.clone());
+                };
+                let plan = attacking::Plan {
+                    attack,
+                    seed: Self::seed(unit, "attack"),
+                    eight_bit: false,
+                    passes: self.plan.passes,
+                };
+                let goal = Goal::leave(images.labels.clone());
+                let outcome = attacking::run(&plan, oracle, &images.pixels, &goal, watch).await?;
+                Ok(outcome.pixels)
+            }
+        }
+    }
+
+    fn corrupt(
+        &self,
+        unit: &Unit,
+        images: &Images,
+        setting: &Setting,
+    ) -> Result<Vec<f32>, RunError> {
+        let side = self.set.size;
+        let image = |pixels| Image {
+            pixels,
+            channels: 3,
+            height: side,
+            width: side,
+        };
+        let given: Vec<Image> = images
+            .pixels
+            .chunks_exact(self.set.stride())
+            .map(image)
+            .collect();
+        let first = unit.first as u64;
+        let done = corruption::corrupt_batch(&given, first, setting, self.textures);
+        let done = done.map_err(|e| RunError::Failed(e.to_string()))?;
+        Ok(done.concat())
+    }
+
+    fn rows(
+        &self,
+        unit: &Unit,
+        condition: &Condition,
+        images: &Images,
+        treated: &[f32],
+        look: &Look,
+    ) -> Vec<Row> {
+        let stride = self.set.stride();
+        let condition = condition.name();
+        let best = look.best();
+        let right = look.right_shares(&images.labels);
+        let row = |i: usize| {
+            let at = i * stride..(i + 1) * stride;
+            let size =
+                |norm: Norm| norm.distance(&treated[at.clone()], &images.pixels[at.clone()]) as f32;
+            Row {
+                model: self.plan.models[unit.model].clone(),
+                seed: unit.seed,
+                condition: condition.clone(),
+                image: (unit.first + i) as u32,
+                label: images.labels[i] as u16,
+                prediction: best[i] as u16,
+                right: right[i],
+                passes: look.passes() as u16,
+                l1: size(Norm::L1),
+                l2: size(Norm::L2),
+                linf: size(Norm::Linf),
+            }
+        };
+        (0..images.labels.len()).map(row).collect()
+    }
+}

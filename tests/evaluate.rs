@@ -1,0 +1,257 @@
+//! `ventral evaluate` and `ventral report` as a user runs them.
+#![cfg(feature = "cli")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn command(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ventral"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("VENTRAL_MODELS", folder.join("models"));
+    command
+}
+
+fn run(arguments: &[&str], folder: &Path) -> Output {
+    let output = command(arguments, folder).output();
+    output.expect("the binary of this test starts")
+}
+
+#[track_caller]
+fn succeeds(arguments: &[&str], folder: &Path) -> String {
+    let output = run(arguments, folder);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn fails(arguments: &[&str], folder: &Path) -> String {
+    let output = run(arguments, folder);
+    assert!(!output.status.success(), "{arguments:?} did not fail");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Two "models", so that they can be compared: the shipped one and its copy under another name.
+const PLAN: &str = r#"
+version = 1
+name = "test"
+models = ["cornet-s-cifar10", "copy.safetensors"]
+images = 30
+batch = 10
+
+[[corruptions]]
+kinds = ["gaussian_noise", "fog"]
+severities = [1, 5]
+
+[[attacks]]
+attack = "pgd"
+eps = ["1/255", "8/255"]
+in-mean = 1
+steps = 3
+
+[[attacks]]
+attack = "square"
+eps = ["8/255"]
+queries = 10
+
+[[attacks]]
+attack = "deepfool"
+steps = 5
+"#;
+
+fn set_up(folder: &Path) {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/models");
+    let from = models.join("cornet-s-cifar10.safetensors");
+    fs::copy(from, folder.join("copy.safetensors")).unwrap();
+    fs::write(folder.join("plan.toml"), PLAN).unwrap();
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn four_shards_are_the_whole_row_for_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    set_up(folder.path());
+    let said = succeeds(
+        &["evaluate", "plan.toml", "--output", "whole"],
+        folder.path(),
+    );
+    assert!(said.contains("| model | overall |"), "{said}");
+    for shard in ["1/4", "2/4", "3/4", "4/4"] {
+        // Two in the same folder, two in folders of their own, as on several machines.
+        let output = match shard {
+            "3/4" => "third",
+            "4/4" => "fourth",
+            _ => "parts",
+        };
+        let said = succeeds(
+            &[
+                "evaluate",
+                "plan.toml",
+                "--shard",
+                shard,
+                "--output",
+                output,
+            ],
+            folder.path(),
+        );
+        assert!(said.contains("ventral report"), "{said}");
+    }
+    let said = succeeds(
+        &["report", "parts", "third", "fourth", "--output", "merged"],
+        folder.path(),
+    );
+    assert!(!said.contains("leaves gaps"), "{said}");
+    for table in ["summary.csv", "details.csv", "summary.tex", "report.json"] {
+        let (whole, merged) = (at("whole").join(table), at("merged").join(table));
+        assert_eq!(lines(&whole), lines(&merged), "{table}");
+    }
+    let details = lines(&at("whole/details.csv"));
+    // Clean, 4 corruptions, 2 radii, Square and DeepFool.
+    assert_eq!(details.len(), 1 + 1 + 4 + 2 + 1 + 1, "{details:?}");
+    for line in &details[1..] {
+        // The two models are one.
+        let cells: Vec<&str> = line.split(',').collect();
+        assert_eq!(cells[1], cells[2], "{line}");
+    }
+    let json = fs::read_to_string(at("whole/report.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let first = &json["report"]["models"][0];
+    let clean = first["clean"]["value"].as_f64().unwrap();
+    assert!(clean > 0.6, "{clean}");
+    // Both count the same images, so a stronger attack cannot leave more.
+    let accuracy = |name: &str| {
+        let cells = first["cells"].as_array().unwrap();
+        let cell = cells.iter().find(|c| c["condition"] == name).unwrap();
+        cell["accuracy"]["value"].as_f64().unwrap()
+    };
+    assert!(accuracy("pgd linf 8/255") <= accuracy("pgd linf 1/255"));
+    assert!(accuracy("pgd linf 1/255") < clean);
+    assert!(accuracy("gaussian_noise 5") < clean);
+    assert_eq!(first["mce"], 1.0);
+
+    // Two of four leave gaps, and that is said; other weights are refused.
+    let said = succeeds(&["report", "parts", "--output", "half"], folder.path());
+    assert!(said.contains("leaves gaps"), "{said}");
+    let said = fails(
+        &[
+            "evaluate",
+            "plan.toml",
+            "--images",
+            "20",
+            "--output",
+            "whole",
+        ],
+        folder.path(),
+    );
+    assert!(said.contains("differs in its plan"), "{said}");
+}
+
+/// Waits until a file has so many lines.
+fn wait_for(path: &Path, count: usize, child: &mut Child) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(300) {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        if text.lines().count() >= count || child.try_wait().unwrap().is_some() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{} has no {count} lines", path.display());
+}
+
+#[test]
+fn a_killed_run_goes_on_and_ends_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    set_up(folder.path());
+    let arguments = |output| ["evaluate", "plan.toml", "--output", output];
+    succeeds(&arguments("whole"), folder.path());
+    let mut child = command(&arguments("killed"), folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let journal = at("killed/shard-1-of-1.jsonl");
+    wait_for(&journal, 4, &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = lines(&journal).len();
+    assert!(before >= 4, "it was finished before it was killed");
+    succeeds(&arguments("killed"), folder.path());
+    assert!(!journal.exists());
+    for table in ["details.csv", "report.json"] {
+        let (whole, killed) = (at("whole").join(table), at("killed").join(table));
+        assert_eq!(lines(&whole), lines(&killed), "{table}");
+    }
+    // Again: nothing is left to do.
+    let said = succeeds(&arguments("killed"), folder.path());
+    assert!(said.contains("| model | overall |"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    set_up(folder.path());
+    let dogs = folder.path().join("dogs/poodle");
+    fs::create_dir_all(&dogs).unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/samples");
+    let picture = fs::read_dir(sample)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "jpg"))
+        .unwrap();
+    fs::copy(picture, dogs.join("a.jpg")).unwrap();
+    let table: &[(&[&str], &str)] = &[
+        (&["nothing.toml"], "none of the presets quick, vonenet"),
+        (&["quick"], "names no model"),
+        (
+            &["quick", "--models", "cornet-x"],
+            "no model or file `cornet-x`",
+        ),
+        (
+            &["quick", "--models", "cornet-s-cifar10", "--data", "nowhere"],
+            "no set or path",
+        ),
+        (
+            &["quick", "--models", "cornet-s-cifar10", "--data", "dogs"],
+            "no class for “poodle”",
+        ),
+        (
+            &["quick", "--models", "cornet-s-cifar10", "--images", "0"],
+            "at least one image",
+        ),
+        (
+            &["quick", "--models", "cornet-s-cifar10", "--shard", "5/4"],
+            "is no shard",
+        ),
+    ];
+    for (arguments, said) in table {
+        let arguments = [&["evaluate"], *arguments, &["--output", "out"]].concat();
+        let error = fails(&arguments, folder.path());
+        assert!(error.contains(said), "{arguments:?}: {error}");
+    }
+    assert!(!folder.path().join("out").exists());
+    let error = fails(&["report", "dogs"], folder.path());
+    assert!(error.contains("run `ventral evaluate` first"), "{error}");
+    let said = succeeds(
+        &[
+            "evaluate",
+            "vonenet",
+            "--models",
+            "cornet-s-cifar10",
+            "--dry-run",
+        ],
+        folder.path(),
+    );
+    assert!(said.contains("88 conditions"), "{said}");
+}
