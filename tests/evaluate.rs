@@ -255,3 +255,36 @@ fn what_is_wrong_is_said_before_anything_runs() {
     );
     assert!(said.contains("88 conditions"), "{said}");
 }
+
+/// The accuracy that the catalog and the cards give for each shipped model on the shipped images is
+/// what these files come to.
+#[test]
+fn shipped_models_are_as_accurate_as_their_cards_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = "version = 1\nname = \"clean\"\nimages = 1000\n";
+    fs::write(folder.path().join("clean.toml"), plan).unwrap();
+    let models = succeeds(&["models", "--json"], folder.path());
+    let models: serde_json::Value = serde_json::from_str(&models).unwrap();
+    let shipped = models.as_array().unwrap().iter();
+    let shipped = shipped.filter(|m| m["file"].is_string() && m["classes"] == 10);
+    let mut count = 0;
+    for model in shipped {
+        let name = model["name"].as_str().unwrap();
+        let known = &model["robustness"]["clean"];
+        assert_eq!(
+            known["images"], 1000,
+            "{name} has no accuracy on all shipped images"
+        );
+        succeeds(
+            &["evaluate", "clean.toml", "--models", name, "--output", name],
+            folder.path(),
+        );
+        let report = fs::read_to_string(folder.path().join(name).join("report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let found = &report["report"]["models"][0]["clean"]["value"];
+        let (known, found) = (known["value"].as_f64().unwrap(), found.as_f64().unwrap());
+        assert!((known - found).abs() < 0.005, "{name}: {known} and {found}");
+        count += 1;
+    }
+    assert!(count > 0);
+}

@@ -1,6 +1,8 @@
 //! The models a visitor can choose from. The list itself is `static/models/catalog.json`, which
 //! the page, the command line and the tests read alike.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A model of the catalog: shipped with the page, or published elsewhere.
@@ -53,4 +55,99 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, serde_json::Error> {
 /// The entry called `name`.
 pub fn find(name: &str) -> Option<Entry> {
     entries().into_iter().find(|entry| entry.name == name)
+}
+
+/// A share with its 95 % interval, all in [0, 1], and the images behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+    pub images: usize,
+}
+
+/// How robust a shipped model was found to be, on images of its shipped test set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Robustness {
+    /// The plan behind the white-box mean, or the corruption mean where there is no other.
+    pub plan: String,
+    pub clean: Option<Measured>,
+    pub white_box: Option<Measured>,
+    pub corruption: Option<Measured>,
+    /// Mean of white box and corruption.
+    pub perturbation: Option<f64>,
+    /// Mean of perturbation and clean.
+    pub overall: Option<f64>,
+}
+
+impl Robustness {
+    /// Takes over what `newer` has; a share of more images stays.
+    pub fn merge(&mut self, newer: &Self) {
+        let keep = |old: &mut Option<Measured>, new: Option<Measured>| {
+            let images = |m: Option<Measured>| m.map_or(0, |m| m.images);
+            if images(new) >= images(*old) {
+                *old = new;
+            }
+        };
+        keep(&mut self.clean, newer.clean);
+        keep(&mut self.white_box, newer.white_box);
+        keep(&mut self.corruption, newer.corruption);
+        if newer.white_box.is_some() || self.plan.is_empty() {
+            self.plan.clone_from(&newer.plan);
+        }
+        let value = |m: Option<Measured>| m.map(|m| m.value);
+        let both = |a: Option<f64>, b: Option<f64>| Some((a? + b?) / 2.0);
+        self.perturbation = both(value(self.white_box), value(self.corruption));
+        self.overall = both(self.perturbation, value(self.clean));
+    }
+}
+
+/// What `ventral report --record` has written, by the models' names.
+#[cfg(any(not(feature = "page"), feature = "compute"))]
+pub const ROBUSTNESS: &str = include_str!("../../static/models/robustness.json");
+
+/// Reads such a file.
+///
+/// # Errors
+/// Text that is none.
+pub fn parse_robustness(text: &str) -> Result<BTreeMap<String, Robustness>, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_that_are_built_in_can_be_read() {
+        assert!(parse(CATALOG).is_ok_and(|all| all.iter().filter(|e| e.default).count() == 1));
+        assert!(parse_robustness(ROBUSTNESS).is_ok());
+    }
+
+    #[test]
+    fn a_share_of_more_images_stays() {
+        let of = |value, images| {
+            Some(Measured {
+                value,
+                images,
+                ..Measured::default()
+            })
+        };
+        let mut known = Robustness {
+            clean: of(0.9, 1000),
+            corruption: of(0.7, 1000),
+            ..Robustness::default()
+        };
+        known.merge(&Robustness {
+            plan: "attacks".into(),
+            clean: of(0.8, 200),
+            white_box: of(0.1, 200),
+            ..Robustness::default()
+        });
+        assert_eq!(known.clean, of(0.9, 1000));
+        assert_eq!(known.plan, "attacks");
+        let close = |a: Option<f64>, b: f64| a.is_some_and(|a| (a - b).abs() < 1e-12);
+        assert!(close(known.perturbation, 0.4) && close(known.overall, 0.65));
+    }
 }

@@ -1,5 +1,6 @@
 //! The bench Perturb: corruptions, noise and attacks on the current image, one after the other.
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::engine::{Host, Session, SessionError, read, rgba, softmax, top};
@@ -445,10 +446,11 @@ impl<'a> Viewer<'a> {
 
     /// Of pixels `[3, side, side]`.
     pub async fn look(&self, pixels: &[f32]) -> Result<View, SessionError> {
-        let device = self.device.clone().autodiff();
-        let noise = front_end_noise(self.network, self.noise, self.side, &device);
-        let x = self.tensor(pixels.to_vec(), &device);
-        let pass = self.network.pass(x, noise, Taps::All, self.cancel)?;
+        // Nothing here asks for a gradient.
+        let (network, device) = (self.network.valid(), &self.device);
+        let noise = front_end_noise(&network, self.noise, self.side, device);
+        let x = self.tensor(pixels.to_vec(), device);
+        let pass = network.pass(x, noise, Taps::All, self.cancel)?;
         let mut areas = Vec::with_capacity(pass.taps.len());
         for (name, tensor) in pass.taps {
             areas.push((name, read(tensor).await?));

@@ -1,5 +1,6 @@
 //! A batch of numbers through the model, numbers back.
 
+use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -18,7 +19,6 @@ impl Session {
         host: &dyn Host,
     ) -> Result<(), SessionError> {
         let active = self.device(host).await;
-        let device = active.device.autodiff();
         let network = &self.model()?.network;
         let [n, colours, ..] = dimensions(&options.input)?;
         if colours != 3 {
@@ -46,6 +46,11 @@ impl Session {
             host.tell(Event::Tensors(tensors));
             return Ok(());
         }
+        // Only what asks for a gradient goes through autodiff.
+        let (network, device) = match wants_gradient {
+            true => (network.clone(), active.device.autodiff()),
+            false => (network.valid(), active.device),
+        };
         let input = to_tensor(&options.input, &device)?;
         let input = if wants_gradient {
             input.require_grad()

@@ -116,7 +116,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         work.run(&units, journal, args.jobs)?;
     }
     if args.shard.count == 1 {
-        return report::print(&[output.to_owned()], None);
+        report::print(&[output.to_owned()], None)?;
+        return Ok(());
     }
     println!(
         "shard {} of {} is done; `ventral report {}` merges the shards that are there",

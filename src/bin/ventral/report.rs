@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ventral::measure::robustness::report::{Report, Style};
+use ventral::measure::robustness::report::{Report, Share, Style};
+use ventral::model::catalog::{Measured, Robustness, parse_robustness};
 
 use crate::output::write_file;
 use crate::store::{self, Head};
@@ -18,14 +19,83 @@ pub struct Args {
     /// first folder unless given.
     #[arg(long)]
     output: Option<PathBuf>,
+    /// Also take the means over into this file, `static/models/robustness.json`, which the
+    /// catalog shows, and into the models' cards beside it.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    print(&args.folders, args.output.as_deref())
+    let report = print(&args.folders, args.output.as_deref())?;
+    match &args.record {
+        Some(path) => record(&report, path),
+        None => Ok(()),
+    }
+}
+
+/// Takes the report's means over into the file of all models, and into their cards.
+fn record(report: &Report, path: &Path) -> Result<(), Failure> {
+    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| said(&e))?;
+    let mut all = parse_robustness(&text).map_err(|e| said(&e))?;
+    for model in &report.models {
+        let known = all.entry(model.name.clone()).or_default();
+        known.merge(&Robustness {
+            plan: report.plan.name.clone(),
+            clean: model.clean.map(measured),
+            white_box: model.white_box.map(measured),
+            corruption: model.corruption.map(measured),
+            ..Robustness::default()
+        });
+        let card = path.with_file_name(format!("{}.md", model.name));
+        if card.is_file() {
+            let text = std::fs::read_to_string(&card).map_err(|e| said(&e))?;
+            save(&card, &with_section(&text, known))?;
+        }
+    }
+    recipe::write(path, &all)
+}
+
+fn measured(share: Share) -> Measured {
+    Measured {
+        value: share.value,
+        low: share.low,
+        high: share.high,
+        images: share.images,
+    }
+}
+
+const SECTION: &str = "\n## Robustness\n";
+
+/// A card with its section on robustness, the last, written anew.
+fn with_section(card: &str, found: &Robustness) -> String {
+    let kept = card.split(SECTION).next().unwrap_or_default();
+    let rows = [
+        ("clean", found.clean),
+        ("white box", found.white_box),
+        ("corruption", found.corruption),
+    ];
+    let row = |(name, measured): (&str, Option<Measured>)| {
+        let m = measured?;
+        let share = Share {
+            value: m.value,
+            low: m.low,
+            high: m.high,
+            images: m.images,
+        };
+        Some(format!("| {name} | {share} | {} |\n", m.images))
+    };
+    let rows: String = rows.into_iter().filter_map(row).collect();
+    format!(
+        "{}\n{SECTION}\nOn the shipped test set, in per cent with 95 % intervals. {}.\n\n\
+         | mean | accuracy | images |\n|---|---|---|\n{rows}",
+        kept.trim_end(),
+        found.plan
+    )
 }
 
 /// Merges what the folders hold, writes the tables and prints the shortest.
-pub fn print(folders: &[PathBuf], output: Option<&Path>) -> Result<(), Failure> {
+pub fn print(folders: &[PathBuf], output: Option<&Path>) -> Result<Report, Failure> {
     let (head, rows) = store::read_all(folders)?;
     let report = Report::new(&head.plan, &rows, head.images)?;
     let output = output.or(folders.first().map(PathBuf::as_path));
@@ -57,7 +127,7 @@ pub fn print(folders: &[PathBuf], output: Option<&Path>) -> Result<(), Failure> 
         );
     }
     println!("tables in {}", output.display());
-    Ok(())
+    Ok(report)
 }
 
 #[derive(serde::Serialize)]
@@ -104,4 +174,30 @@ fn markdown(head: &Head, report: &Report) -> String {
         report.summary().write(Style::Markdown),
         report.details().write(Style::Markdown),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cards_section_is_written_anew() {
+        let found = Robustness {
+            plan: "A plan".into(),
+            clean: Some(Measured {
+                value: 0.5,
+                low: 0.4,
+                high: 0.6,
+                images: 10,
+            }),
+            ..Robustness::default()
+        };
+        let once = with_section("# Card\n\ntext\n", &found);
+        assert!(
+            once.contains("| clean | 50.0 (40.0 to 60.0) | 10 |"),
+            "{once}"
+        );
+        assert_eq!(with_section(&once, &found), once);
+        assert_eq!(once.matches("## Robustness").count(), 1);
+    }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::oracle::{Oracle, Pullback, Stopped};
@@ -31,6 +32,8 @@ type Pause<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 pub struct NetworkOracle<'a> {
     /// On the autodiff side of `device`, frozen.
     network: &'a Network,
+    /// The same on the inner side: passes without a gradient have nothing to do with autodiff.
+    inner: Network,
     device: Device,
     side: usize,
     noise: Noise,
@@ -55,6 +58,7 @@ impl<'a> NetworkOracle<'a> {
     ) -> Self {
         Self {
             network,
+            inner: network.valid(),
             device,
             side,
             noise,
@@ -85,25 +89,29 @@ impl<'a> NetworkOracle<'a> {
         Tensor::from_data(TensorData::new(pixels.to_vec(), shape), device)
     }
 
-    fn draw(&mut self, n: usize) -> Option<Tensor<4>> {
-        let device = self.device.clone().autodiff();
+    fn draw(&mut self, n: usize, device: &Device) -> Option<Tensor<4>> {
         match &mut self.noise {
             Noise::Off => None,
-            Noise::Fresh { rng, .. } => self.network.draw_noise(n, self.side, rng, &device),
+            Noise::Fresh { rng, .. } => self.network.draw_noise(n, self.side, rng, device),
             Noise::Fixed(seed) => {
                 let mut rng = Rng::stream(*seed, "front-end noise");
-                let one = self.network.draw_noise(1, self.side, &mut rng, &device);
+                let one = self.network.draw_noise(1, self.side, &mut rng, device);
                 one.map(|noise| noise.repeat_dim(0, n))
             }
         }
     }
 
-    fn pass(&mut self, x: Tensor<4>) -> Result<Tensor<2>, Stopped> {
+    /// One pass, on the side `x` is on.
+    fn pass(&mut self, x: Tensor<4>, tracked: bool) -> Result<Tensor<2>, Stopped> {
         let [n, ..] = x.dims();
         self.forwards += n as u64;
-        let noise = self.draw(n);
+        let noise = self.draw(n, &x.device());
         let mut probe = Probe::new(Taps::None, self.cancel.clone());
-        let logits = self.network.forward_probed(x, noise, &mut probe);
+        let network = match tracked {
+            true => self.network,
+            false => &self.inner,
+        };
+        let logits = network.forward_probed(x, noise, &mut probe);
         logits.map_err(|_| Stopped::Cancelled)
     }
 
@@ -121,7 +129,7 @@ impl<'a> NetworkOracle<'a> {
     ) -> Result<Pullback, Stopped> {
         let device = self.device.clone().autodiff();
         let x = self.tensor(pixels, &device).require_grad();
-        let logits = self.pass(x.clone())?;
+        let logits = self.pass(x.clone(), true)?;
         let values = read(logits.clone().inner()).await?;
         self.breathe().await?;
         let slope = TensorData::new(cotangent(&values), logits.dims());
@@ -163,12 +171,12 @@ impl Oracle for NetworkOracle<'_> {
 
     async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, Stopped> {
         let mut logits = Vec::new();
-        let device = self.device.clone().autodiff();
+        let device = self.device.clone();
         for part in pixels.chunks(self.batch.max(1) * self.image_len()) {
             self.breathe().await?;
             let x = self.tensor(part, &device);
-            let row = self.pass(x)?;
-            logits.extend(read(row.inner()).await?);
+            let row = self.pass(x, false)?;
+            logits.extend(read(row).await?);
         }
         Ok(logits)
     }
