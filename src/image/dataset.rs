@@ -15,8 +15,8 @@ mod load;
 pub use layout::Classes;
 #[cfg(feature = "dataset")]
 pub use load::{
-    LoadOptions, PicturesBelow, Progress, load, load_cifar10, load_classes, load_tiny_imagenet,
-    pictures_below, quiet,
+    LoadOptions, Opened, PicturesBelow, Progress, load, load_cifar10, load_classes,
+    load_tiny_imagenet, open, pictures_below, quiet,
 };
 
 use std::ops::Range;

@@ -10,9 +10,12 @@ use super::protocol::{
     BackendChoice, Bytes, Event, Failure, ImageInfo, ModelInfo, Prediction, Preprocessing,
     Progress, Request, Rgba,
 };
+use super::testing::Laboratory;
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
+use crate::image::dataset::DatasetError;
 use crate::image::{self, ImageError, Picture};
+use crate::measure::robustness::plan::PlanError;
 use crate::model::checkpoint::Source;
 use crate::model::filters;
 use crate::model::load::{self, LoadError, Loaded};
@@ -41,6 +44,10 @@ pub enum SessionError {
     Name(#[from] NameError),
     #[error("{0}")]
     Attack(String),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Set(#[from] DatasetError),
 }
 
 /// [`ExecutionError`] as an error value.
@@ -99,6 +106,17 @@ pub trait Host {
     fn adapter(&self) -> Option<Adapter>;
     /// Bytes this process or worker holds.
     fn memory(&self) -> u64;
+
+    /// Opens the journal of a test, which outlives the session, and reads what is in it. Nothing
+    /// where there is no place to keep one: tests then begin anew after a crash.
+    fn open_journal<'a>(&'a self, _name: &'a str) -> Pin<Box<dyn Future<Output = Vec<u8>> + 'a>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+    /// Cuts the open journal to this length.
+    fn cut_journal(&self, _length: usize) {}
+    /// Adds to the end of the open journal; once it returns the bytes survive a crash of the page.
+    fn append_journal(&self, _bytes: &[u8]) {}
+    fn close_journal(&self) {}
 }
 
 /// A file handed over beside a request.
@@ -114,6 +132,7 @@ pub struct Session {
     pub(super) bench: Bench,
     /// What frost is taken from; ours are grown when they are first wanted.
     pub(super) textures: Textures,
+    pub(super) laboratory: Laboratory,
 }
 
 /// A model on the active device.
@@ -154,6 +173,11 @@ impl Session {
             Request::Transfer { name } | Request::TransferFile { file_name: name } => {
                 self.transfer(&name, attachment, host).await
             }
+            Request::Bring { name } | Request::BringFile { file_name: name } => {
+                self.bring(&name, attachment, host).await
+            }
+            Request::TakeSet { name } => self.take_set(&name, attachment, host),
+            Request::Test(options) => self.test(&options, host).await,
             Request::Run(options) => self.run(&options, host).await,
         };
         match answered {
@@ -162,7 +186,11 @@ impl Session {
         }
     }
 
-    async fn start(&mut self, backend: BackendChoice, host: &dyn Host) -> Result<(), SessionError> {
+    pub(super) async fn start(
+        &mut self,
+        backend: BackendChoice,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
         let adapter = host.adapter();
         let active = self.devices.choose(backend, adapter.as_ref()).await;
         host.tell(Event::Backend(active.info.clone()));

@@ -12,6 +12,8 @@ mod perturbing;
 mod running;
 #[cfg(feature = "compute")]
 mod seeing;
+#[cfg(feature = "compute")]
+mod testing;
 
 #[cfg(feature = "compute")]
 pub use engine::{Host, Session, SessionError};

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::catalog::Measured;
 use crate::perturb::attack::masking::Masking;
 use crate::perturb::attack::names::Options;
 #[cfg(any(not(feature = "page"), feature = "compute"))]
@@ -53,6 +54,15 @@ pub enum Request {
     Transfer { name: String },
     /// The same for a checkpoint file handed over beside this message.
     TransferFile { file_name: String },
+    /// Read a model of the catalog for the bench Test. The current model stays.
+    Bring { name: String },
+    /// The same for a checkpoint file handed over beside this message.
+    BringFile { file_name: String },
+    /// Labelled images for the bench Test: a shipped set by name, or, with a file handed over beside
+    /// this message, the visitor's own archive.
+    TakeSet { name: String },
+    /// Run a robustness plan. One that was run before goes on where it was.
+    Test(TestOptions),
     /// Run the model on a batch of numbers and hand the numbers back: what a script asks for, not
     /// the page.
     #[cfg(any(not(feature = "page"), feature = "compute"))]
@@ -114,6 +124,20 @@ impl Stage {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// A robustness test of models that were brought.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TestOptions {
+    /// A preset by its name; not looked at where there is a plan.
+    pub preset: String,
+    /// A plan as TOML or JSON. Its models are replaced by those below.
+    pub plan: Option<String>,
+    /// By the names they were brought under, the reference first.
+    pub models: Vec<String>,
+    /// `None`: as the plan has it.
+    pub images: Option<usize>,
+    pub seed: u64,
 }
 
 /// A batch for the current model, and what of the pass to return.
@@ -209,6 +233,12 @@ pub enum Event {
     Masking(Box<Masking>),
     /// The answer to `Transfer`.
     Transferred(Box<Transferred>),
+    /// The answer to `Bring`.
+    Brought(Brought),
+    /// The answer to `TakeSet`.
+    Set(SetInfo),
+    /// What a test has come to so far; the last one has the documents.
+    Tested(Box<TestReport>),
     /// The answer to `Run`.
     #[cfg(any(not(feature = "page"), feature = "compute"))]
     Tensors(Vec<RawTensor>),
@@ -461,4 +491,74 @@ pub struct Transferred {
     /// Side of its images, px; the perturbed image is resampled when it has another.
     pub side: usize,
     pub milliseconds: f32,
+}
+
+/// A model that was read for the bench Test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brought {
+    /// Under this name it can be tested.
+    pub name: String,
+    pub family: String,
+    pub classes: usize,
+    /// Side of its images, px.
+    pub side: usize,
+    pub stochastic: bool,
+}
+
+/// Labelled images as they were understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetInfo {
+    pub name: String,
+    pub images: usize,
+    /// Each class with its number of images.
+    pub classes: Vec<(String, usize)>,
+    /// Files that could not be read, and why.
+    pub skipped: Vec<(String, String)>,
+}
+
+/// A robustness test on its way, or at its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestReport {
+    /// Of the plan.
+    pub title: String,
+    pub models: Vec<TestedModel>,
+    pub conditions: Vec<TestedCondition>,
+    /// Rows there are, and rows there will be.
+    pub rows: usize,
+    pub expected: usize,
+    /// k, n, seeds, images: what stands under a table.
+    pub remark: String,
+    /// Files to take away, by name; none before the end.
+    pub documents: Vec<(String, Bytes)>,
+}
+
+/// A model's line in a [`TestReport`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestedModel {
+    pub name: String,
+    pub clean: Option<Measured>,
+    pub white_box: Option<Measured>,
+    pub corruption: Option<Measured>,
+    pub perturbation: Option<f64>,
+    pub overall: Option<f64>,
+    /// Relative to the first model.
+    pub mce: Option<f64>,
+    /// A share right for each condition, in their order.
+    pub cells: Vec<Option<Measured>>,
+    /// The p-value of McNemar's test against the first model, in the order of the conditions.
+    pub p: Vec<Option<f64>>,
+}
+
+/// A condition of a [`TestReport`], as a chart needs it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestedCondition {
+    pub name: String,
+    /// What it shares with others of its kind: "Fog", "PGD, L∞".
+    pub title: String,
+    /// The strength as it is written: "3", "8/255".
+    pub strength: String,
+    /// As a number, for an axis.
+    pub value: f32,
+    /// One of the corruptions, which make a map rather than a curve.
+    pub corruption: bool,
 }

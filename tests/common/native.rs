@@ -1,6 +1,7 @@
 //! The session without a browser.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::{Future, ready};
 use std::pin::Pin;
 
@@ -15,6 +16,11 @@ use ventral::session::{Host, Session};
 pub struct NativeHost {
     pub events: RefCell<Vec<Event>>,
     pub token: CancelToken,
+    /// The journals of tests, by name, and the one that is open.
+    pub journals: RefCell<BTreeMap<String, Vec<u8>>>,
+    open: RefCell<String>,
+    /// Raises the token once this many lines have been added to a journal.
+    pub stop_after: Cell<Option<usize>>,
 }
 
 impl Host for NativeHost {
@@ -36,6 +42,34 @@ impl Host for NativeHost {
 
     fn memory(&self) -> u64 {
         0
+    }
+
+    fn open_journal<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Vec<u8>> + 'a>> {
+        self.open.replace(name.to_owned());
+        let mut journals = self.journals.borrow_mut();
+        Box::pin(ready(journals.entry(name.to_owned()).or_default().clone()))
+    }
+
+    fn cut_journal(&self, length: usize) {
+        let mut journals = self.journals.borrow_mut();
+        journals
+            .get_mut(&*self.open.borrow())
+            .unwrap()
+            .truncate(length);
+    }
+
+    fn append_journal(&self, bytes: &[u8]) {
+        let mut journals = self.journals.borrow_mut();
+        journals
+            .get_mut(&*self.open.borrow())
+            .unwrap()
+            .extend(bytes);
+        if let Some(left) = self.stop_after.get() {
+            self.stop_after.set(left.checked_sub(1));
+            if left == 0 {
+                self.token.cancel();
+            }
+        }
     }
 }
 

@@ -349,6 +349,7 @@ impl Work<'_> {
             device: self.device.clone(),
             textures: self.textures,
             cancel: self.cancel.clone(),
+            pause: None,
         };
         bar.set_message(format!(
             "{}, {}, images {} to {}",

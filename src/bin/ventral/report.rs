@@ -117,7 +117,7 @@ pub fn print(folders: &[PathBuf], output: Option<&Path>) -> Result<Report, Failu
             )?;
         }
     }
-    let text = markdown(&head, &report);
+    let text = report.markdown(&remark(&head));
     save(&output.join("report.md"), &text)?;
     print!("{}", report.summary().write(Style::Markdown));
     if report.rows < report.expected {
@@ -140,39 +140,16 @@ fn save(path: &Path, text: &str) -> Result<(), Failure> {
     write_file(path, |out| Ok(out.write_all(text.as_bytes())?))
 }
 
-fn markdown(head: &Head, report: &Report) -> String {
-    let plan = &report.plan;
-    let weights = plan.models.iter().zip(&head.weights);
+/// What the tables are of, in a sentence.
+fn remark(head: &Head) -> String {
+    let weights = head.plan.models.iter().zip(&head.weights);
     let weights: Vec<String> = weights.map(|(m, hash)| format!("{m} `{hash}`")).collect();
-    let mut comparisons = String::new();
-    for c in &report.comparisons {
-        comparisons += &format!(
-            "| {} | {} | {} | {} | {} | {:.2e} |\n",
-            c.condition, c.model, c.only_model, c.reference, c.only_reference, c.p
-        );
-    }
-    if !comparisons.is_empty() {
-        comparisons = format!(
-            "\n## On the same images\n\nMcNemar's exact test, of the first seed: images that only \
-             the one model gets right, and only the other.\n\n\
-             | condition | model | only it | reference | only it | p |\n|---|---|---|---|---|---|\n\
-             {comparisons}"
-        );
-    }
     format!(
-        "# {}\n\nAccuracy in per cent with 95 % intervals. {} images, seeds {:?}; stochastic models: \
-         {} passes judge an image (n), {} samples a gradient (k). {}, {}. Models: {}.\n\n{}\n\
-         ## Every condition\n\n{}{comparisons}",
-        plan.name,
+        "{} images. {}, {}. Models: {}.",
         head.images,
-        plan.seeds,
-        plan.passes,
-        plan.eot,
         head.program,
         head.backend,
-        weights.join(", "),
-        report.summary().write(Style::Markdown),
-        report.details().write(Style::Markdown),
+        weights.join(", ")
     )
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use parquet::record::RowAccessor;
 use parquet::schema::parser::parse_message_type;
 use serde::{Deserialize, Serialize};
 use ventral::measure::robustness::Row;
+use ventral::measure::robustness::journal::{self, Done};
 use ventral::measure::robustness::plan::Plan;
 
 use crate::Failure;
@@ -94,13 +95,6 @@ impl std::str::FromStr for Shard {
     }
 }
 
-/// A finished unit.
-#[derive(Serialize, Deserialize)]
-struct Done {
-    unit: usize,
-    rows: Vec<Row>,
-}
-
 /// The journal of a shard.
 pub struct Journal {
     head: Head,
@@ -140,12 +134,12 @@ impl Journal {
             Some(old) => {
                 refuse_other(&path, &old.head, &head)?;
                 // What a crash left of a line is written over.
-                file.set_len(old.sound).map_err(|e| said(&path, &e))?;
+                file.set_len(old.sound as u64)
+                    .map_err(|e| said(&path, &e))?;
                 std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
                 for unit in old.units {
-                    if done.insert(unit.unit) {
-                        journal_rows.extend(unit.rows);
-                    }
+                    done.insert(unit.unit);
+                    journal_rows.extend(unit.rows);
                 }
             }
             None => {
@@ -189,9 +183,7 @@ impl Journal {
 
 /// One line, in one call: a line is whole or is the last.
 fn write_line(file: &mut File, line: &impl Serialize) -> std::io::Result<()> {
-    let mut bytes = serde_json::to_vec(line)?;
-    bytes.push(b'\n');
-    file.write_all(&bytes)?;
+    file.write_all(&journal::line(line)?)?;
     file.flush()
 }
 
@@ -223,46 +215,12 @@ pub fn sort(rows: &mut [Row]) {
     });
 }
 
-struct Old {
-    head: Head,
-    units: Vec<Done>,
-    /// Bytes up to the end of the last whole line.
-    sound: u64,
-}
-
 /// `None` for a journal that was cut off in its first line.
-fn read_journal(path: &Path) -> Result<Option<Old>, Failure> {
+fn read_journal(path: &Path) -> Result<Option<journal::Journal<Head>>, Failure> {
     let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let mut reader = BufReader::new(File::open(path).map_err(|e| said(&e))?);
-    let mut old: Option<Old> = None;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let length = reader.read_until(b'\n', &mut line).map_err(|e| said(&e))?;
-        if !line.ends_with(b"\n") {
-            return Ok(old);
-        }
-        match &mut old {
-            None => {
-                let head = serde_json::from_slice(&line)
-                    .map_err(|e| said(&format!("this is no journal of a run: {e}")))?;
-                old = Some(Old {
-                    head,
-                    units: Vec::new(),
-                    sound: length as u64,
-                });
-            }
-            Some(old) => {
-                let Ok(unit) = serde_json::from_slice(&line) else {
-                    // Damaged from here on.
-                    break;
-                };
-                old.units.push(unit);
-                old.sound += length as u64;
-            }
-        }
-    }
-    Ok(old)
+    let bytes = fs::read(path).map_err(|e| said(&e))?;
+    let read = journal::Journal::read(&bytes);
+    Ok(read.map_err(|e| said(&format!("this is no journal of a run: {e}")))?)
 }
 
 /// All rows in the folders, of finished shards and of those that still run.

@@ -16,6 +16,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel};
 
+use crate::journal;
+
 thread_local! {
     /// The page's shared flag: holds the id that is to stop.
     static FLAG: RefCell<Option<Int32Array>> = const { RefCell::new(None) };
@@ -90,6 +92,22 @@ impl Host for WorkerHost {
         let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
         let buffer: js_sys::ArrayBuffer = memory.buffer().unchecked_into();
         u64::from(buffer.byte_length())
+    }
+
+    fn open_journal<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Vec<u8>> + 'a>> {
+        Box::pin(journal::open(name))
+    }
+
+    fn cut_journal(&self, length: usize) {
+        journal::cut(length);
+    }
+
+    fn append_journal(&self, bytes: &[u8]) {
+        journal::append(bytes);
+    }
+
+    fn close_journal(&self) {
+        journal::close();
     }
 }
 

@@ -26,11 +26,17 @@ pub async fn attach(
     host: &WorkerHost,
 ) -> Result<Attachment, Box<Event>> {
     match request {
-        Request::LoadModel { name } | Request::Transfer { name } => {
+        Request::LoadModel { name } | Request::Transfer { name } | Request::Bring { name } => {
             shipped(name, host).await.map(Some)
         }
+        Request::TakeSet { name } => match file {
+            Some(blob) => source(blob).map(Some),
+            None => test_set(name, host).await.map(Some),
+        },
         Request::LoadUrl { url } => published(url, host).await.map(Some),
-        Request::LoadFile { file_name } | Request::TransferFile { file_name } => match file {
+        Request::LoadFile { file_name }
+        | Request::TransferFile { file_name }
+        | Request::BringFile { file_name } => match file {
             Some(blob) => source(blob).map(Some),
             None => Err(failed(
                 format!("The file {file_name} did not reach the worker. Drop it once more."),
@@ -77,6 +83,14 @@ async fn shipped(name: &str, host: &WorkerHost) -> Result<Box<dyn Source>, Box<E
             String::new(),
         )),
     }
+}
+
+/// Labelled images that come with the page.
+async fn test_set(name: &str, host: &WorkerHost) -> Result<Box<dyn Source>, Box<Event>> {
+    let parts = download(&format!("testset/{name}"), host).await;
+    let parts = parts
+        .map_err(|trouble| trouble.into_event(&format!("The images of {name} did not arrive")))?;
+    Ok(Box::new(Cursor::new(join(&parts))))
 }
 
 /// Weights at an address, from the browser's cache if they were fetched before.

@@ -152,6 +152,102 @@ pub fn load_tiny_imagenet(
     load_classes(path, split, options, &wanted, report)
 }
 
+/// A set read picture by picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    pub set: LabelledSet,
+    /// Files that are no pictures whatever their names say, and why.
+    pub skipped: Vec<(String, String)>,
+}
+
+/// Reads the test split of a set from an archive that is in memory, as a page has it: `name` tells
+/// the packing, or a CIFAR-10 binary batch. What cannot be decoded is listed and left out.
+///
+/// # Errors
+/// As [`load`]; [`DatasetError::NoPictures`] also where no picture at all can be decoded.
+pub fn open(
+    bytes: &[u8],
+    name: &str,
+    size: usize,
+    report: Report<'_>,
+) -> Result<Opened, DatasetError> {
+    if !(1..=MAX_SIZE).contains(&size) {
+        return Err(DatasetError::Size(size));
+    }
+    let (path, split) = (Path::new(name), Split::Test);
+    let mut archive = Archive {
+        path,
+        split,
+        total: bytes.len() as u64,
+        done: Arc::default(),
+    };
+    let lower = name.to_ascii_lowercase();
+    let counter = Counted {
+        inner: bytes,
+        done: Arc::clone(&archive.done),
+    };
+    let file = BufReader::with_capacity(1 << 16, counter);
+    let mut parts = match ending(&lower) {
+        Some(Packing::Xz) => archive.gather(lzma_rust2::XzReader::new(file, true), report)?,
+        Some(Packing::Gzip) => {
+            archive.gather(flate2::bufread::MultiGzDecoder::new(file), report)?
+        }
+        Some(Packing::Plain) => archive.gather(file, report)?,
+        None if lower.ends_with(".bin") => {
+            let mut set = LabelledSet::cifar10();
+            set.push_cifar10_batch(name, bytes)?;
+            return Ok(Opened {
+                set: resize_set(set, size)?,
+                skipped: Vec::new(),
+            });
+        }
+        None => {
+            return Err(DatasetError::NotASet {
+                path: path.to_owned(),
+            });
+        }
+    };
+    if !parts.batches.is_empty() {
+        parts.batches.sort_by(|a, b| a.name.cmp(&b.name));
+        return Ok(Opened {
+            set: from_batches(&parts.batches, size)?,
+            skipped: Vec::new(),
+        });
+    }
+    let nothing = || DatasetError::NoPictures {
+        path: path.to_owned(),
+        split,
+    };
+    if parts.pictures.is_empty() {
+        return Err(nothing());
+    }
+    let labelled = layout::label(parts.pictures, &parts.notes, &Classes::default())?;
+    let mut opened = Opened {
+        set: LabelledSet {
+            classes: labelled.classes,
+            size,
+            ..LabelledSet::default()
+        },
+        skipped: Vec::new(),
+    };
+    let total = labelled.files.len() as u64;
+    for (done, (file, label)) in (0..).zip(labelled.files) {
+        let stage = "decoding";
+        tell(report, Progress { stage, done, total })?;
+        match decode_planar(&file.bytes, size) {
+            Ok(planes) => {
+                opened.set.images.extend(planes);
+                opened.set.labels.push(label);
+            }
+            Err(cause) => opened.skipped.push((file.name, cause.to_string())),
+        }
+    }
+    match opened.set.is_empty() {
+        true => Err(nothing()),
+        false => Ok(opened),
+    }
+}
+
 /// The files of one split, by their roles.
 #[derive(Default)]
 struct Parts {

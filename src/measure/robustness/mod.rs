@@ -6,6 +6,7 @@
 //! a unit, [`report::Report`] makes tables of the rows.
 
 pub mod classes;
+pub mod journal;
 pub mod plan;
 pub mod presets;
 pub mod report;

@@ -286,7 +286,6 @@ impl<'a> Condition<'a> {
     ///
     /// # Errors
     /// [`PlanError::Attack`]: settings it does not take.
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
     pub fn attack(&self, side: usize) -> Result<Option<Attack>, PlanError> {
         let Treatment::Attack {
             attacks,
@@ -535,7 +534,6 @@ fn from_toml(text: &str) -> Result<Plan, PlanError> {
     toml::from_str(text).map_err(|e| PlanError::Format(e.to_string()))
 }
 
-/// The page has no reader of TOML of its own; its worker has.
 #[cfg(not(feature = "plans"))]
 fn from_toml(_: &str) -> Result<Plan, PlanError> {
     Err(PlanError::Format("it does not begin with “{”".to_owned()))

@@ -342,6 +342,9 @@ fn comparisons(
     all
 }
 
+/// A model's entry in a column of the summary.
+type Entry = fn(&ModelReport) -> Option<String>;
+
 /// A table of text, for people and papers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
@@ -361,7 +364,7 @@ impl Report {
     /// A line a model: overall, perturbation, white box, corruption, clean, in per cent, as the
     /// table of the VOneNet paper has them, and mCE where there is one.
     pub fn summary(&self) -> Table {
-        let columns: [(&str, fn(&ModelReport) -> Option<String>); 6] = [
+        let columns: [(&str, Entry); 6] = [
             ("overall", |m| m.overall.map(percent)),
             ("perturbation", |m| m.perturbation.map(percent)),
             ("white box", |m| m.white_box.map(|s| s.to_string())),
@@ -408,6 +411,82 @@ impl Report {
             head,
             rows: names.into_iter().map(line).collect(),
         }
+    }
+}
+
+impl Report {
+    /// All tables as one document. `remark` says what they are of: images, program, weights.
+    pub fn markdown(&self, remark: &str) -> String {
+        let plan = &self.plan;
+        let comparisons = match self.comparisons.is_empty() {
+            true => String::new(),
+            false => format!(
+                "\n## On the same images\n\nMcNemar's exact test, of the first seed: images that \
+                 only the one model gets right, and only the other.\n\n{}",
+                self.compared().write(Style::Markdown)
+            ),
+        };
+        format!(
+            "# {}\n\nAccuracy in per cent with 95 % intervals. Seeds {:?}; stochastic models: {} \
+             passes judge an image (n), {} samples a gradient (k). {remark}\n\n{}\n\
+             ## Every condition\n\n{}{comparisons}",
+            plan.name,
+            plan.seeds,
+            plan.passes,
+            plan.eot,
+            self.summary().write(Style::Markdown),
+            self.details().write(Style::Markdown),
+        )
+    }
+
+    /// A line for each condition and pair of models.
+    fn compared(&self) -> Table {
+        let head = ["condition", "model", "only it", "reference", "only it", "p"];
+        let line = |c: &Comparison| {
+            vec![
+                c.condition.clone(),
+                c.model.clone(),
+                c.only_model.to_string(),
+                c.reference.clone(),
+                c.only_reference.to_string(),
+                format!("{:.2e}", c.p),
+            ]
+        };
+        Table {
+            head: head.map(str::to_owned).into(),
+            rows: self.comparisons.iter().map(line).collect(),
+        }
+    }
+}
+
+/// Every row, as CSV.
+pub fn rows_csv(rows: &[Row]) -> String {
+    let mut text =
+        "model,seed,condition,image,label,prediction,right,passes,l1,l2,linf\n".to_owned();
+    for r in rows {
+        let model = quoted(&r.model);
+        text += &format!(
+            "{model},{},{},{},{},{},{},{},{},{},{}\n",
+            r.seed,
+            r.condition,
+            r.image,
+            r.label,
+            r.prediction,
+            r.right,
+            r.passes,
+            r.l1,
+            r.l2,
+            r.linf
+        );
+    }
+    text
+}
+
+/// A field of a CSV file.
+fn quoted(cell: &str) -> String {
+    match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
     }
 }
 
@@ -458,12 +537,8 @@ impl Table {
     }
 
     fn csv(&self) -> String {
-        let quoted = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", cell.replace('"', "\"\"")),
-            false => cell.clone(),
-        };
         let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(quoted).collect();
+            let cells: Vec<String> = cells.iter().map(|c| quoted(c)).collect();
             cells.join(",") + "\n"
         };
         let rows: String = self.rows.iter().map(|row| line(row)).collect();

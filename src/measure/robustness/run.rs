@@ -8,7 +8,7 @@ use crate::image::dataset::LabelledSet;
 use crate::model::network::Network;
 use crate::model::probe::CancelToken;
 use crate::perturb::attack::look::Look;
-use crate::perturb::attack::network::{NetworkOracle, Noise};
+use crate::perturb::attack::network::{NetworkOracle, Noise, Pause};
 use crate::perturb::attack::plan as attacking;
 use crate::perturb::attack::{Goal, Norm, Step, Stopped};
 use crate::perturb::corruption::{self, Image, Setting, Textures};
@@ -53,6 +53,8 @@ pub struct Bench<'a> {
     pub device: Device,
     pub textures: &'a Textures,
     pub cancel: CancelToken,
+    /// Lets other work of the thread run between passes, where there is any.
+    pub pause: Option<Pause<'a>>,
 }
 
 /// A unit's images and what they are of.
@@ -63,7 +65,7 @@ struct Images {
     labels: Vec<usize>,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
     /// Runs a unit; a row for each of its images. The same unit gives the same rows wherever and
     /// whenever it is run on one backend.
     ///
@@ -104,7 +106,7 @@ impl Bench<'_> {
         Rng::stream(unit.seed, &format!("{what} from image {}", unit.first)).seed()
     }
 
-    fn oracle(&self, unit: &Unit) -> NetworkOracle<'_> {
+    fn oracle(&self, unit: &Unit) -> NetworkOracle<'a> {
         let noise = Noise::Fresh {
             rng: Rng::from_seed(Self::seed(unit, "front-end noise")),
             samples: self.plan.eot,
@@ -112,7 +114,10 @@ impl Bench<'_> {
         let (device, cancel) = (self.device.clone(), self.cancel.clone());
         let mut oracle = NetworkOracle::new(self.network, device, self.set.size, noise, cancel);
         oracle.batch = self.plan.batch;
-        oracle
+        match self.pause {
+            Some(pause) => oracle.pausing(pause),
+            None => oracle,
+        }
     }
 
     async fn treat(
@@ -120,7 +125,7 @@ impl Bench<'_> {
         unit: &Unit,
         condition: &Condition<'_>,
         images: &Images,
-        oracle: &mut NetworkOracle<'_>,
+        oracle: &mut NetworkOracle<'a>,
         watch: &mut dyn FnMut(Step<'_>),
     ) -> Result<Vec<f32>, RunError> {
         match condition.treatment {

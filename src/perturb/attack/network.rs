@@ -26,7 +26,8 @@ pub enum Noise {
     Fixed(u64),
 }
 
-type Pause<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+/// Lets other work of the thread run.
+pub type Pause<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// A network on a device, with the user's wish to stop.
 pub struct NetworkOracle<'a> {

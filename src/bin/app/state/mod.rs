@@ -1,5 +1,6 @@
 //! What the page knows, and everything it can ask for.
 
+mod lab;
 mod types;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::link::{self, Link};
 use crate::paint::Palette;
 use crate::{dom, files, numbers};
 
+pub use lab::{Lab, PLANS, SHIPPED_SET};
 pub use types::*;
 
 /// Slower models than this (milliseconds a pass) are not attacked while a slider moves.
@@ -91,6 +93,7 @@ pub struct App {
     pub shared_scale: RwSignal<bool>,
     pub spot: RwSignal<Option<Spot>>,
     pub dialog: RwSignal<Option<Dialog>>,
+    pub lab: Lab,
 }
 
 impl App {
@@ -144,6 +147,7 @@ impl App {
             shared_scale: RwSignal::new(false),
             spot: RwSignal::new(None),
             dialog: RwSignal::new(None),
+            lab: Lab::new(),
         }
     }
 
@@ -159,6 +163,10 @@ impl App {
     async fn read_catalog(self) {
         match catalog::read::<Entry>("models/catalog.json").await {
             Ok(entries) => {
+                let usual = entries.iter().find(|e| e.default && e.file.is_some());
+                self.lab
+                    .chosen
+                    .set(usual.iter().map(|e| e.name.clone()).collect());
                 self.catalog.set(entries);
                 if self.source.with_untracked(Option::is_none) {
                     self.load_wanted();
@@ -281,6 +289,7 @@ impl App {
     }
 
     fn send_everything(self) {
+        self.lab.forget_worker();
         self.engine.set(Engine::Loading {
             done: 0.0,
             total: 0.0,
@@ -575,6 +584,9 @@ impl App {
 
     /// Goes to a bench.
     pub fn go(self, bench: Bench) {
+        if bench != Bench::Test {
+            self.pause_test();
+        }
         self.bench.set(bench);
         self.run_bench();
     }

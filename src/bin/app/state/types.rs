@@ -22,17 +22,24 @@ pub enum Bench {
     #[default]
     See,
     Perturb,
+    Test,
 }
 
 impl Bench {
     /// Every bench that works, in the order of the navigation: word in the address, title, hint.
-    pub const ALL: [(Bench, &'static str, &'static str, &'static str); 2] = [
+    pub const ALL: [(Bench, &'static str, &'static str, &'static str); 3] = [
         (Bench::See, "see", "See", "What each area makes of an image"),
         (
             Bench::Perturb,
             "perturb",
             "Perturb",
             "Corruptions and adversarial attacks, side by side",
+        ),
+        (
+            Bench::Test,
+            "test",
+            "Test",
+            "How robust models are, in tables and curves",
         ),
     ];
 

@@ -75,3 +75,95 @@ pub fn line(
     }
     .into_any()
 }
+
+/// A point of a curve with its interval.
+pub struct Point {
+    pub x: f32,
+    /// `x` as it is written.
+    pub label: String,
+    /// All three in [0, 1].
+    pub y: f32,
+    pub low: f32,
+    pub high: f32,
+}
+
+/// A curve of a chart.
+pub struct Curve {
+    pub name: String,
+    /// Of the palette of classes.
+    pub colour: usize,
+    pub points: Vec<Point>,
+}
+
+/// Shares against strength. The strengths stand side by side, the weakest first, whatever lies
+/// between them: published radii double or quadruple from one to the next.
+pub fn curves(title: &str, curves: Vec<Curve>) -> AnyView {
+    let mut ticks: Vec<(f32, String)> = Vec::new();
+    for point in curves.iter().flat_map(|c| &c.points) {
+        if !ticks.iter().any(|(x, _)| *x == point.x) {
+            ticks.push((point.x, point.label.clone()));
+        }
+    }
+    ticks.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let last = ticks.len().saturating_sub(1).max(1) as f32;
+    let height = 150.0;
+    let places: Vec<f32> = ticks.iter().map(|(x, _)| *x).collect();
+    let x = move |value: f32| {
+        let place = places.iter().position(|known| *known == value).unwrap_or(0);
+        LEFT + (WIDTH - LEFT - RIGHT) * place as f32 / last
+    };
+    let y = move |share: f32| TOP + (height - TOP - BOTTOM) * (1.0 - share);
+    let grid = [0.0_f32, 0.5, 1.0].map(|share| {
+        view! {
+            <line class="grid" x1=LEFT.to_string() x2=(WIDTH - RIGHT).to_string() y1=y(share).to_string() y2=y(share).to_string()></line>
+            <text class="tick" x=(LEFT - 5.0).to_string() y=(y(share) + 3.5).to_string() text-anchor="end">
+                {format!("{:.0} %", 100.0 * share)}
+            </text>
+        }
+    });
+    // Every tick where there is room, every other otherwise.
+    let every = ticks.len().div_ceil(8).max(1);
+    let tick = |(value, label): &(f32, String)| {
+        view! {
+            <text class="tick" x=x(*value).to_string() y=(height - 4.0).to_string() text-anchor="middle">{label.clone()}</text>
+        }
+    };
+    let curve = |curve: &Curve| {
+        let points: Vec<String> = curve
+            .points
+            .iter()
+            .map(|p| format!("{:.1},{:.1}", x(p.x), y(p.y)))
+            .collect();
+        let whisker = |p: &Point| {
+            let (at, hint) = (
+                x(p.x).to_string(),
+                format!("{}, ε = {}: {:.1} %", curve.name, p.label, 100.0 * p.y),
+            );
+            view! {
+                <line class="whisk" x1=at.clone() x2=at.clone() y1=y(p.low).to_string() y2=y(p.high).to_string()></line>
+                <circle class="spot" cx=at cy=y(p.y).to_string() r="2.6"><title>{hint}</title></circle>
+            }
+        };
+        view! {
+            <g class=format!("c{}", curve.colour % 6)>
+                <polyline class="curve" points=points.join(" ")></polyline>
+                {curve.points.iter().map(whisker).collect_view()}
+            </g>
+        }
+    };
+    let label = format!(
+        "{title}: accuracy against the radius for {} models",
+        curves.len()
+    );
+    view! {
+        <figure class="chart" data-testid="curve">
+            <figcaption>{title.to_owned()}</figcaption>
+            <svg viewBox=format!("0 0 {WIDTH} {height}") role="img" aria-label=label>
+                {grid.collect_view()}
+                {ticks.iter().step_by(every).map(tick).collect_view()}
+                {curves.iter().map(curve).collect_view()}
+            </svg>
+        </figure>
+    }
+    .into_any()
+}

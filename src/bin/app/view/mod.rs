@@ -14,6 +14,7 @@ mod perturbed;
 mod readouts;
 mod shell;
 mod stream;
+mod test;
 mod top;
 
 use leptos::prelude::*;
@@ -37,18 +38,18 @@ fn page(app: App) -> impl IntoView {
         {shell::problems(app)}
         <main id="main" class="bench" tabindex="-1" data-bench=move || app.bench.get().word() data-busy=move || app.busy().to_string()>
             <div class="side">
-                {image::panel(app)}
                 {move || match app.bench.get() {
-                    Bench::See => [top::panel(app), image::pipeline(app)].into_any(),
-                    Bench::Perturb => perturb::controls(app),
+                    Bench::See => [image::panel(app), top::panel(app), image::pipeline(app), models::panel(app)].into_any(),
+                    Bench::Perturb => [image::panel(app), perturb::controls(app), models::panel(app)].into_any(),
+                    Bench::Test => test::controls(app),
                 }}
-                {models::panel(app)}
                 {compute::panel(app)}
             </div>
             <div class="work">
                 {move || match app.bench.get() {
                     Bench::See => see(app),
                     Bench::Perturb => perturbed::results(app),
+                    Bench::Test => test::results(app),
                 }}
             </div>
         </main>

@@ -1,0 +1,256 @@
+//! The bench Test: which models, which plan, and what came of it.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use ventral::session::protocol::*;
+use web_sys::File;
+
+use super::{App, ends};
+use crate::{bridge, files};
+
+/// The images that come with the page, for models of ten classes.
+pub const SHIPPED_SET: &str = "cifar10-1000.tar.gz";
+
+/// Plans that are offered: name, title, what it is.
+pub const PLANS: [(&str, &str, &str); 6] = [
+    (
+        "quick",
+        "Quick look",
+        "Four corruptions and short PGD on 100 images",
+    ),
+    (
+        "vonenet",
+        "VOneNet protocol",
+        "PGD in L∞, L2 and L1, and 15 corruptions at 5 severities (Dapello, Marques et al. 2020)",
+    ),
+    (
+        "corruptions",
+        "Common corruptions",
+        "15 corruptions at 5 severities and their mCE (Hendrycks and Dietterich 2019)",
+    ),
+    (
+        "autoattack",
+        "AutoAttack",
+        "The standard ensemble in L∞ 8/255 and L2 0.5 (Croce and Hein 2020)",
+    ),
+    (
+        "curve",
+        "Accuracy against ε",
+        "PGD in L∞ and L2 at fifteen radii",
+    ),
+    (
+        "minimal",
+        "Smallest perturbations",
+        "DeepFool, FMN and the Boundary attack",
+    ),
+];
+
+/// The signals of the bench.
+#[derive(Clone, Copy)]
+pub struct Lab {
+    pub preset: RwSignal<String>,
+    /// The visitor's own plan: its file's name and text. It comes before the preset.
+    pub plan: RwSignal<Option<(String, String)>>,
+    pub images: RwSignal<usize>,
+    pub seed: RwSignal<u64>,
+    /// The models to test, the reference first.
+    pub chosen: RwSignal<Vec<String>>,
+    /// The visitor's own weights.
+    pub own: RwSignal<Vec<File>, LocalStorage>,
+    /// What the worker has read.
+    pub brought: RwSignal<Vec<Brought>>,
+    /// The visitor's own images; the shipped ones where there are none.
+    archive: RwSignal<Option<File>, LocalStorage>,
+    pub set: RwSignal<Option<SetInfo>>,
+    pub report: RwSignal<Option<Arc<TestReport>>>,
+    pub running: RwSignal<Option<u32>>,
+    /// It was stopped before its end, and can go on.
+    pub paused: RwSignal<bool>,
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        Self {
+            preset: RwSignal::new(PLANS[0].0.to_owned()),
+            plan: RwSignal::new(None),
+            images: RwSignal::new(100),
+            seed: RwSignal::new(0),
+            chosen: RwSignal::new(Vec::new()),
+            own: RwSignal::new_local(Vec::new()),
+            brought: RwSignal::new(Vec::new()),
+            archive: RwSignal::new_local(None),
+            set: RwSignal::new(None),
+            report: RwSignal::new(None),
+            running: RwSignal::new(None),
+            paused: RwSignal::new(false),
+        }
+    }
+
+    /// A fresh worker knows nothing of what the last one had read.
+    pub fn forget_worker(self) {
+        self.brought.set(Vec::new());
+        self.set.set(None);
+    }
+
+    /// Whether the models and images would give a test at all.
+    pub fn is_ready(self) -> bool {
+        self.chosen.with(|all| !all.is_empty())
+    }
+}
+
+impl App {
+    /// Takes a model into the test or out of it.
+    pub fn choose_for_test(self, name: &str, wanted: bool) {
+        self.lab.chosen.update(|all| {
+            all.retain(|known| known != name);
+            if wanted {
+                all.push(name.to_owned());
+            }
+        });
+        self.lab.paused.set(false);
+    }
+
+    /// Takes the visitor's own weights into the test.
+    pub fn add_weights_to_test(self, file: File) {
+        let name = file.name();
+        self.lab.own.update(|all| {
+            all.retain(|known| known.name() != name);
+            all.push(file);
+        });
+        self.lab
+            .brought
+            .update(|all| all.retain(|b| b.name != name));
+        self.choose_for_test(&name, true);
+    }
+
+    /// Takes the visitor's own labelled images.
+    pub fn take_test_set(self, file: File) {
+        self.lab.archive.set(Some(file));
+        self.lab.set.set(None);
+        self.lab.paused.set(false);
+        self.bring_set();
+    }
+
+    /// Takes the visitor's own plan.
+    pub fn take_plan(self, file: File) {
+        spawn_local(async move {
+            let name = file.name();
+            match files::bytes(&file).await {
+                Ok(bytes) => {
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    self.lab.plan.set(Some((name, text)));
+                }
+                Err(cause) => self.problem(&format!("“{name}” could not be read."), &cause),
+            }
+        });
+    }
+
+    fn bring_set(self) {
+        if self.lab.set.with_untracked(Option::is_some) {
+            return;
+        }
+        let own = self.lab.archive.get_untracked();
+        let name = own.as_ref().map_or(SHIPPED_SET.to_owned(), File::name);
+        let files = own.into_iter().collect();
+        self.ask(
+            "Reading the images",
+            Request::TakeSet { name },
+            files,
+            move |event| match event {
+                Event::Set(info) => self.lab.set.set(Some(info)),
+                // The shipped images are there to fall back on.
+                Event::Failed(_) => self.lab.archive.set(None),
+                _ => {}
+            },
+        );
+    }
+
+    fn bring(self, name: &str) {
+        if self
+            .lab
+            .brought
+            .with_untracked(|all| all.iter().any(|b| b.name == name))
+        {
+            return;
+        }
+        let own = self
+            .lab
+            .own
+            .with_untracked(|all| all.iter().find(|f| f.name() == name).cloned());
+        let request = match own.is_some() {
+            true => Request::BringFile {
+                file_name: name.to_owned(),
+            },
+            false => Request::Bring {
+                name: name.to_owned(),
+            },
+        };
+        let name = name.to_owned();
+        self.ask(
+            "Reading a model",
+            request,
+            own.into_iter().collect(),
+            move |event| match event {
+                Event::Brought(found) => self.lab.brought.update(|all| {
+                    all.retain(|b| b.name != found.name);
+                    all.push(found);
+                }),
+                Event::Failed(_) => self.choose_for_test(&name, false),
+                _ => {}
+            },
+        );
+    }
+
+    /// Starts the test, or goes on with it.
+    pub fn run_test(self) {
+        let models = self.lab.chosen.get_untracked();
+        if models.is_empty() || self.lab.running.with_untracked(Option::is_some) {
+            return;
+        }
+        self.bring_set();
+        models.iter().for_each(|name| self.bring(name));
+        let options = TestOptions {
+            preset: self.lab.preset.get_untracked(),
+            plan: self
+                .lab
+                .plan
+                .with_untracked(|p| p.as_ref().map(|(_, text)| text.clone())),
+            models,
+            images: Some(self.lab.images.get_untracked()),
+            seed: self.lab.seed.get_untracked(),
+        };
+        self.lab.paused.set(false);
+        let id = self.ask(
+            "Testing",
+            Request::Test(options),
+            Vec::new(),
+            move |event| match event {
+                Event::Tested(report) => {
+                    if report.rows == report.expected {
+                        self.status
+                            .set(format!("{}: {} answers", report.title, report.rows));
+                    }
+                    self.lab.report.set(Some(Arc::new(*report)));
+                }
+                event if ends(&event) => {
+                    self.lab.running.set(None);
+                    self.lab.paused.set(matches!(event, Event::Cancelled));
+                }
+                _ => {}
+            },
+        );
+        let under_way = self
+            .tasks
+            .with_untracked(|tasks| tasks.iter().any(|t| t.id == id));
+        self.lab.running.set(under_way.then_some(id));
+    }
+
+    /// Stops the test; what is finished is kept.
+    pub fn pause_test(self) {
+        if let Some(id) = self.lab.running.get_untracked() {
+            bridge::cancel(id);
+        }
+    }
+}

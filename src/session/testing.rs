@@ -1,0 +1,538 @@
+//! The bench Test: a robustness plan, run unit by unit and kept as it goes.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::{Attachment, Host, Session, SessionError, read_weights};
+use super::protocol::{
+    Brought, Bytes, Event, Progress, SetInfo, TestOptions, TestReport, TestedCondition, TestedModel,
+};
+use crate::clock::Clock;
+use crate::compute::device::Active;
+use crate::image::dataset::{LabelledSet, open, quiet};
+use crate::measure::robustness::Row;
+use crate::measure::robustness::classes::match_classes;
+use crate::measure::robustness::journal::{Done, Journal, line};
+use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
+use crate::measure::robustness::presets;
+use crate::measure::robustness::report::{Report, Share, Style, rows_csv};
+use crate::measure::robustness::run::{Bench, RunError};
+use crate::model::catalog::Measured;
+use crate::model::cost::multiply_adds;
+use crate::model::load::Loaded;
+use crate::model::network::Network;
+use crate::session::protocol::BackendChoice;
+
+/// The largest archive of images that is taken, bytes: a page has at most 4 GB.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Unreadable files that are named.
+const MOST_SKIPPED: usize = 50;
+
+/// How often the tables are made anew while a test runs, seconds. They cost more the longer it has
+/// run.
+const TABLES_EVERY: f32 = 1.0;
+
+/// Pixels that a batch of a preset's plan holds, about: 50 images of 32 px.
+const BATCH_PIXELS: usize = 50 * 32 * 32;
+
+/// What tests are made of.
+#[derive(Default)]
+pub(super) struct Laboratory {
+    models: Vec<Loaded>,
+    set: Option<Archive>,
+}
+
+/// Labelled images as they came. They are decoded for the size a model takes.
+struct Archive {
+    name: String,
+    bytes: Vec<u8>,
+    /// Of the bytes.
+    hash: u64,
+}
+
+/// What a journal begins with: a test of another head is another test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Head {
+    plan: Plan,
+    weights: Vec<String>,
+    data: u64,
+    version: String,
+}
+
+/// A model on the device with the images it takes.
+struct Subject {
+    network: Network,
+    set: LabelledSet,
+    classes: Vec<usize>,
+    /// Multiply-adds of a pass over an image.
+    cost: f64,
+}
+
+impl Session {
+    /// Reads a model for tests.
+    pub(super) async fn bring(
+        &mut self,
+        name: &str,
+        attachment: Option<Attachment>,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let mut loaded = read_weights(name, attachment, host).await?;
+        // Under this name the page asks for it again.
+        loaded.name = name.to_owned();
+        host.tell(Event::Brought(Brought {
+            name: loaded.name.clone(),
+            family: loaded.family.clone(),
+            classes: loaded.classes.len(),
+            side: loaded.config.preprocessing.crop,
+            stochastic: loaded.config.front.is_some(),
+        }));
+        let models = &mut self.laboratory.models;
+        models.retain(|known| known.name != loaded.name);
+        models.push(loaded);
+        Ok(())
+    }
+
+    /// Takes labelled images for tests.
+    pub(super) fn take_set(
+        &mut self,
+        name: &str,
+        attachment: Option<Attachment>,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let source = attachment.ok_or(SessionError::Missing(
+            "No images came with the request to take a set.",
+        ))?;
+        let mut bytes = Vec::new();
+        let read = source.take(MOST_BYTES + 1).read_to_end(&mut bytes);
+        read.map_err(|_| SessionError::Missing("The archive of images could not be read."))?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(SessionError::Missing(
+                "The archive is larger than 1 GB, more than a page can hold. The command line \
+                 (ventral evaluate) has no such limit.",
+            ));
+        }
+        // The size does not matter for what is said of it.
+        let opened = open(&bytes, name, 32, &mut quiet)?;
+        let classes = opened.set.classes.iter().cloned();
+        let mut skipped = opened.skipped;
+        skipped.truncate(MOST_SKIPPED);
+        host.tell(Event::Set(SetInfo {
+            name: name.to_owned(),
+            images: opened.set.len(),
+            classes: classes.zip(opened.set.counts()).collect(),
+            skipped,
+        }));
+        self.laboratory.set = Some(Archive {
+            name: name.to_owned(),
+            hash: digest(&bytes),
+            bytes,
+        });
+        Ok(())
+    }
+
+    /// Runs a test, from where an earlier start of it was.
+    pub(super) async fn test(
+        &mut self,
+        options: &TestOptions,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let loaded = self.laboratory.chosen(&options.models)?;
+        let plan = plan(options, &loaded)?;
+        let archive = self
+            .laboratory
+            .set
+            .as_ref()
+            .ok_or(SessionError::Missing("Choose labelled images first."))?;
+        let head = Head {
+            plan: plan.clone(),
+            weights: loaded.iter().map(|l| l.hash.clone()).collect(),
+            data: archive.hash,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let mut run = Run::open(head, host).await?;
+        loop {
+            let active = self.device(host).await;
+            let ended = self
+                .go(&plan, &mut run, &options.models, &active, host)
+                .await;
+            match ended {
+                // What a lost GPU has finished is kept; the CPU does the rest.
+                Err(SessionError::Attack(_)) if active.info.kind != BackendChoice::Cpu => {
+                    self.start(BackendChoice::Cpu, host).await?;
+                }
+                ended => {
+                    host.close_journal();
+                    return ended;
+                }
+            }
+        }
+    }
+
+    async fn go(
+        &self,
+        plan: &Plan,
+        run: &mut Run,
+        models: &[String],
+        active: &Active,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let conditions = plan.conditions()?;
+        let loaded = self.laboratory.chosen(models)?;
+        let mut subjects = Vec::with_capacity(loaded.len());
+        for one in loaded {
+            host.pause().await;
+            host.cancel().check()?;
+            subjects.push(self.laboratory.subject(one, plan, active)?);
+        }
+        let images = subjects.iter().map(|s| s.set.len()).min().unwrap_or(0);
+        let units = plan.units(conditions.len(), images);
+        let pause = || host.pause();
+        let mut meter = Meter::new(&units, plan, &conditions, &subjects, &run.done);
+        let mut tables = Tables {
+            plan,
+            conditions: &conditions,
+            images,
+            told: None,
+        };
+        host.tell(Event::Tested(Box::new(tables.make(&run.rows, false)?)));
+        for unit in &units {
+            if run.done.contains(&unit.number) {
+                continue;
+            }
+            host.tell(meter.progress(&conditions[unit.condition], &plan.models[unit.model]));
+            let subject = &subjects[unit.model];
+            let bench = Bench {
+                plan,
+                conditions: &conditions,
+                set: &subject.set,
+                classes: &subject.classes,
+                network: &subject.network,
+                device: active.device.clone(),
+                textures: &self.textures,
+                cancel: host.cancel().clone(),
+                pause: Some(&pause),
+            };
+            let rows = bench.run(unit, &mut |_| {}).await?;
+            run.keep(unit.number, rows, host)?;
+            meter.finished(unit);
+            if tables.are_due() {
+                host.tell(Event::Tested(Box::new(tables.make(&run.rows, false)?)));
+            }
+            host.pause().await;
+            host.cancel().check()?;
+        }
+        host.tell(Event::Tested(Box::new(tables.make(&run.rows, true)?)));
+        Ok(())
+    }
+}
+
+impl From<RunError> for SessionError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Cancelled => Self::Cancelled(crate::model::probe::Cancelled),
+            RunError::Failed(sentence) => Self::Attack(sentence),
+        }
+    }
+}
+
+impl Laboratory {
+    /// The models of these names, in this order.
+    fn chosen(&self, names: &[String]) -> Result<Vec<&Loaded>, SessionError> {
+        let find = |name: &String| {
+            let found = self.models.iter().find(|model| model.name == *name);
+            found.ok_or_else(|| SessionError::Attack(format!("The model {name} was not read yet.")))
+        };
+        match names.is_empty() {
+            true => Err(SessionError::Missing("Choose at least one model to test.")),
+            false => names.iter().map(find).collect(),
+        }
+    }
+
+    fn subject(
+        &self,
+        loaded: &Loaded,
+        plan: &Plan,
+        active: &Active,
+    ) -> Result<Subject, SessionError> {
+        let archive = self
+            .set
+            .as_ref()
+            .ok_or(SessionError::Missing("Choose labelled images first."))?;
+        let side = loaded.config.preprocessing.crop;
+        let opened = open(&archive.bytes, &archive.name, side, &mut quiet)?;
+        let set = opened.set.in_turns(plan.images);
+        let classes = match_classes(&set.classes, &loaded.classes).map_err(|unknown| {
+            SessionError::Attack(format!(
+                "{} does not fit {}: {unknown}.",
+                loaded.name, archive.name
+            ))
+        })?;
+        Ok(Subject {
+            network: loaded.to_network(&active.device.clone().autodiff()),
+            set,
+            classes,
+            cost: multiply_adds(&loaded.config, side) as f64,
+        })
+    }
+}
+
+/// The plan a request asks for.
+fn plan(options: &TestOptions, models: &[&Loaded]) -> Result<Plan, SessionError> {
+    let mut plan = match &options.plan {
+        Some(text) => Plan::parse(text)?,
+        None => {
+            let preset = presets::find(&options.preset)
+                .ok_or(SessionError::Missing("There is no preset of that name."))?;
+            let mut plan = preset.plan(Vec::new());
+            let side = models.iter().map(|m| m.config.preprocessing.crop).max();
+            let side = side.unwrap_or(32).max(1);
+            plan.batch = (BATCH_PIXELS / (side * side)).clamp(1, plan.batch);
+            plan.seeds = vec![options.seed];
+            plan
+        }
+    };
+    plan.models.clone_from(&options.models);
+    plan.reference = None;
+    plan.images = options.images.unwrap_or(plan.images);
+    plan.check()?;
+    Ok(plan)
+}
+
+/// The first 64 bits of a hash.
+fn digest(bytes: &[u8]) -> u64 {
+    use sha2::{Digest, Sha256};
+    let hash: [u8; 32] = Sha256::digest(bytes).into();
+    // Eight of 32 bytes are always there.
+    u64::from_le_bytes(*hash.first_chunk().unwrap_or(&[0; 8]))
+}
+
+/// What a test has done so far, in memory and where the host keeps it.
+struct Run {
+    rows: Vec<Row>,
+    done: BTreeSet<usize>,
+}
+
+impl Run {
+    async fn open(head: Head, host: &dyn Host) -> Result<Self, SessionError> {
+        let begin = line(&head).map_err(unwritable)?;
+        let name = format!("{:016x}.jsonl", digest(&begin));
+        let kept = host.open_journal(&name).await;
+        let mut run = Self {
+            rows: Vec::new(),
+            done: BTreeSet::new(),
+        };
+        // What cannot be read is of another version of this page, or damaged: from the beginning.
+        let old = Journal::<Head>::read(&kept).ok().flatten();
+        match old.filter(|old| old.head == head) {
+            Some(old) => {
+                host.cut_journal(old.sound);
+                for unit in old.units {
+                    run.done.insert(unit.unit);
+                    run.rows.extend(unit.rows);
+                }
+            }
+            None => {
+                host.cut_journal(0);
+                host.append_journal(&begin);
+            }
+        }
+        Ok(run)
+    }
+
+    fn keep(&mut self, unit: usize, rows: Vec<Row>, host: &dyn Host) -> Result<(), SessionError> {
+        let done = Done { unit, rows };
+        host.append_journal(&line(&done).map_err(unwritable)?);
+        self.done.insert(unit);
+        self.rows.extend(done.rows);
+        Ok(())
+    }
+}
+
+fn unwritable(_: serde_json::Error) -> SessionError {
+    SessionError::Missing("A result has no written form.")
+}
+
+/// How far a test is, in multiply-adds, and how fast.
+struct Meter {
+    costs: Vec<f64>,
+    done: f64,
+    total: f64,
+    /// Done in this start.
+    here: f64,
+    clock: Clock,
+}
+
+impl Meter {
+    fn new(
+        units: &[Unit],
+        plan: &Plan,
+        conditions: &[Condition],
+        subjects: &[Subject],
+        done: &BTreeSet<usize>,
+    ) -> Self {
+        let cost = |unit: &Unit| {
+            let subject = &subjects[unit.model];
+            let stochastic = subject.network.is_stochastic();
+            let passes = conditions[unit.condition].cost(plan, stochastic);
+            passes * unit.images as f64 * subject.cost
+        };
+        let costs: Vec<f64> = units.iter().map(cost).collect();
+        Self {
+            done: done.iter().filter_map(|number| costs.get(*number)).sum(),
+            total: costs.iter().sum(),
+            costs,
+            here: 0.0,
+            clock: Clock::start(),
+        }
+    }
+
+    fn finished(&mut self, unit: &Unit) {
+        self.done += self.costs[unit.number];
+        self.here += self.costs[unit.number];
+    }
+
+    fn progress(&self, condition: &Condition, model: &str) -> Event {
+        let left = (self.total - self.done) / self.here;
+        let seconds = f64::from(self.clock.seconds()) * left;
+        Event::Progress(Progress {
+            stage: format!("{model}, {}", condition.name()),
+            // In thousandths: a count of units would run ahead of the time they take.
+            done: (1000.0 * self.done / self.total.max(1.0)) as u64,
+            total: 1000,
+            bytes: false,
+            seconds_left: (self.here > 0.0).then_some(seconds as f32),
+        })
+    }
+}
+
+/// Makes tables of rows, now and then.
+struct Tables<'a> {
+    plan: &'a Plan,
+    conditions: &'a [Condition<'a>],
+    images: usize,
+    told: Option<Clock>,
+}
+
+impl Tables<'_> {
+    fn are_due(&self) -> bool {
+        self.told.is_none_or(|told| told.seconds() > TABLES_EVERY)
+    }
+
+    fn make(&mut self, rows: &[Row], ended: bool) -> Result<TestReport, SessionError> {
+        let report = Report::new(self.plan, rows, self.images)?;
+        let models = report.models.iter().map(|model| {
+            let cell = |condition: &Condition| {
+                let name = condition.name();
+                let found = model.cells.iter().find(|cell| cell.condition == name);
+                found.map(|cell| measured(cell.accuracy))
+            };
+            let p = |condition: &Condition| {
+                let name = condition.name();
+                let own = report.comparisons.iter().filter(|c| c.model == model.name);
+                own.into_iter().find(|c| c.condition == name).map(|c| c.p)
+            };
+            TestedModel {
+                name: model.name.clone(),
+                clean: model.clean.map(measured),
+                white_box: model.white_box.map(measured),
+                corruption: model.corruption.map(measured),
+                perturbation: model.perturbation,
+                overall: model.overall,
+                mce: model.mce,
+                cells: self.conditions.iter().map(cell).collect(),
+                p: self.conditions.iter().map(p).collect(),
+            }
+        });
+        let made = TestReport {
+            title: report.plan.name.clone(),
+            models: models.collect(),
+            conditions: self.conditions.iter().map(tested).collect(),
+            rows: report.rows,
+            expected: report.expected,
+            remark: self.remark(),
+            documents: match ended {
+                true => self.documents(&report, rows)?,
+                false => Vec::new(),
+            },
+        };
+        self.told = Some(Clock::start());
+        Ok(made)
+    }
+
+    fn remark(&self) -> String {
+        let Plan { eot, passes, .. } = self.plan;
+        format!(
+            "{} images; stochastic models: {passes} passes judge an image (n), {eot} samples a \
+             gradient (k); seeds {:?}.",
+            self.images, self.plan.seeds
+        )
+    }
+
+    fn documents(
+        &self,
+        report: &Report,
+        rows: &[Row],
+    ) -> Result<Vec<(String, Bytes)>, SessionError> {
+        let json = |value: &Report| serde_json::to_string_pretty(value).map_err(unwritable);
+        let plan = serde_json::to_string_pretty(self.plan).map_err(unwritable)?;
+        let (summary, details) = (report.summary(), report.details());
+        let documents = [
+            ("report.md", report.markdown(&self.remark())),
+            ("report.json", json(report)?),
+            ("summary.csv", summary.write(Style::Csv)),
+            ("summary.tex", summary.write(Style::Latex)),
+            ("details.csv", details.write(Style::Csv)),
+            ("rows.csv", rows_csv(rows)),
+            ("plan.json", plan),
+        ];
+        let bytes =
+            |(name, text): (&str, String)| (name.to_owned(), Bytes::from(text.into_bytes()));
+        Ok(documents.map(bytes).into())
+    }
+}
+
+fn measured(share: Share) -> Measured {
+    Measured {
+        value: share.value,
+        low: share.low,
+        high: share.high,
+        images: share.images,
+    }
+}
+
+fn tested(condition: &Condition) -> TestedCondition {
+    let (title, strength, value) = match condition.treatment {
+        Treatment::Clean => ("Clean".to_owned(), String::new(), 0.0),
+        Treatment::Corruption {
+            corruption,
+            severity,
+        } => (
+            corruption.title().to_owned(),
+            severity.to_string(),
+            f32::from(severity),
+        ),
+        Treatment::Attack {
+            named,
+            norm,
+            radius,
+            ..
+        } => {
+            let norm = norm.map_or(String::new(), |norm| format!(", {}", norm.title()));
+            (
+                format!("{}{norm}", named.title),
+                radius.map_or(String::new(), |r| r.text().to_owned()),
+                radius.map_or(0.0, |r| r.value()),
+            )
+        }
+    };
+    TestedCondition {
+        name: condition.name(),
+        title,
+        strength,
+        value,
+        corruption: matches!(condition.treatment, Treatment::Corruption { .. }),
+    }
+}
