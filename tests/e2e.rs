@@ -328,6 +328,142 @@ fn an_attack_is_shown_to_another_model() {
     browser.expect_no_errors(&[]);
 }
 
+/// The bench Test with the shipped model chosen and few images.
+fn open_test(browser: &mut Browser, images: &str) {
+    browser.click(&testid("nav-test"));
+    browser.wait_for_element(
+        &format!("{}:checked", testid("test-model-cornet-s-cifar10")),
+        60,
+    );
+    browser.set_value(&testid("test-images"), images);
+}
+
+/// How many answers the test has, and how many it will have.
+fn answers(browser: &mut Browser) -> (u64, u64) {
+    let body = "const e = document.querySelector('[data-testid=test-progress]');
+        return e ? [Number(e.dataset.rows), Number(e.dataset.expected)] : [0, 0]";
+    let found = browser.run(body, &[]);
+    let number = |i: usize| found[i].as_u64().unwrap_or_default();
+    (number(0), number(1))
+}
+
+fn wait_for_answers(browser: &mut Browser, condition: &str, seconds: u64) {
+    let body = format!(
+        "const e = document.querySelector('[data-testid=test-progress]');
+         if (!e) return false;
+         const [rows, expected] = [Number(e.dataset.rows), Number(e.dataset.expected)];
+         return {condition}"
+    );
+    browser.wait_for(condition, &body, seconds);
+}
+
+/// The tab is killed in the middle of a test, which then goes on to the table of one that was not.
+#[test]
+fn a_test_survives_the_loss_of_its_tab() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    open_test(&mut browser, "30");
+    browser.click(&testid("test-run"));
+    wait_for_answers(&mut browser, "rows > 0 && rows < expected", 120);
+    browser.reload();
+    browser.wait_for_element(
+        &format!("{}:checked", testid("test-model-cornet-s-cifar10")),
+        60,
+    );
+    assert_eq!(answers(&mut browser), (0, 0));
+    browser.set_value(&testid("test-images"), "30");
+    browser.click(&testid("test-run"));
+    wait_for_answers(&mut browser, "rows > 0", 120);
+    let (found, expected) = answers(&mut browser);
+    println!("after the reload {found} of {expected} answers were there");
+    wait_for_answers(&mut browser, "rows === expected", 300);
+    let table = browser.text(&testid("test-table"));
+    println!("{table}");
+    browser.expect_no_errors(&[]);
+
+    // A profile of its own, without the journal.
+    let Some(mut other) = open(Gpu::Absent) else {
+        return;
+    };
+    open_test(&mut other, "30");
+    other.click(&testid("test-run"));
+    // A pause in between changes nothing either.
+    wait_for_answers(&mut other, "rows > 0 && rows < expected", 120);
+    other.click(&testid("test-pause"));
+    other.wait_for_element(&testid("test-run"), 60);
+    let (paused, _) = answers(&mut other);
+    other.click(&testid("test-run"));
+    wait_for_answers(&mut other, "rows === expected", 300);
+    println!("paused at {paused}");
+    assert_eq!(other.text(&testid("test-table")), table);
+    other.click(&testid("save-summary.csv"));
+    let saved = other.download("summary.csv", 20);
+    let saved = std::fs::read_to_string(saved).expect("a download reads");
+    assert!(
+        saved.starts_with("model,overall,perturbation,white box,corruption,clean"),
+        "{saved}"
+    );
+    other.expect_no_errors(&[]);
+}
+
+/// A `.tar`, as old as the format.
+fn tar(files: &[(String, &[u8])]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, bytes) in files {
+        let mut header = [0_u8; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..107].copy_from_slice(b"0000644");
+        header[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
+        header[136..147].copy_from_slice(b"00000000000");
+        header[148..156].fill(b' ');
+        header[156] = b'0';
+        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        archive.extend(header);
+        archive.extend(*bytes);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive.extend([0; 1024]);
+    archive
+}
+
+/// Thirty of the visitor's files, six of which are no pictures.
+#[test]
+fn own_images_are_tested_and_bad_files_listed() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    let (ship, cat) = (sample("cifar/ship.png"), sample("cifar/cat.png"));
+    let mut files: Vec<(String, &[u8])> = Vec::new();
+    for i in 0..12 {
+        files.push((format!("mine/ship/{i}.png"), &ship));
+        files.push((format!("mine/cat/{i}.png"), &cat));
+    }
+    for i in 0..6 {
+        files.push((format!("mine/cat/bad {i}.png"), b"no picture"));
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("mine.tar");
+    std::fs::write(&path, tar(&files)).expect("a fresh file");
+    open_test(&mut browser, "24");
+    browser.upload(&testid("test-set"), &[&path]);
+    wait_for_text(&mut browser, "test-set-told", "24 images of 2 classes", 60);
+    wait_for_text(&mut browser, "test-skipped", "6 files could not be read", 5);
+    browser.click(&testid("test-run"));
+    wait_for_answers(&mut browser, "rows === expected", 300);
+    assert_eq!(answers(&mut browser), (24 * 7, 24 * 7));
+
+    // A set of classes the model does not know is a sentence, and the page goes on.
+    let files = [("dogs/poodle/1.png".to_owned(), &ship[..])];
+    let path = folder.path().join("dogs.tar");
+    std::fs::write(&path, tar(&files)).expect("a fresh file");
+    browser.upload(&testid("test-set"), &[&path]);
+    wait_for_text(&mut browser, "test-set-told", "1 images of 1 classes", 60);
+    browser.click(&testid("test-run"));
+    wait_for_text(&mut browser, "error-sentence", "no class for “poodle”", 60);
+}
+
 #[test]
 fn the_backend_can_be_chosen_and_software_is_not_the_default() {
     let Some(mut browser) = open(Gpu::Software) else {
@@ -348,6 +484,26 @@ fn the_backend_can_be_chosen_and_software_is_not_the_default() {
     browser.expect_no_errors(&[]);
 }
 
+const PICTURED: &str = r#"
+version = 1
+name = "Corruptions and PGD"
+images = 10
+[[corruptions]]
+[[attacks]]
+attack = "pgd"
+norm = "linf"
+eps = ["0.5/255", "1/255", "2/255", "4/255", "8/255"]
+steps = 5
+[[attacks]]
+attack = "pgd"
+norm = "l2"
+eps = ["0.1", "0.2", "0.4", "0.8"]
+steps = 5
+[[attacks]]
+attack = "deepfool"
+steps = 10
+"#;
+
 #[test]
 fn pictures_of_the_page() {
     if std::env::var_os("VENTRAL_SCREENSHOTS").is_none() {
@@ -357,11 +513,20 @@ fn pictures_of_the_page() {
     let Some(mut browser) = open(Gpu::Absent) else {
         return;
     };
+    // A plan that has something of everything to show.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let plan = folder.path().join("plan.toml");
+    std::fs::write(&plan, PICTURED).expect("a fresh file");
+    open_test(&mut browser, "10");
+    browser.upload(&testid("test-plan-file"), &[&plan]);
+    wait_for_text(&mut browser, "test-plan-hint", "plan.toml", 10);
+    browser.click(&testid("test-run"));
+    wait_for_answers(&mut browser, "rows === expected", 600);
     for (width, height) in [(1280, 900), (390, 844)] {
         for scheme in ["light", "dark"] {
             browser.viewport(width, height, width < 500);
             browser.colour_scheme(scheme);
-            for bench in ["see", "perturb"] {
+            for bench in ["see", "perturb", "test"] {
                 browser.click(&testid(&format!("nav-{bench}")));
                 let settle: Value = browser.run(
                     "await new Promise((done) => setTimeout(done, 1500)); return true",
