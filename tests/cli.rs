@@ -6,8 +6,9 @@ mod common;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use common::command::{command, fails, run, succeeds};
 use common::shared;
 use serde_json::Value;
 use ventral::image;
@@ -16,30 +17,6 @@ use ventral::model::checkpoint::npy::{Array, Data, Npz, read_npy, write_npy};
 use ventral::perturb::attack::names::{ATTACKS, Takes};
 use ventral::perturb::corruption::{Corruption, Image, Setting, Textures, corrupt_numbered};
 use ventral::serve::{BackgroundServer, ServeOptions};
-
-fn ventral(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ventral"))
-        .args(arguments)
-        .current_dir(folder)
-        .env("VENTRAL_MODELS", folder.join("models"))
-        .output()
-        .expect("the binary of this test starts")
-}
-
-#[track_caller]
-fn succeeds(arguments: &[&str], folder: &Path) -> String {
-    let output = ventral(arguments, folder);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[track_caller]
-fn fails(arguments: &[&str], folder: &Path) -> String {
-    let output = ventral(arguments, folder);
-    assert!(!output.status.success(), "{arguments:?} did not fail");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 fn open(path: &Path) -> Npz<BufReader<File>> {
     let file = BufReader::new(File::open(path).unwrap());
@@ -245,7 +222,7 @@ fn corrupt_keeps_a_folders_structure_and_goes_on_past_a_bad_file() {
         "set",
         "out",
     ];
-    let output = ventral(&arguments, folder.path());
+    let output = run(&arguments, folder.path());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("cat/broken.jpg"), "{said}");
@@ -971,10 +948,7 @@ fn listing(folder: &Path) -> Vec<PathBuf> {
 fn interrupted(arguments: &[&str], folder: &Path) -> String {
     use std::time::{Duration, Instant};
 
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ventral"))
-        .args(arguments)
-        .current_dir(folder)
-        .env("VENTRAL_MODELS", folder.join("models"))
+    let mut child = command(arguments, folder)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

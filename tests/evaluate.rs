@@ -1,39 +1,14 @@
 //! `ventral evaluate` and `ventral report` as a user runs them.
 #![cfg(feature = "cli")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-fn command(arguments: &[&str], folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ventral"));
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .env("VENTRAL_MODELS", folder.join("models"));
-    command
-}
-
-fn run(arguments: &[&str], folder: &Path) -> Output {
-    let output = command(arguments, folder).output();
-    output.expect("the binary of this test starts")
-}
-
-#[track_caller]
-fn succeeds(arguments: &[&str], folder: &Path) -> String {
-    let output = run(arguments, folder);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[track_caller]
-fn fails(arguments: &[&str], folder: &Path) -> String {
-    let output = run(arguments, folder);
-    assert!(!output.status.success(), "{arguments:?} did not fail");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use common::command::{command, fails, succeeds};
 
 /// Two "models", so that they can be compared: the shipped one and its copy under another name.
 const PLAN: &str = r#"

@@ -57,7 +57,8 @@ pub fn find(name: &str) -> Option<Entry> {
     entries().into_iter().find(|entry| entry.name == name)
 }
 
-/// A share with its 95 % interval, all in [0, 1], and the images behind it.
+/// A share with its 95 % interval, all in [0, 1], and the images behind it, each counted once a
+/// seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     pub value: f64,

@@ -17,9 +17,8 @@ use crate::measure::robustness::classes::match_classes;
 use crate::measure::robustness::journal::{Done, Journal, line};
 use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
 use crate::measure::robustness::presets;
-use crate::measure::robustness::report::{Report, Share, Style, rows_csv};
+use crate::measure::robustness::report::{Report, Style, rows_csv};
 use crate::measure::robustness::run::{Bench, RunError};
-use crate::model::catalog::Measured;
 use crate::model::cost::multiply_adds;
 use crate::model::load::Loaded;
 use crate::model::network::Network;
@@ -427,7 +426,7 @@ impl Tables<'_> {
             let cell = |condition: &Condition| {
                 let name = condition.name();
                 let found = model.cells.iter().find(|cell| cell.condition == name);
-                found.map(|cell| measured(cell.accuracy))
+                found.map(|cell| cell.accuracy)
             };
             let p = |condition: &Condition| {
                 let name = condition.name();
@@ -436,9 +435,9 @@ impl Tables<'_> {
             };
             TestedModel {
                 name: model.name.clone(),
-                clean: model.clean.map(measured),
-                white_box: model.white_box.map(measured),
-                corruption: model.corruption.map(measured),
+                clean: model.clean,
+                white_box: model.white_box,
+                corruption: model.corruption,
                 perturbation: model.perturbation,
                 overall: model.overall,
                 mce: model.mce,
@@ -491,15 +490,6 @@ impl Tables<'_> {
         let bytes =
             |(name, text): (&str, String)| (name.to_owned(), Bytes::from(text.into_bytes()));
         Ok(documents.map(bytes).into())
-    }
-}
-
-fn measured(share: Share) -> Measured {
-    Measured {
-        value: share.value,
-        low: share.low,
-        high: share.high,
-        images: share.images,
     }
 }
 

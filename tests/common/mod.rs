@@ -1,6 +1,8 @@
 //! What several test binaries share.
 #![allow(dead_code, reason = "every binary uses a part of it")]
 
+#[cfg(feature = "cli")]
+pub mod command;
 #[cfg(feature = "compute")]
 pub mod native;
 pub mod parity;

@@ -85,7 +85,7 @@ fn read_knob(knobs: &mut Knobs, key: &str, value: &str) {
         ),
         "step" => set(&mut knobs.rel_step, number().map(|n| n.clamp(0.001, 2.0))),
         "attack" => set(&mut knobs.family, names::find(value)),
-        "norm" => set(&mut knobs.norm, norm_of(value)),
+        "norm" => set(&mut knobs.norm, Norm::from_word(value)),
         "bits" => knobs.eight_bit = value == "8",
         "corruption" => knobs.corruption = value.parse().ok(),
         "severity" => set(&mut knobs.severity, number().map(|n| (n as u8).clamp(1, 5))),
@@ -126,18 +126,6 @@ fn stage_text(stage: &Knobs) -> String {
     parts.join("&")
 }
 
-const NORMS: [(&str, Norm); 3] = [("linf", Norm::Linf), ("l2", Norm::L2), ("l1", Norm::L1)];
-
-/// The word for a norm in an address, and in the picker's test ids.
-pub fn norm_word(norm: Norm) -> &'static str {
-    let found = NORMS.iter().find(|(_, n)| *n == norm);
-    found.map_or("linf", |(word, _)| word)
-}
-
-fn norm_of(word: &str) -> Option<Norm> {
-    NORMS.iter().find(|(w, _)| *w == word).map(|(_, n)| *n)
-}
-
 fn set<T>(slot: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *slot = value;
@@ -172,7 +160,7 @@ fn write_knobs(knobs: &Knobs, put: &mut dyn FnMut(&str, String)) {
         put("attack", knobs.family.name.to_owned());
     }
     if knobs.norm != usual.norm {
-        put("norm", norm_word(knobs.norm).to_owned());
+        put("norm", knobs.norm.word().to_owned());
     }
     if knobs.eight_bit {
         put("bits", "8".to_owned());

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ventral::measure::robustness::report::{Report, Share, Style};
+use ventral::measure::robustness::report::{Report, Style};
 use ventral::model::catalog::{Measured, Robustness, parse_robustness};
 
 use crate::output::write_file;
@@ -42,9 +42,9 @@ fn record(report: &Report, path: &Path) -> Result<(), Failure> {
         let known = all.entry(model.name.clone()).or_default();
         known.merge(&Robustness {
             plan: report.plan.name.clone(),
-            clean: model.clean.map(measured),
-            white_box: model.white_box.map(measured),
-            corruption: model.corruption.map(measured),
+            clean: model.clean,
+            white_box: model.white_box,
+            corruption: model.corruption,
             ..Robustness::default()
         });
         let card = path.with_file_name(format!("{}.md", model.name));
@@ -54,15 +54,6 @@ fn record(report: &Report, path: &Path) -> Result<(), Failure> {
         }
     }
     recipe::write(path, &all)
-}
-
-fn measured(share: Share) -> Measured {
-    Measured {
-        value: share.value,
-        low: share.low,
-        high: share.high,
-        images: share.images,
-    }
 }
 
 const SECTION: &str = "\n## Robustness\n";
@@ -77,13 +68,7 @@ fn with_section(card: &str, found: &Robustness) -> String {
     ];
     let row = |(name, measured): (&str, Option<Measured>)| {
         let m = measured?;
-        let share = Share {
-            value: m.value,
-            low: m.low,
-            high: m.high,
-            images: m.images,
-        };
-        Some(format!("| {name} | {share} | {} |\n", m.images))
+        Some(format!("| {name} | {m} | {} |\n", m.images))
     };
     let rows: String = rows.into_iter().filter_map(row).collect();
     format!(

@@ -251,7 +251,7 @@ impl<'a> Condition<'a> {
                 radius,
                 ..
             } => {
-                let norm = norm.map_or("", written);
+                let norm = norm.map_or("", Norm::word);
                 let radius = radius.map_or("", Radius::text);
                 let words = [named.name, norm, radius];
                 let words: Vec<&str> = words.into_iter().filter(|w| !w.is_empty()).collect();
@@ -337,15 +337,6 @@ impl<'a> Condition<'a> {
 
 fn radius_free(named: &Named) -> bool {
     !named.takes("eps")
-}
-
-/// A norm as plans and rows write it.
-pub fn written(norm: Norm) -> &'static str {
-    match norm {
-        Norm::Linf => "linf",
-        Norm::L2 => "l2",
-        Norm::L1 => "l1",
-    }
 }
 
 /// What a radius meant for images of `from` px is multiplied by on images of `to` px.

@@ -7,18 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Row;
 use super::plan::{Condition, Group, Plan, PlanError, Treatment};
 use crate::measure::interval::{mcnemar, wilson};
+use crate::model::catalog::Measured;
 use crate::perturb::attack::Norm;
 use crate::perturb::corruption::Corruption;
-
-/// A share with its 95 % interval, all in [0, 1].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Share {
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
-    /// Images behind it, each counted once a seed.
-    pub images: usize,
-}
 
 /// What a model came to in one condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +19,7 @@ pub struct Cell {
     pub in_mean: bool,
     /// How often a single pass is right: the mean over the passes of a stochastic model. Wilson's
     /// interval, of as many trials as there are images.
-    pub accuracy: Share,
+    pub accuracy: Measured,
     /// Of the perturbations that succeeded, among the images that were right when clean: half of
     /// these images fall to one of at most this size, in the attack's norm (L2 where it has none).
     /// `None` where fewer than half fall at all.
@@ -40,11 +31,11 @@ pub struct Cell {
 pub struct ModelReport {
     pub name: String,
     pub cells: Vec<Cell>,
-    pub clean: Option<Share>,
+    pub clean: Option<Measured>,
     /// Mean over the white-box conditions that count for it.
-    pub white_box: Option<Share>,
+    pub white_box: Option<Measured>,
     /// Mean over the corruptions of the benchmark at the severities of the plan.
-    pub corruption: Option<Share>,
+    pub corruption: Option<Measured>,
     /// Mean of white box and corruption.
     pub perturbation: Option<f64>,
     /// Mean of perturbation and clean.
@@ -165,7 +156,7 @@ fn model_report(name: &str, conditions: &[Condition], rows: &Rows) -> ModelRepor
     let white_box = of(&|group| group == Group::WhiteBox);
     let corruption = of(&|group| matches!(group, Group::Corruption(_)));
     let both = |a: Option<f64>, b: Option<f64>| Some((a? + b?) / 2.0);
-    let value = |share: Option<Share>| share.map(|s| s.value);
+    let value = |share: Option<Measured>| share.map(|s| s.value);
     let perturbation = both(value(white_box), value(corruption));
     ModelReport {
         name: name.to_owned(),
@@ -189,7 +180,7 @@ fn cell(model: &str, condition: &Condition, rows: &Rows) -> Option<Cell> {
     Some(Cell {
         group: condition.group(),
         in_mean: condition.in_mean(),
-        accuracy: Share {
+        accuracy: Measured {
             value,
             low,
             high,
@@ -230,7 +221,7 @@ fn median_size(column: &Column, clean: Option<&Column>, norm: Norm) -> Option<f6
 /// The mean over conditions, each with the same weight, with an interval from how images differ:
 /// an image's own mean over the conditions is one observation. Only images that all conditions
 /// have count; `None` where a condition has none at all.
-fn mean(columns: &[Option<&Column>]) -> Option<Share> {
+fn mean(columns: &[Option<&Column>]) -> Option<Measured> {
     let columns: Vec<&Column> = columns.iter().copied().collect::<Option<_>>()?;
     let first = columns.first()?;
     let means: Vec<f64> = first
@@ -248,7 +239,7 @@ fn mean(columns: &[Option<&Column>]) -> Option<Share> {
     let value = means.iter().sum::<f64>() / n;
     if columns.len() == 1 {
         let (low, high) = wilson(value, means.len());
-        return Some(Share {
+        return Some(Measured {
             value,
             low,
             high,
@@ -257,7 +248,7 @@ fn mean(columns: &[Option<&Column>]) -> Option<Share> {
     }
     let spread: f64 = means.iter().map(|m| (m - value).powi(2)).sum();
     let half = 1.96 * (spread / (n - 1.0).max(1.0) / n).sqrt();
-    Some(Share {
+    Some(Measured {
         value,
         low: (value - half).max(0.0),
         high: (value + half).min(1.0),
@@ -500,7 +491,7 @@ impl Cell {
     }
 }
 
-impl std::fmt::Display for Share {
+impl std::fmt::Display for Measured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,

@@ -17,7 +17,21 @@ pub enum Norm {
 impl Norm {
     pub const ALL: [Self; 3] = [Self::Linf, Self::L2, Self::L1];
 
-    /// As it is written.
+    /// As commands, plans and addresses write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Linf => "linf",
+            Self::L2 => "l2",
+            Self::L1 => "l1",
+        }
+    }
+
+    /// The norm of a [`word`](Self::word).
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|norm| norm.word() == word)
+    }
+
+    /// For people.
     pub fn title(self) -> &'static str {
         match self {
             Self::Linf => "L∞",

@@ -7,7 +7,6 @@ use ventral::perturb::corruption::{Category, Corruption};
 use ventral::session::protocol::PixelNoiseKind;
 
 use super::parts::{self, icon};
-use crate::link::norm_word;
 use crate::numbers;
 use crate::state::{App, Family, Knobs, MOST_STEPS, families, family, radius};
 
@@ -338,7 +337,7 @@ fn norms_of(app: App, family: Family) -> Option<AnyView> {
     let choices: Vec<_> = family
         .norms
         .iter()
-        .map(|n| (*n, norm_word(*n), n.title()))
+        .map(|n| (*n, n.word(), n.title()))
         .collect();
     (choices.len() > 1).then(|| {
         parts::segmented(

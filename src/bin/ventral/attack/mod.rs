@@ -121,13 +121,8 @@ fn parse_noise(text: &str) -> Result<FrontEnd, String> {
     }
 }
 
-const NORMS: [(&str, Norm); 3] = [("linf", Norm::Linf), ("l2", Norm::L2), ("l1", Norm::L1)];
-
 fn parse_norm(text: &str) -> Result<Norm, String> {
-    let name = text.to_ascii_lowercase();
-    let found = NORMS.into_iter().find(|(known, _)| *known == name);
-    found
-        .map(|(_, norm)| norm)
+    Norm::from_word(&text.to_ascii_lowercase())
         .ok_or_else(|| format!("`{text}` is not one of linf, l2, l1"))
 }
 
@@ -138,12 +133,8 @@ fn parse_batch(text: &str) -> Result<usize, String> {
 
 /// The attacks with their norms, steps and papers, for the help.
 pub fn table_of_attacks() -> String {
-    let spelling = |norm: &Norm| {
-        let found = NORMS.iter().find(|(_, known)| known == norm);
-        found.map_or("", |(name, _)| *name)
-    };
     let row = |attack: &names::Named| {
-        let norms: Vec<&str> = attack.norms.iter().map(spelling).collect();
+        let norms: Vec<&str> = attack.norms.iter().map(|norm| norm.word()).collect();
         let takes: Vec<&str> = attack.takes.iter().map(|taken| taken.name()).collect();
         format!(
             "  {:10} {:12} {:>6}  {:38} {}\n",
