@@ -14,7 +14,8 @@ pub struct Preset {
 }
 
 /// All presets, the quickest first.
-pub const PRESETS: &[Preset] = &[
+// A static: there is one of each, where a constant may be copied.
+pub static PRESETS: &[Preset] = &[
     Preset {
         name: "quick",
         title: "Quick look: four corruptions and short PGD",
