@@ -86,7 +86,7 @@ pub fn append(bytes: &[u8]) {
         options.set_at(known.end as f64);
         let written = known.file.write_with_u8_array_and_options(bytes, &options);
         let flushed = known.file.flush();
-        match written.and_then(|_| flushed) {
+        match written.and(flushed) {
             Ok(()) => known.end += bytes.len(),
             Err(cause) => {
                 web_sys::console::warn_2(&"a test is not kept any longer".into(), &cause);
