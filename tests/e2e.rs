@@ -397,6 +397,8 @@ fn a_test_survives_the_loss_of_its_tab() {
     wait_for_answers(&mut other, "rows === expected", 300);
     println!("paused at {paused}");
     assert_eq!(other.text(&testid("test-table")), table);
+    // The documents come with the last report, which may follow the last answers.
+    other.wait_for_element(&testid("save-summary.csv"), 20);
     other.click(&testid("save-summary.csv"));
     let saved = other.download("summary.csv", 20);
     let saved = std::fs::read_to_string(saved).expect("a download reads");

@@ -179,6 +179,19 @@ pub async fn next_task() {
     channel.port1().close();
 }
 
+/// Resolves after this many milliseconds.
+pub async fn sleep(milliseconds: i32) {
+    let promise = Promise::new(&mut |resolve, _| {
+        let set =
+            scope().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
+        if set.is_err() {
+            let _ = resolve.call0(&JsValue::NULL);
+        }
+    });
+    // The promise is never rejected.
+    let _ = JsFuture::from(promise).await;
+}
+
 /// What `navigator.gpu` offers.
 pub async fn find_adapter() -> Option<Adapter> {
     let navigator = scope().navigator();

@@ -8,13 +8,18 @@ use std::cell::RefCell;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
+    DomException, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
     FileSystemGetFileOptions, FileSystemReadWriteOptions, FileSystemSyncAccessHandle,
 };
 
-use crate::host::scope;
+use crate::host::{scope, sleep};
 
 const FOLDER: &str = "tests";
+
+/// How often a journal that another worker holds is asked for again, and after how long, ms: a
+/// browser gives a worker about two seconds to end.
+const TRIES: usize = 20;
+const BETWEEN_TRIES: i32 = 250;
 
 /// The open journal and where its next line goes.
 struct Open {
@@ -29,7 +34,7 @@ thread_local! {
 /// Opens a journal and returns what is in it.
 pub async fn open(name: &str) -> Vec<u8> {
     close();
-    match handle(name).await {
+    match patiently(name).await {
         Ok(file) => {
             let bytes = read(&file).unwrap_or_default();
             let end = bytes.len();
@@ -41,6 +46,22 @@ pub async fn open(name: &str) -> Vec<u8> {
             Vec::new()
         }
     }
+}
+
+/// A reloaded tab may come before the browser has ended the old tab's worker, which holds the file.
+async fn patiently(name: &str) -> Result<FileSystemSyncAccessHandle, JsValue> {
+    for _ in 0..TRIES {
+        match handle(name).await {
+            Err(cause) if is_locked(&cause) => sleep(BETWEEN_TRIES).await,
+            ended => return ended,
+        }
+    }
+    handle(name).await
+}
+
+fn is_locked(cause: &JsValue) -> bool {
+    let exception = cause.dyn_ref::<DomException>();
+    exception.is_some_and(|e| e.name() == "NoModificationAllowedError")
 }
 
 async fn handle(name: &str) -> Result<FileSystemSyncAccessHandle, JsValue> {
