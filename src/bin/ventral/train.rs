@@ -72,7 +72,9 @@ impl Backend {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let recipe = Recipe::parse(&fs::read_to_string(&args.recipe)?)?;
+    let text =
+        fs::read_to_string(&args.recipe).map_err(|e| format!("{}: {e}", args.recipe.display()))?;
+    let recipe = Recipe::parse(&text)?;
     let folder = args
         .output
         .clone()

@@ -1,12 +1,15 @@
 //! Kernels of our own: convolution, and batch norm with its ReLU.
 //!
 //! They enter Burn as a backend extension, so autodiff and every device go on working. On the CPU
-//! they replace Burn's: a convolution is a matrix product on a slice of the input small enough to
-//! stay in the cache, and batch norm reads each channel where it lies instead of transposing the
+//! they replace Burn's: a convolution keeps its sums in registers and copies nothing for each tap
+//! of its kernel, and batch norm reads each channel where it lies instead of transposing the
 //! batch. Elsewhere they are Burn's own operations.
 
 mod conv;
 mod norm;
+mod pass;
+mod sum;
+mod weights;
 
 #[cfg(any(target_arch = "wasm32", feature = "gpu"))]
 use burn::backend::Cube;

@@ -1,0 +1,432 @@
+//! A convolution forward, or back to its input: one pass over laid out maps.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::conv::{Geometry, Scratch, Shared};
+use super::sum::{Segment, Sum, block_rows, block_width, transpose};
+
+/// Floats of laid out maps that a band reads again and again: they stay in a second-level cache
+/// of 1 MB beside the weights.
+const BAND_FLOATS: usize = 128 * 1024;
+
+/// Maps with channels innermost and columns of zeros at their sides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Maps {
+    pub size: [usize; 2],
+    pub channels: usize,
+    /// Floats from one position to the next; those past the channels are zero.
+    pub pitch: usize,
+    /// Columns of zeros before each row.
+    pub left: usize,
+    /// All columns.
+    pub width: usize,
+}
+
+impl Maps {
+    /// Floats of a row.
+    pub fn row(&self) -> usize {
+        self.width * self.pitch
+    }
+
+    pub fn floats(&self) -> usize {
+        self.size[0] * self.row()
+    }
+
+    /// Floats of an image as it comes.
+    pub fn image(&self) -> usize {
+        self.channels * self.size[0] * self.size[1]
+    }
+
+    /// These rows of `[channels, h, w]`, to where they belong in `out`.
+    #[inline(always)]
+    pub fn lay_out(&self, image: &[f32], rows: Range<usize>, out: &mut [f32]) {
+        let [height, width] = self.size;
+        let area = height * width;
+        if self.width == width && self.pitch == self.channels {
+            let out = &mut out[rows.start * self.row()..];
+            let sizes = [self.channels, rows.len() * width];
+            let image = &image[rows.start * width..];
+            return transpose(image, |c| c * area, sizes, out, |p| p * self.pitch);
+        }
+        for r in rows {
+            let row = &mut out[r * self.row()..][..self.row()];
+            row.fill(0.0);
+            let row = &mut row[self.left * self.pitch..];
+            let sizes = [self.channels, width];
+            transpose(
+                &image[r * width..],
+                |c| c * area,
+                sizes,
+                row,
+                |q| q * self.pitch,
+            );
+        }
+    }
+}
+
+/// A convolution, or the gradient of its input, which is one whose taps step through the result.
+pub(super) struct Pass<'a> {
+    g: &'a Geometry,
+    backward: bool,
+    /// What is read.
+    pub from: Maps,
+    /// Channels of what is computed.
+    pub to: usize,
+    /// The same in whole vectors.
+    to_whole: usize,
+    /// `[height, width]` of what is computed.
+    pub size: [usize; 2],
+    /// From a position to the next with the same taps.
+    step: usize,
+    /// Positions read from one such position to the next.
+    reads: usize,
+}
+
+/// Rows of what is computed, of one image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Band {
+    image: usize,
+    top: usize,
+    height: usize,
+}
+
+impl<'a> Pass<'a> {
+    pub fn forward(g: &'a Geometry, lanes: usize) -> Self {
+        let [_, width] = g.size_in;
+        let reach = (g.size_out[1] - 1) * g.stride + g.kernel;
+        Self {
+            g,
+            backward: false,
+            from: Maps {
+                size: g.size_in,
+                channels: g.channels_in,
+                pitch: g.channels_in,
+                left: g.padding,
+                width: reach.max(g.padding + width),
+            },
+            to: g.channels_out,
+            to_whole: g.channels_out.next_multiple_of(lanes),
+            size: g.size_out,
+            step: 1,
+            reads: g.stride,
+        }
+    }
+
+    pub fn backward(g: &'a Geometry, lanes: usize) -> Self {
+        let [_, width] = g.size_out;
+        // The last tap reaches furthest to the left, the first to the right.
+        let left = (g.kernel - 1).saturating_sub(g.padding).div_ceil(g.stride);
+        let reach = left + (g.size_in[1] - 1 + g.padding) / g.stride + 1;
+        Self {
+            g,
+            backward: true,
+            from: Maps {
+                size: g.size_out,
+                channels: g.channels_out,
+                pitch: g.channels_out,
+                left,
+                width: reach.max(left + width),
+            },
+            to: g.channels_in,
+            to_whole: g.channels_in.next_multiple_of(lanes),
+            size: g.size_in,
+            step: g.stride,
+            reads: 1,
+        }
+    }
+
+    /// The row or column, `left` zeros before it counted, that tap `tap` reads for row or column
+    /// `at` of what is computed; `None` before the first, or where no step of the tap leads.
+    #[inline(always)]
+    fn read(&self, at: usize, tap: usize, left: usize) -> Option<usize> {
+        let g = self.g;
+        if !self.backward {
+            return (at * g.stride + tap + left).checked_sub(g.padding);
+        }
+        let steps = (at + g.padding + left * g.stride).checked_sub(tap)?;
+        (steps % g.stride == 0).then_some(steps / g.stride)
+    }
+
+    #[inline(always)]
+    fn read_row(&self, row: usize, tap: usize) -> Option<usize> {
+        let row = self.read(row, tap, 0)?;
+        (row < self.from.size[0]).then_some(row)
+    }
+
+    /// The rows read for these.
+    fn read_rows(&self, band: Band) -> Range<usize> {
+        let rows = band.top..band.top + band.height;
+        let read = || {
+            rows.clone()
+                .flat_map(|r| (0..self.g.kernel).filter_map(move |tap| self.read_row(r, tap)))
+        };
+        match (read().min(), read().max()) {
+            (Some(first), Some(last)) => first..last + 1,
+            _ => 0..0,
+        }
+    }
+
+    /// The taps of the positions that begin a row with this column, beside weights of this width.
+    #[inline(always)]
+    fn segments(&self, row: usize, column: usize, width: usize, segments: &mut Vec<Segment>) {
+        segments.clear();
+        let kernel = self.g.kernel;
+        for dy in 0..kernel {
+            let Some(y) = self.read_row(row, dy) else {
+                continue;
+            };
+            for dx in 0..kernel {
+                if let Some(x) = self.read(column, dx, self.from.left) {
+                    segments.push(Segment {
+                        a: y * self.from.row() + x * self.from.pitch,
+                        b: (dy * kernel + dx) * self.from.channels * width,
+                    });
+                }
+            }
+        }
+    }
+
+    /// `[out, in, k, k]` as blocks of vectors, `[block][k², from, width of the block]`.
+    pub fn pack(&self, weight: &[f32]) -> Vec<f32> {
+        struct Pack<'a>(&'a Pass<'a>, &'a [f32]);
+        impl WithSimd for Pack<'_> {
+            type Output = Vec<f32>;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
+                self.0.pack_for::<S>(self.1)
+            }
+        }
+        Arch::new().dispatch(Pack(self, weight))
+    }
+
+    #[inline(always)]
+    fn pack_for<S: Simd>(&self, weight: &[f32]) -> Vec<f32> {
+        let (area, from) = (self.g.area(), self.from.channels);
+        let mut packed = vec![0.0; self.to_whole * from * area];
+        let mut first = 0;
+        while first < self.to_whole {
+            let width = block_width::<S>(self.to_whole - first);
+            let there = width.min(self.to - first);
+            let block = &mut packed[first * from * area..];
+            if self.backward {
+                for f in 0..from {
+                    let weight = &weight[(f * self.to + first) * area..];
+                    let place = |tap| (tap * from + f) * width;
+                    transpose(weight, |t| t * area, [there, area], block, place);
+                }
+            } else {
+                let row = from * area;
+                let weight = &weight[first * row..];
+                let place = |i| (i % area * from + i / area) * width;
+                transpose(weight, |t| t * row, [there, row], block, place);
+            }
+            first += width;
+        }
+        packed
+    }
+
+    /// Work for this many threads.
+    pub fn bands(&self, threads: usize) -> Vec<Band> {
+        let [height, _] = self.size;
+        let images = self.g.images.max(1);
+        let by_cache = self.from.floats().div_ceil(BAND_FLOATS);
+        let by_threads = match images < threads {
+            true => (2 * threads).div_ceil(images),
+            false => 1,
+        };
+        let rows = height.div_ceil(by_cache.max(by_threads)).max(1);
+        (0..self.g.images)
+            .flat_map(|image| {
+                (0..height).step_by(rows).map(move |top| Band {
+                    image,
+                    top,
+                    height: rows.min(height - top),
+                })
+            })
+            .collect()
+    }
+
+    /// A band of `[n, from, h, w]` to `[n, to, h′, w′]`.
+    pub fn run(&self, band: Band, x: &[f32], packed: &[f32], y: &Shared, scratch: &mut Scratch) {
+        struct Run<'a> {
+            pass: &'a Pass<'a>,
+            band: Band,
+            image: &'a [f32],
+            packed: &'a [f32],
+            out: &'a mut [f32],
+            scratch: &'a mut Scratch,
+        }
+        impl WithSimd for Run<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                let scratch = self.scratch;
+                self.pass
+                    .run_for(simd, self.band, self.image, self.packed, self.out, scratch);
+            }
+        }
+        let image = &x[band.image * self.from.image()..][..self.from.image()];
+        let length = self.to * self.size[0] * self.size[1];
+        // SAFETY: no two bands share a row of an image, and a band writes to its rows only.
+        let out = &mut unsafe { y.get() }[band.image * length..][..length];
+        Arch::new().dispatch(Run {
+            pass: self,
+            band,
+            image,
+            packed,
+            out,
+            scratch,
+        });
+    }
+
+    #[inline(always)]
+    fn run_for<S: Simd>(
+        &self,
+        simd: S,
+        band: Band,
+        image: &[f32],
+        packed: &[f32],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let [height, width] = self.size;
+        scratch.maps.resize(self.from.floats(), 0.0);
+        self.from
+            .lay_out(image, self.read_rows(band), &mut scratch.maps);
+        scratch
+            .sums
+            .resize(band.height * width * self.to_whole, 0.0);
+        let inner = self.g.area() * self.from.channels;
+        let mut first = 0;
+        while first < self.to_whole {
+            let block = block_width::<S>(self.to_whole - first);
+            let packed = &packed[first * inner..][..block * inner];
+            for row in 0..band.height {
+                for phase in 0..self.step.min(width) {
+                    self.segments(band.top + row, phase, block, &mut scratch.segments);
+                    let positions = (width - phase).div_ceil(self.step);
+                    let mut done = 0;
+                    while done < positions {
+                        let rows = block_rows::<S>(positions - done, block);
+                        let at = row * width + phase + done * self.step;
+                        Sum {
+                            a: &scratch.maps[done * self.reads * self.from.pitch..],
+                            a_row: self.reads * self.from.pitch,
+                            a_step: 1,
+                            b: packed,
+                            b_step: block,
+                            length: self.from.channels,
+                            segments: &scratch.segments,
+                            out: &mut scratch.sums[at * self.to_whole + first..],
+                            out_row: self.step * self.to_whole,
+                            add: false,
+                        }
+                        .run(simd, rows, block);
+                        done += rows;
+                    }
+                }
+            }
+            first += block;
+        }
+        let sizes = [band.height * width, self.to];
+        let out = &mut out[band.top * width..];
+        let place = |c| c * height * width;
+        transpose(&scratch.sums, |p| p * self.to_whole, sizes, out, place);
+    }
+}
+
+/// A convolution by kernels of one weight, at stride 1 and without padding: a product of the
+/// weights with each image, positions in the lanes.
+pub(super) struct Pointwise<'a> {
+    pub pass: &'a Pass<'a>,
+    /// `[n, from, positions]`.
+    pub x: &'a [f32],
+    /// `[out, in]`.
+    pub weight: &'a [f32],
+    /// `[n, to, positions]`.
+    pub y: &'a Shared,
+}
+
+/// Some channels of what is computed of an image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    image: usize,
+    first: usize,
+    channels: usize,
+}
+
+impl Pointwise<'_> {
+    /// Work for this many threads.
+    pub fn items(&self, threads: usize) -> Vec<Item> {
+        let images = self.pass.g.images;
+        let parts = match images < threads {
+            true => (2 * threads).div_ceil(images.max(1)),
+            false => 1,
+        };
+        // Whole blocks of rows, as far as they go.
+        let channels = self.pass.to.div_ceil(parts).next_multiple_of(12);
+        (0..images)
+            .flat_map(|image| {
+                (0..self.pass.to).step_by(channels).map(move |first| Item {
+                    image,
+                    first,
+                    channels: channels.min(self.pass.to - first),
+                })
+            })
+            .collect()
+    }
+
+    pub fn run(&self, item: Item) {
+        struct Run<'a>(&'a Pointwise<'a>, Item);
+        impl WithSimd for Run<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                self.0.run_for(simd, self.1);
+            }
+        }
+        Arch::new().dispatch(Run(self, item));
+    }
+
+    #[inline(always)]
+    fn run_for<S: Simd>(&self, simd: S, item: Item) {
+        let pass = self.pass;
+        let (to, from) = (pass.to, pass.from.channels);
+        let positions = pass.size[0] * pass.size[1];
+        let image = &self.x[item.image * from * positions..][..from * positions];
+        let start = (item.image * to + item.first) * positions;
+        // SAFETY: no two items share a channel of an image.
+        let out = &mut unsafe { self.y.get() }[start..][..item.channels * positions];
+        let (a_row, a_step) = match pass.backward {
+            true => (1, to),
+            false => (from, 1),
+        };
+        let mut done = 0;
+        while done < positions {
+            // The last vector overlaps the one before it rather than leave a rest.
+            let first = done.min(positions - S::F32_LANES);
+            let width = block_width::<S>(positions - first);
+            let mut channel = 0;
+            while channel < item.channels {
+                let rows = block_rows::<S>(item.channels - channel, width);
+                Sum {
+                    a: &self.weight[(item.first + channel) * a_row..],
+                    a_row,
+                    a_step,
+                    b: &image[first..],
+                    b_step: positions,
+                    length: from,
+                    segments: &[Segment { a: 0, b: 0 }],
+                    out: &mut out[channel * positions + first..],
+                    out_row: positions,
+                    add: false,
+                }
+                .run(simd, rows, width);
+                channel += rows;
+            }
+            done = first + width;
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The sum that every pass of a convolution is, in the registers of whatever vectors there are.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Where one run of a [`Sum`] begins in its two factors.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    pub a: usize,
+    pub b: usize,
+}
+
+/// `out[j · out_row + v] = Σ_s Σ_i a[s.a + j · a_row + i · a_step] · b[s.b + i · b_step + v]` for
+/// the segments `s`, `i` below `length`, some `j` and some vectors of `v`.
+pub struct Sum<'a> {
+    pub a: &'a [f32],
+    pub a_row: usize,
+    pub a_step: usize,
+    pub b: &'a [f32],
+    pub b_step: usize,
+    pub length: usize,
+    pub segments: &'a [Segment],
+    pub out: &'a mut [f32],
+    pub out_row: usize,
+    /// Whether to add to what is in `out`.
+    pub add: bool,
+}
+
+/// How many vectors to take of those left, and how many rows they leave registers for: their
+/// sums, a row of `b` and a value of `a` are held at once.
+#[inline(always)]
+fn block<S: Simd>(vectors: usize) -> (usize, usize) {
+    // WebAssembly tells nothing of the machine's registers; most have 16.
+    let many = cfg!(not(target_arch = "wasm32")) && S::REGISTER_COUNT >= 32;
+    match (many, vectors) {
+        (true, 4..) => (4, 6),
+        (true, 2..) => (2, 12),
+        (true, _) => (1, 12),
+        (false, 2..) => (2, 4),
+        (false, _) => (1, 8),
+    }
+}
+
+/// Floats of the next block of `left`, both in whole vectors, at least one.
+#[inline(always)]
+pub fn block_width<S: Simd>(left: usize) -> usize {
+    block::<S>(left / S::F32_LANES).0 * S::F32_LANES
+}
+
+/// Rows of the next block of `left`, as even as the blocks there are allow, beside vectors that
+/// make `width` floats.
+#[inline(always)]
+pub fn block_rows<S: Simd>(left: usize, width: usize) -> usize {
+    const BLOCKS: [usize; 13] = [0, 1, 2, 3, 4, 3, 6, 4, 8, 6, 6, 8, 12];
+    let (_, most) = block::<S>(width / S::F32_LANES);
+    BLOCKS[left.div_ceil(left.div_ceil(most))]
+}
+
+impl Sum<'_> {
+    /// `rows` and `width` are of [`block_rows`] and [`block_width`].
+    ///
+    /// # Panics
+    /// Where a factor or the result would be left, and for other blocks.
+    #[inline(always)]
+    pub fn run<S: Simd>(self, simd: S, rows: usize, width: usize) {
+        match width / S::F32_LANES {
+            4 => self.run_rows::<S, 4>(simd, rows),
+            2 => self.run_rows::<S, 2>(simd, rows),
+            _ => self.run_rows::<S, 1>(simd, rows),
+        }
+    }
+
+    #[inline(always)]
+    fn run_rows<S: Simd, const V: usize>(self, simd: S, rows: usize) {
+        match rows {
+            1 => self.run_block::<S, V, 1>(simd),
+            2 => self.run_block::<S, V, 2>(simd),
+            3 => self.run_block::<S, V, 3>(simd),
+            4 => self.run_block::<S, V, 4>(simd),
+            6 => self.run_block::<S, V, 6>(simd),
+            8 if V < 4 => self.run_block::<S, V, 8>(simd),
+            12 if V < 4 => self.run_block::<S, V, 12>(simd),
+            _ => unreachable!("no block has {rows} rows"),
+        }
+    }
+
+    #[inline(always)]
+    fn run_block<S: Simd, const V: usize, const J: usize>(self, simd: S) {
+        let lanes = S::F32_LANES;
+        self.check(J, V * lanes);
+        let mut sums = [[simd.splat_f32s(0.0); V]; J];
+        // SAFETY: no index is past the slices' ends, as was just checked.
+        unsafe {
+            for segment in self.segments {
+                let mut a = self.a.as_ptr().add(segment.a);
+                let mut b = self.b.as_ptr().add(segment.b);
+                for _ in 0..self.length {
+                    let mut row = [simd.splat_f32s(0.0); V];
+                    for (v, row) in row.iter_mut().enumerate() {
+                        *row = load::<S>(b.add(v * lanes));
+                    }
+                    for (j, sums) in sums.iter_mut().enumerate() {
+                        let a = simd.splat_f32s(*a.add(j * self.a_row));
+                        for (sum, b) in sums.iter_mut().zip(row) {
+                            *sum = simd.mul_add_e_f32s(a, b, *sum);
+                        }
+                    }
+                    // Past the last value these may point anywhere; nothing reads there.
+                    a = a.wrapping_add(self.a_step);
+                    b = b.wrapping_add(self.b_step);
+                }
+            }
+            let out = self.out.as_mut_ptr();
+            for (j, sums) in sums.iter().enumerate() {
+                for (v, sum) in sums.iter().enumerate() {
+                    let to = out.add(j * self.out_row + v * lanes);
+                    let sum = match self.add {
+                        true => simd.add_f32s(load::<S>(to), *sum),
+                        false => *sum,
+                    };
+                    to.cast::<S::f32s>().write_unaligned(sum);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn check(&self, rows: usize, width: usize) {
+        let last = self.length.saturating_sub(1);
+        let (mut a, mut b) = (0, 0);
+        for segment in self.segments {
+            (a, b) = (a.max(segment.a), b.max(segment.b));
+        }
+        if !self.segments.is_empty() && self.length > 0 {
+            assert!(a + (rows - 1) * self.a_row + last * self.a_step < self.a.len());
+            assert!(b + last * self.b_step + width <= self.b.len());
+        }
+        assert!((rows - 1) * self.out_row + width <= self.out.len());
+    }
+}
+
+/// # Safety
+/// A vector's worth of floats must be there.
+#[inline(always)]
+unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: the caller promises it.
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
+}
+
+/// Floats in the widest vectors of this machine.
+pub fn lanes() -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    Arch::new().dispatch(Lanes)
+}
+
+/// `out[to(j) + i] = x[from(i) + j]` for `i` of `rows` and `j` of `columns`.
+#[inline(always)]
+pub fn transpose(
+    x: &[f32],
+    from: impl Fn(usize) -> usize,
+    [rows, columns]: [usize; 2],
+    out: &mut [f32],
+    to: impl Fn(usize) -> usize,
+) {
+    let whole = [rows / 4 * 4, columns / 4 * 4];
+    for i in (0..whole[0]).step_by(4) {
+        let lines: [&[f32]; 4] = std::array::from_fn(|k| &x[from(i + k)..][..columns]);
+        for j in (0..whole[1]).step_by(4) {
+            let block: [[f32; 4]; 4] =
+                std::array::from_fn(|k| std::array::from_fn(|l| lines[k][j + l]));
+            for l in 0..4 {
+                let column = [block[0][l], block[1][l], block[2][l], block[3][l]];
+                out[to(j + l) + i..][..4].copy_from_slice(&column);
+            }
+        }
+        for j in whole[1]..columns {
+            let column = [lines[0][j], lines[1][j], lines[2][j], lines[3][j]];
+            out[to(j) + i..][..4].copy_from_slice(&column);
+        }
+    }
+    for i in whole[0]..rows {
+        for (j, value) in x[from(i)..][..columns].iter().enumerate() {
+            out[to(j) + i] = *value;
+        }
+    }
+}
