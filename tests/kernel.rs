@@ -2,10 +2,10 @@
 #![cfg(feature = "compute")]
 
 use burn::tensor::activation::relu;
-use burn::tensor::module::{batch_norm_train, conv2d};
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::module::{batch_norm_train, conv2d, max_pool2d};
+use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
-use ventral::compute::kernel::{convolution, norm_by_batch};
+use ventral::compute::kernel::{convolution, max_pool, norm_by_batch};
 use ventral::rng::Rng;
 
 fn draw<const D: usize>(shape: [usize; D], rng: &mut Rng) -> Vec<f32> {
@@ -42,6 +42,10 @@ fn shapes() -> Vec<[usize; 8]> {
         [3, 8, 8, 1, 2, 0, 9, 8],
         [2, 6, 5, 3, 2, 1, 17, 16],
         [1, 64, 16, 3, 1, 1, 56, 56],
+        // Blocks of every width, with a rest.
+        [2, 40, 70, 3, 1, 1, 9, 7],
+        [3, 33, 100, 1, 1, 0, 6, 6],
+        [1, 17, 130, 3, 2, 1, 5, 14],
         // More stride than kernel, more padding than is of use, a single position.
         [2, 2, 3, 2, 3, 0, 7, 7],
         [1, 2, 2, 3, 1, 4, 3, 5],
@@ -98,6 +102,55 @@ fn convolution_and_its_gradients_are_burns() {
         assert_close(&format!("{shape:?} input"), &ours.1, &theirs.1);
         assert_close(&format!("{shape:?} weight"), &ours.2, &theirs.2);
     }
+}
+
+#[test]
+fn max_pooling_and_its_gradient_are_burns() {
+    let device = Device::flex().autodiff();
+    let mut rng = Rng::from_seed(14);
+    for [n, c, h, w, kernel, stride, padding] in [
+        [2, 3, 8, 8, 3, 2, 1],
+        [1, 5, 13, 9, 3, 2, 0],
+        [3, 1, 6, 7, 2, 2, 0],
+        [1, 2, 5, 4, 5, 1, 2],
+        [1, 1, 3, 3, 3, 3, 1],
+        [2, 2, 9, 2, 2, 3, 1],
+    ] {
+        let shape = [n, c, h, w];
+        // Few values, so that windows hold their largest more than once.
+        let mut values = draw(shape, &mut rng);
+        values.iter_mut().for_each(|v| *v = v.round());
+        let run = |ours: bool| {
+            let x = tensor(&values, shape, &device).require_grad();
+            let y = match ours {
+                true => max_pool(x.clone(), kernel, stride, padding),
+                false => {
+                    let options = MaxPoolOptions::new([kernel; 2])
+                        .with_stride([stride; 2])
+                        .with_padding([padding; 2]);
+                    max_pool2d(x.clone(), options)
+                }
+            };
+            let dims = y.dims();
+            let count = dims.iter().product::<usize>();
+            let upstream: Vec<f32> = (0..count).map(|i| i as f32 * 0.25 - 3.0).collect();
+            let values = host(y.clone().inner());
+            let gradients = (y * tensor(&upstream, dims, &device)).sum().backward();
+            (values, host(x.grad(&gradients).unwrap()))
+        };
+        let (ours, theirs) = (run(true), run(false));
+        assert_eq!(ours, theirs, "{shape:?}, {kernel}, {stride}, {padding}");
+    }
+}
+
+#[test]
+fn max_pooling_lets_nan_through() {
+    let device = Device::flex();
+    let mut values = vec![1.0_f32; 16];
+    values[5] = f32::NAN;
+    let y = host(max_pool(tensor(&values, [1, 1, 4, 4], &device), 2, 2, 0));
+    assert!(y[0].is_nan());
+    assert_eq!(y[1..], [1.0; 3]);
 }
 
 #[test]

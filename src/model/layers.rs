@@ -7,8 +7,6 @@
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::relu;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::compute::kernel;
@@ -150,10 +148,7 @@ pub fn pool3(x: Tensor<4>, padding: usize) -> Tensor<4> {
 
 /// Max-pooling with stride 2.
 pub fn max_pool(x: Tensor<4>, kernel: usize, padding: usize) -> Tensor<4> {
-    let options = MaxPoolOptions::new([kernel; 2])
-        .with_stride([2; 2])
-        .with_padding([padding; 2]);
-    max_pool2d(x, options)
+    kernel::max_pool(x, kernel, 2, padding)
 }
 
 /// Mean over height and width: `[n, c, h, w]` to `[n, c, 1, 1]`.

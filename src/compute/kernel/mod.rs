@@ -1,4 +1,4 @@
-//! Kernels of our own: convolution, and batch norm with its ReLU.
+//! Kernels of our own: convolution, batch norm with its ReLU, and max pooling.
 //!
 //! They enter Burn as a backend extension, so autodiff and every device go on working. On the CPU
 //! they replace Burn's: a convolution keeps its sums in registers and copies nothing for each tap
@@ -8,6 +8,7 @@
 mod conv;
 mod norm;
 mod pass;
+mod pool;
 mod sum;
 mod weights;
 
@@ -20,8 +21,8 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{IntDType, Tensor};
 
 /// Cross-correlation with zero padding: `[n, in, h, w]` and `[out, in, k, k]` to
 /// `[n, out, (h + 2 · padding − k) / stride + 1, …]`.
@@ -50,6 +51,17 @@ pub fn norm_by_batch(
         Tensor::from_dispatch(mean),
         Tensor::from_dispatch(variance),
     )
+}
+
+/// Max pooling with `padding` positions around the map that are never the largest: `[n, c, h, w]`
+/// to `[n, c, (h + 2 · padding − kernel) / stride + 1, …]`.
+pub fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::max_pool(
+        x.into_dispatch(),
+        kernel,
+        stride,
+        padding,
+    ))
 }
 
 /// What a backend is asked for. The default is Burn's own operations.
@@ -82,6 +94,47 @@ pub trait Kernels: Backend {
         padding: usize,
     ) -> FloatTensor<Self> {
         Self::conv2d_weight_backward(x, weight, grad, options(stride, padding))
+    }
+
+    fn max_pool(
+        x: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        Self::max_pool2d(x, [kernel; 2], [stride; 2], [padding; 2], [1; 2], false)
+    }
+
+    /// Gradient with respect to `x`, `y` being the result: to the first of the largest values.
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        _y: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 2]);
+        let found = Self::max_pool2d_with_indices(
+            x.clone(),
+            kernel,
+            stride,
+            padding,
+            [1; 2],
+            false,
+            IntDType::I32,
+        );
+        let back = Self::max_pool2d_with_indices_backward(
+            x,
+            kernel,
+            stride,
+            padding,
+            [1; 2],
+            false,
+            grad,
+            found.indices,
+        );
+        back.x_grad
     }
 
     fn norm_by_batch(
@@ -160,6 +213,26 @@ impl Kernels for Flex {
         conv::backward_weight(x, kernel, grad, stride, padding)
     }
 
+    fn max_pool(
+        x: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        pool::forward(x, window(kernel, stride, padding))
+    }
+
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        pool::backward(x, y, grad, window(kernel, stride, padding))
+    }
+
     fn norm_by_batch(
         x: FloatTensor<Self>,
         gain: FloatTensor<Self>,
@@ -209,6 +282,37 @@ impl<B: Kernels> Backward<B, 2> for ConvolutionBackward {
         }
         if let Some(node) = node_weight {
             let grad = B::convolution_weight_backward(x, weight, grad, stride, padding);
+            grads.register::<B>(node.id, grad);
+        }
+    }
+}
+
+fn window(kernel: usize, stride: usize, padding: usize) -> pool::Window {
+    pool::Window {
+        kernel,
+        stride,
+        padding,
+    }
+}
+
+#[derive(Debug)]
+struct PoolBackward;
+
+impl<B: Kernels> Backward<B, 1> for PoolBackward {
+    type State = (NodeId, FloatTensor<B>, [usize; 3]);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let [node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, y, [kernel, stride, padding]) = ops.state;
+        let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
+        if let Some(node) = node {
+            let grad = B::max_pool_backward(x, y, grad, kernel, stride, padding);
             grads.register::<B>(node.id, grad);
         }
     }
@@ -270,6 +374,39 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
                 padding,
             )),
         }
+    }
+
+    fn max_pool(
+        x: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        match PoolBackward
+            .prepare::<C>([x.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(mut prep) => {
+                let at = prep.checkpoint(&x);
+                let y = B::max_pool(x.into_primitive(), kernel, stride, padding);
+                prep.finish((at, y.clone(), [kernel, stride, padding]), y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::max_pool(x.into_primitive(), kernel, stride, padding))
+            }
+        }
+    }
+
+    fn max_pool_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: usize,
+        _: usize,
+        _: usize,
+    ) -> FloatTensor<Self> {
+        first_order_only()
     }
 
     fn norm_by_batch(

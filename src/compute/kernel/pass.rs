@@ -82,6 +82,8 @@ pub(super) struct Pass<'a> {
     step: usize,
     /// Positions read from one such position to the next.
     reads: usize,
+    /// Taps of a segment: forward, those of a row of the kernel read what lies side by side.
+    taps: usize,
 }
 
 /// Rows of what is computed, of one image.
@@ -111,6 +113,7 @@ impl<'a> Pass<'a> {
             size: g.size_out,
             step: 1,
             reads: g.stride,
+            taps: g.kernel,
         }
     }
 
@@ -134,6 +137,7 @@ impl<'a> Pass<'a> {
             size: g.size_in,
             step: g.stride,
             reads: 1,
+            taps: 1,
         }
     }
 
@@ -177,7 +181,7 @@ impl<'a> Pass<'a> {
             let Some(y) = self.read_row(row, dy) else {
                 continue;
             };
-            for dx in 0..kernel {
+            for dx in (0..kernel).step_by(self.taps) {
                 if let Some(x) = self.read(column, dx, self.from.left) {
                     segments.push(Segment {
                         a: y * self.from.row() + x * self.from.pitch,
@@ -317,7 +321,7 @@ impl<'a> Pass<'a> {
                             a_step: 1,
                             b: packed,
                             b_step: block,
-                            length: self.from.channels,
+                            length: self.taps * self.from.channels,
                             segments: &scratch.segments,
                             out: &mut scratch.sums[at * self.to_whole + first..],
                             out_row: self.step * self.to_whole,

@@ -1,0 +1,166 @@
+//! Max pooling on the CPU.
+//!
+//! Forward, a row of maxima takes in a row of the map for each place in the window. Backward, the
+//! first of the largest values gets the gradient; it is looked for again rather than kept.
+
+use std::ops::Range;
+
+use burn::backend::TensorMetadata;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{Shape, TensorData};
+
+use super::conv::{Shared, each};
+
+/// Side, step and zeros around the map of a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl Window {
+    /// Positions of the result along a side of the map.
+    fn out(&self, side: usize) -> usize {
+        (side + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1
+    }
+
+    /// The row of the map at place `offset` of the window of row `row`; `None` outside.
+    fn source(&self, row: usize, offset: usize, side: usize) -> Option<usize> {
+        let at = (row * self.stride + offset).checked_sub(self.padding)?;
+        (at < side).then_some(at)
+    }
+
+    /// The columns of the result whose window's place `offset` lies in a map of this width.
+    fn inside(&self, offset: usize, width: usize) -> Range<usize> {
+        let columns = self.out(width);
+        let first = self.padding.saturating_sub(offset).div_ceil(self.stride);
+        let past = (width + self.padding).saturating_sub(offset);
+        let past = past.div_ceil(self.stride).min(columns);
+        first.min(past)..past
+    }
+}
+
+/// `[n, c, h, w]` to `[n, c, h′, w′]`; NaN where a window holds one.
+pub fn forward(x: FlexTensor, window: Window) -> FlexTensor {
+    let [n, channels, height, width] = x.shape().dims();
+    let size = [window.out(height), window.out(width)];
+    let (length, area) = (channels * height * width, channels * size[0] * size[1]);
+    let x = x.to_contiguous();
+    let values: &[f32] = x.storage();
+    let y = Shared::zeros(n * area);
+    let images: Vec<usize> = (0..n).collect();
+    each(&images, |image, _| {
+        // SAFETY: every image is written by one call.
+        let y = &mut unsafe { y.get() }[image * area..][..area];
+        let maps = values[image * length..][..length].chunks_exact(height * width);
+        for (map, y) in maps.zip(y.chunks_exact_mut(size[0] * size[1])) {
+            maxima(map, [height, width], window, y);
+        }
+    });
+    tensor(y.into_inner(), [n, channels, size[0], size[1]])
+}
+
+fn tensor(values: Vec<f32>, shape: [usize; 4]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
+}
+
+fn maxima(map: &[f32], [height, width]: [usize; 2], window: Window, y: &mut [f32]) {
+    y.fill(f32::NEG_INFINITY);
+    for (row, y) in y.chunks_exact_mut(window.out(width)).enumerate() {
+        for dy in 0..window.kernel {
+            let Some(source) = window.source(row, dy, height) else {
+                continue;
+            };
+            let line = &map[source * width..][..width];
+            for dx in 0..window.kernel {
+                let columns = window.inside(dx, width);
+                let first = (columns.start * window.stride + dx).checked_sub(window.padding);
+                let Some(line) = first.and_then(|first| line.get(first..)) else {
+                    continue;
+                };
+                let line = line.iter().step_by(window.stride);
+                for (most, value) in y[columns].iter_mut().zip(line) {
+                    // Not `max`, which passes over NaN.
+                    if *value > *most || value.is_nan() {
+                        *most = *value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Gradient with respect to `x`, `y` being the result.
+pub fn backward(x: FlexTensor, y: FlexTensor, grad: FlexTensor, window: Window) -> FlexTensor {
+    let shape: [usize; 4] = x.shape().dims();
+    let [n, channels, height, width] = shape;
+    let [_, _, rows, columns] = y.shape().dims::<4>();
+    let (length, area) = (channels * height * width, channels * rows * columns);
+    let (x, y, grad) = (x.to_contiguous(), y.to_contiguous(), grad.to_contiguous());
+    let (x, y, grad): (&[f32], &[f32], &[f32]) = (x.storage(), y.storage(), grad.storage());
+    let out = Shared::zeros(n * length);
+    let images: Vec<usize> = (0..n).collect();
+    each(&images, |image, _| {
+        // SAFETY: every image is written by one call.
+        let out = &mut unsafe { out.get() }[image * length..][..length];
+        for c in 0..channels {
+            let map = c * height * width..(c + 1) * height * width;
+            let there = image * area + c * rows * columns;
+            let there = there..there + rows * columns;
+            let x = &x[image * length..][map.clone()];
+            let size = [height, width];
+            hand_back(
+                x,
+                size,
+                window,
+                &y[there.clone()],
+                &grad[there],
+                &mut out[map],
+            );
+        }
+    });
+    tensor(out.into_inner(), shape)
+}
+
+fn hand_back(
+    map: &[f32],
+    size: [usize; 2],
+    window: Window,
+    y: &[f32],
+    grad: &[f32],
+    out: &mut [f32],
+) {
+    let columns = window.out(size[1]);
+    for (at, (most, grad)) in y.iter().zip(grad).enumerate() {
+        let (row, column) = (at / columns, at % columns);
+        if let Some(place) = first_of(*most, map, size, window, [row, column]) {
+            out[place] += grad;
+        }
+    }
+}
+
+/// Where the window of a position first holds `most`.
+fn first_of(
+    most: f32,
+    map: &[f32],
+    [height, width]: [usize; 2],
+    window: Window,
+    [row, column]: [usize; 2],
+) -> Option<usize> {
+    let clip = |at: usize, side: usize| {
+        let first = (at * window.stride).saturating_sub(window.padding);
+        let past = (at * window.stride + window.kernel).saturating_sub(window.padding);
+        first..past.min(side)
+    };
+    let columns = clip(column, width);
+    for y in clip(row, height) {
+        for x in columns.clone() {
+            let value = map[y * width + x];
+            if value == most || (most.is_nan() && value.is_nan()) {
+                return Some(y * width + x);
+            }
+        }
+    }
+    None
+}
