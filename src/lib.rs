@@ -11,6 +11,8 @@
 
 #[cfg(feature = "compute")]
 pub mod align;
+#[cfg(feature = "archive")]
+pub mod archive;
 pub mod clock;
 #[cfg(feature = "compute")]
 pub mod compute;

@@ -7,11 +7,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use half::f16;
 
-use super::Limits;
-use super::bytes::{self, Backing, check_shape, is_damage};
-use super::dtype::{Endian, append};
-use super::error::{CheckpointError, shorten};
 use super::zip::{Directory, Writer};
+use super::{
+    ArchiveError, Backing, Checked, Endian, Limits, append, check_shape, gather, is_damage, reader,
+    shorten,
+};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -127,7 +127,7 @@ impl Array {
 /// # Errors
 /// Another format, an array of something other than numbers, one that is cut off or exceeds
 /// `limits` (elements and total bytes).
-pub fn read_npy(mut source: impl Read + Seek, limits: &Limits) -> Result<Array, CheckpointError> {
+pub fn read_npy(mut source: impl Read + Seek, limits: &Limits) -> Result<Array, ArchiveError> {
     let size = source.seek(SeekFrom::End(0))?;
     source.seek(SeekFrom::Start(0))?;
     read_array(&mut source, size, limits).map_err(|problem| problem.named("the array"))
@@ -140,9 +140,9 @@ enum Problem {
 }
 
 impl Problem {
-    fn named(self, name: &str) -> CheckpointError {
+    fn named(self, name: &str) -> ArchiveError {
         match self {
-            Self::Array(problem) => CheckpointError::Array {
+            Self::Array(problem) => ArchiveError::Array {
                 name: name.to_owned(),
                 problem,
             },
@@ -389,7 +389,7 @@ fn row_major<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
         true => return Vec::new(),
         false => shape.iter().scan(1, stride).collect(),
     };
-    bytes::gather(values, shape, &strides, values.len())
+    gather(values, shape, &strides, values.len())
 }
 
 /// An open `.npz` archive.
@@ -406,10 +406,10 @@ impl<S: Read + Seek> Npz<S> {
     ///
     /// # Errors
     /// No zip archive, or a damaged one.
-    pub fn open(mut source: S, limits: &Limits) -> Result<Self, CheckpointError> {
+    pub fn open(mut source: S, limits: &Limits) -> Result<Self, ArchiveError> {
         let size = source.seek(SeekFrom::End(0))?;
         if size == 0 {
-            return Err(CheckpointError::Empty);
+            return Err(ArchiveError::Empty);
         }
         let directory = Directory::read(&mut source, size, limits.max_pickle_bytes)?;
         Ok(Self {
@@ -430,12 +430,12 @@ impl<S: Read + Seek> Npz<S> {
     ///
     /// # Errors
     /// A name that is not there, and as [`read_npy`].
-    pub fn read(&mut self, name: &str) -> Result<Array, CheckpointError> {
+    pub fn read(&mut self, name: &str) -> Result<Array, ArchiveError> {
         let entry = format!("{name}.npy");
         let backing = self
             .directory
             .locate(&mut self.source, self.size, &entry)?
-            .ok_or_else(|| CheckpointError::Array {
+            .ok_or_else(|| ArchiveError::Array {
                 name: label(name),
                 problem: "there is no array of this name in the archive".to_owned(),
             })?;
@@ -452,7 +452,7 @@ fn read_entry<S: Read + Seek>(
     backing: &Backing,
     limits: &Limits,
 ) -> Result<Array, Problem> {
-    let mut reader = bytes::Checked::new(bytes::reader(source, backing)?);
+    let mut reader = Checked::new(self::reader(source, backing)?);
     let array = read_array(&mut reader, backing.length, limits)?;
     if !reader.fits(backing)? {
         return wrong("its bytes do not fit their checksum");
