@@ -269,3 +269,37 @@ pub(crate) fn gather<T: Copy>(
     }
     gathered
 }
+
+/// All bytes of an entry, checked against its checksum.
+///
+/// # Errors
+/// More than `limit` bytes, damage, and whatever `source` reports.
+pub(crate) fn read_checked<S: Read + Seek>(
+    source: &mut S,
+    name: &str,
+    backing: &Backing,
+    limit: u64,
+) -> Result<Vec<u8>, ArchiveError> {
+    if backing.length > limit {
+        return Err(ArchiveError::TooLarge {
+            what: format!("`{}` in bytes", shorten(name)),
+            found: backing.length,
+            limit,
+        });
+    }
+    let damaged = || {
+        ArchiveError::Damaged(format!(
+            "the bytes of `{}` are not what they were",
+            shorten(name)
+        ))
+    };
+    let mut checked = Checked::new(reader(source, backing)?);
+    let mut bytes = Vec::new();
+    let read = checked.read_to_end(&mut bytes);
+    match read.and_then(|_| checked.fits(backing)) {
+        Ok(true) => Ok(bytes),
+        Ok(false) => Err(damaged()),
+        Err(error) if is_damage(&error) => Err(damaged()),
+        Err(error) => Err(error.into()),
+    }
+}

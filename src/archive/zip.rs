@@ -29,7 +29,8 @@ pub(crate) struct Entry {
     /// Where its local header begins.
     header: u64,
     packed: u64,
-    length: u64,
+    /// Bytes it claims to hold, unpacked: no more than its packed bytes can.
+    pub length: u64,
     method: u16,
     encrypted: bool,
     crc: u32,
