@@ -4,6 +4,8 @@
 //! data only. Pixel and map buffers are raw little-endian bytes ([`Bytes`]), which become
 //! `Uint8Array`s whose memory is transferred, not copied, between the threads.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::catalog::Measured;
@@ -138,6 +140,10 @@ pub struct TestOptions {
     /// `None`: as the plan has it.
     pub images: Option<usize>,
     pub seed: u64,
+    /// Which class of the models a class of the set is, "" to leave it out; the others are as the
+    /// plan has them, or matched by name.
+    #[serde(default)]
+    pub classes: BTreeMap<String, String>,
 }
 
 /// A batch for the current model, and what of the pass to return.
@@ -499,7 +505,7 @@ pub struct Brought {
     /// Under this name it can be tested.
     pub name: String,
     pub family: String,
-    pub classes: usize,
+    pub classes: Vec<String>,
     /// Side of its images, px.
     pub side: usize,
     pub stochastic: bool,
@@ -512,7 +518,8 @@ pub struct SetInfo {
     pub images: usize,
     /// Each class with its number of images.
     pub classes: Vec<(String, usize)>,
-    /// Files that could not be read, and why.
+    /// How many files could not be read, and the first of them with the reason.
+    pub unreadable: usize,
     pub skipped: Vec<(String, String)>,
 }
 

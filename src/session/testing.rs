@@ -11,14 +11,14 @@ use super::protocol::{
 };
 use crate::clock::Clock;
 use crate::compute::device::Active;
-use crate::image::dataset::{LabelledSet, open, quiet};
+use crate::image::dataset::{LabelledSet, OpenOptions, Opened, open, quiet};
 use crate::measure::robustness::Row;
-use crate::measure::robustness::classes::match_classes;
 use crate::measure::robustness::journal::{Done, Journal, line};
 use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
 use crate::measure::robustness::presets;
 use crate::measure::robustness::report::{Report, Style, rows_csv};
 use crate::measure::robustness::run::{Bench, RunError};
+use crate::model::classes::{LEFT_OUT, match_classes};
 use crate::model::cost::multiply_adds;
 use crate::model::load::Loaded;
 use crate::model::network::Network;
@@ -84,7 +84,7 @@ impl Session {
         host.tell(Event::Brought(Brought {
             name: loaded.name.clone(),
             family: loaded.family.clone(),
-            classes: loaded.classes.len(),
+            classes: loaded.classes.clone(),
             side: loaded.config.preprocessing.crop,
             stochastic: loaded.config.front.is_some(),
         }));
@@ -114,15 +114,22 @@ impl Session {
             ));
         }
         // The size does not matter for what is said of it.
-        let opened = open(&bytes, name, 32, &mut quiet)?;
-        let classes = opened.set.classes.iter().cloned();
-        let mut skipped = opened.skipped;
-        skipped.truncate(MOST_SKIPPED);
+        let options = OpenOptions {
+            size: 32,
+            images: usize::MAX,
+            without: Vec::new(),
+        };
+        let Opened { set, skipped } = open(&bytes, name, &options, &mut quiet)?;
+        let counts = set.counts();
+        let listed = skipped.iter().take(MOST_SKIPPED);
         host.tell(Event::Set(SetInfo {
             name: name.to_owned(),
-            images: opened.set.len(),
-            classes: classes.zip(opened.set.counts()).collect(),
-            skipped,
+            images: set.len(),
+            unreadable: skipped.len(),
+            skipped: listed
+                .map(|(name, why)| (name.clone(), why.reason()))
+                .collect(),
+            classes: set.classes.into_iter().zip(counts).collect(),
         }));
         self.laboratory.set = Some(Archive {
             name: name.to_owned(),
@@ -261,14 +268,22 @@ impl Laboratory {
             .as_ref()
             .ok_or(SessionError::Missing("Choose labelled images first."))?;
         let side = loaded.config.preprocessing.crop;
-        let opened = open(&archive.bytes, &archive.name, side, &mut quiet)?;
-        let set = opened.set.in_turns(plan.images);
-        let classes = match_classes(&set.classes, &loaded.classes).map_err(|unknown| {
+        let left_out = plan.classes.iter().filter(|(_, class)| *class == LEFT_OUT);
+        let options = OpenOptions {
+            size: side,
+            images: plan.images,
+            without: left_out.map(|(name, _)| name.clone()).collect(),
+        };
+        let set = open(&archive.bytes, &archive.name, &options, &mut quiet)?.set;
+        let classes = match_classes(&set.classes, &loaded.classes, &plan.classes);
+        let classes = classes.map_err(|unknown| {
             SessionError::Attack(format!(
-                "{} does not fit {}: {unknown}.",
+                "{} does not fit {}: {unknown}. Say under Classes what they are, or leave them out.",
                 loaded.name, archive.name
             ))
         })?;
+        // No image of a class that is left out is there to be looked up.
+        let classes = classes.into_iter().map(Option::unwrap_or_default).collect();
         Ok(Subject {
             network: loaded.to_network(&active.device.clone().autodiff()),
             set,
@@ -295,6 +310,7 @@ fn plan(options: &TestOptions, models: &[&Loaded]) -> Result<Plan, SessionError>
     };
     plan.models.clone_from(&options.models);
     plan.reference = None;
+    plan.classes.extend(options.classes.clone());
     plan.images = options.images.unwrap_or(plan.images);
     plan.check()?;
     Ok(plan)

@@ -5,7 +5,6 @@
 //! out the same: everything random in one follows from its place in the plan. [`run::Bench`] runs
 //! a unit, [`report::Report`] makes tables of the rows.
 
-pub mod classes;
 pub mod journal;
 pub mod plan;
 pub mod presets;

@@ -1,6 +1,6 @@
 //! What is to be measured, as a document.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,10 @@ pub struct Plan {
     /// given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Which class of the models a class of the set is, by name or number, where it is not the one
+    /// of its own name; left out where that is "".
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corruptions: Vec<Corruptions>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -518,6 +522,18 @@ fn once(what: &'static str, names: impl Iterator<Item = String>) -> Result<(), P
         }
     }
     Ok(())
+}
+
+impl Plan {
+    /// The document that repeats this plan, as TOML; as JSON where TOML cannot say it (a seed above
+    /// its largest number) or this build does not write it.
+    pub fn document(&self) -> String {
+        #[cfg(feature = "plans")]
+        if let Ok(text) = toml::to_string_pretty(self) {
+            return text;
+        }
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
 }
 
 #[cfg(feature = "plans")]
