@@ -23,6 +23,7 @@ pub mod image;
 #[cfg(any(not(feature = "page"), feature = "compute"))]
 pub mod measure;
 pub mod model;
+pub mod pack;
 pub mod perturb;
 pub mod rng;
 #[cfg(feature = "serve")]

@@ -34,6 +34,18 @@ pub fn are_wordnet_ids<'a>(names: impl ExactSizeIterator<Item = &'a str>, classe
     names.len() == classes && { names }.all(is_id)
 }
 
+/// The class of `model` for each class of `set`, where it can be told by its name, its number or,
+/// of a set of all WordNet ids, its place among these.
+pub fn by_name(set: &[String], model: &[String]) -> Vec<Option<usize>> {
+    if !are_wordnet_ids(set.iter().map(String::as_str), model.len()) {
+        return set.iter().map(|name| class_of(name, model)).collect();
+    }
+    let mut sorted: Vec<&String> = set.iter().collect();
+    sorted.sort();
+    let place = |name| sorted.binary_search(&name).ok();
+    set.iter().map(place).collect()
+}
+
 /// What is written instead of a class for one that is left out.
 pub const LEFT_OUT: &str = "";
 
@@ -48,27 +60,18 @@ pub fn match_classes(
     model: &[String],
     chosen: &BTreeMap<String, String>,
 ) -> Result<Vec<Option<usize>>, Unknown> {
-    let sorted = are_wordnet_ids(set.iter().map(String::as_str), model.len()).then(|| {
-        let mut sorted: Vec<&String> = set.iter().collect();
-        sorted.sort();
-        sorted
-    });
-    let automatic = |name: &String| match &sorted {
-        Some(sorted) => sorted.binary_search(&name).ok(),
-        None => class_of(name, model),
-    };
     let mut unknown = Vec::new();
-    let mut find = |name: &String| match chosen.get(name).map(String::as_str) {
+    let find = |(name, own): (&String, Option<usize>)| match chosen.get(name).map(String::as_str) {
         Some(LEFT_OUT) => None,
         wanted => {
-            let found = wanted.map_or_else(|| automatic(name), |class| class_of(class, model));
+            let found = wanted.map_or(own, |class| class_of(class, model));
             if found.is_none() {
                 unknown.push(wanted.unwrap_or(name).to_owned());
             }
             found
         }
     };
-    let found = set.iter().map(&mut find).collect();
+    let found = set.iter().zip(by_name(set, model)).map(find).collect();
     match unknown.is_empty() {
         true => Ok(found),
         false => Err(Unknown(unknown)),

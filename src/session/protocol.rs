@@ -535,8 +535,37 @@ pub struct TestReport {
     pub expected: usize,
     /// k, n, seeds, images: what stands under a table.
     pub remark: String,
+    /// Drawings of it.
+    pub charts: Vec<TestedChart>,
+    /// Images that the first model gets wrong in most conditions; none before the end.
+    pub lost: Vec<TestedLost>,
     /// Files to take away, by name; none before the end.
     pub documents: Vec<(String, Bytes)>,
+}
+
+/// A drawing of a [`TestReport`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestedChart {
+    /// For a file: letters, digits, `-`.
+    pub name: String,
+    pub title: String,
+    /// A whole SVG document; names in it are escaped.
+    pub svg: String,
+}
+
+/// An image that is lost, and the mildest condition in which it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestedLost {
+    /// Its number in the test.
+    pub image: u32,
+    pub label: String,
+    pub answer: String,
+    pub condition: String,
+    /// Conditions in which it is wrong, and how many there are.
+    pub wrong: usize,
+    pub of: usize,
+    /// The clean image as the model takes it, as a PNG file.
+    pub png: Bytes,
 }
 
 /// A model's line in a [`TestReport`].

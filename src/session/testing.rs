@@ -7,13 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{Attachment, Host, Session, SessionError, read_weights};
 use super::protocol::{
-    Brought, Bytes, Event, Progress, SetInfo, TestOptions, TestReport, TestedCondition, TestedModel,
+    Brought, Bytes, Event, Progress, SetInfo, TestOptions, TestReport, TestedChart,
+    TestedCondition, TestedLost, TestedModel,
 };
 use crate::clock::Clock;
 use crate::compute::device::Active;
 use crate::image::dataset::{LabelledSet, OpenOptions, Opened, open, quiet};
+use crate::image::{Picture, encode_png};
 use crate::measure::robustness::Row;
+use crate::measure::robustness::charts::Chart;
 use crate::measure::robustness::journal::{Done, Journal, line};
+use crate::measure::robustness::outcomes::{Lost, class_name};
 use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
 use crate::measure::robustness::presets;
 use crate::measure::robustness::report::{Report, Style, rows_csv};
@@ -29,6 +33,9 @@ const MOST_BYTES: u64 = 1 << 30;
 
 /// Unreadable files that are named.
 const MOST_SKIPPED: usize = 50;
+
+/// Images of the gallery of those that are lost.
+const MOST_LOST: usize = 24;
 
 /// How often the tables are made anew while a test runs, seconds. They cost more the longer it has
 /// run.
@@ -187,6 +194,12 @@ impl Session {
     ) -> Result<(), SessionError> {
         let conditions = plan.conditions()?;
         let loaded = self.laboratory.chosen(models)?;
+        // Names are the same for all models, or numbers have to do.
+        let classes = &loaded[0].classes;
+        let names = match loaded.iter().all(|one| one.classes == *classes) {
+            true => classes.clone(),
+            false => Vec::new(),
+        };
         let mut subjects = Vec::with_capacity(loaded.len());
         for one in loaded {
             host.pause().await;
@@ -201,6 +214,8 @@ impl Session {
             plan,
             conditions: &conditions,
             images,
+            set: &subjects[0].set,
+            names: &names,
             told: None,
         };
         host.tell(Event::Tested(Box::new(tables.make(&run.rows, false)?)));
@@ -428,6 +443,10 @@ struct Tables<'a> {
     plan: &'a Plan,
     conditions: &'a [Condition<'a>],
     images: usize,
+    /// The images of the first model.
+    set: &'a LabelledSet,
+    /// Of the classes, where the models share them.
+    names: &'a [String],
     told: Option<Clock>,
 }
 
@@ -468,6 +487,11 @@ impl Tables<'_> {
             rows: report.rows,
             expected: report.expected,
             remark: self.remark(),
+            charts: report.charts()?.into_iter().map(drawn).collect(),
+            lost: match ended {
+                true => self.lost(&report, rows),
+                false => Vec::new(),
+            },
             documents: match ended {
                 true => self.documents(&report, rows)?,
                 false => Vec::new(),
@@ -486,6 +510,28 @@ impl Tables<'_> {
         )
     }
 
+    fn lost(&self, report: &Report, rows: &[Row]) -> Vec<TestedLost> {
+        let model = self.plan.models.first().map_or("", String::as_str);
+        let shown = |lost: Lost| {
+            let side = self.set.size;
+            let planes = self.set.image(lost.image as usize)?;
+            let area = side * side;
+            let rgb = (0..area).flat_map(|at| [0, 1, 2].map(|channel| planes[channel * area + at]));
+            let picture = Picture::from_rgb(side, side, rgb.collect()).ok()?;
+            Some(TestedLost {
+                image: lost.image,
+                label: class_name(lost.label, self.names),
+                answer: class_name(lost.prediction, self.names),
+                condition: lost.condition,
+                wrong: lost.wrong,
+                of: lost.of,
+                png: encode_png(&picture).ok()?.into(),
+            })
+        };
+        let lost = report.lost(rows, model, MOST_LOST);
+        lost.into_iter().filter_map(shown).collect()
+    }
+
     fn documents(
         &self,
         report: &Report,
@@ -493,8 +539,10 @@ impl Tables<'_> {
     ) -> Result<Vec<(String, Bytes)>, SessionError> {
         let json = |value: &Report| serde_json::to_string_pretty(value).map_err(unwritable);
         let plan = serde_json::to_string_pretty(self.plan).map_err(unwritable)?;
+        let html = report.html(rows, self.names, &self.remark())?;
         let (summary, details) = (report.summary(), report.details());
         let documents = [
+            ("report.html", html),
             ("report.md", report.markdown(&self.remark())),
             ("report.json", json(report)?),
             ("summary.csv", summary.write(Style::Csv)),
@@ -509,36 +557,20 @@ impl Tables<'_> {
     }
 }
 
+fn drawn(chart: Chart) -> TestedChart {
+    TestedChart {
+        name: chart.name,
+        title: chart.title,
+        svg: chart.svg,
+    }
+}
+
 fn tested(condition: &Condition) -> TestedCondition {
-    let (title, strength, value) = match condition.treatment {
-        Treatment::Clean => ("Clean".to_owned(), String::new(), 0.0),
-        Treatment::Corruption {
-            corruption,
-            severity,
-        } => (
-            corruption.title().to_owned(),
-            severity.to_string(),
-            f32::from(severity),
-        ),
-        Treatment::Attack {
-            named,
-            norm,
-            radius,
-            ..
-        } => {
-            let norm = norm.map_or(String::new(), |norm| format!(", {}", norm.title()));
-            (
-                format!("{}{norm}", named.title),
-                radius.map_or(String::new(), |r| r.text().to_owned()),
-                radius.map_or(0.0, |r| r.value()),
-            )
-        }
-    };
     TestedCondition {
         name: condition.name(),
-        title,
-        strength,
-        value,
+        title: condition.title(),
+        strength: condition.strength(),
+        value: condition.value(),
         corruption: matches!(condition.treatment, Treatment::Corruption { .. }),
     }
 }

@@ -892,7 +892,6 @@ fn resize_set(set: LabelledSet, size: usize) -> Result<LabelledSet, DatasetError
 
 /// Decodes on all cores into `[N, 3, size, size]`, and says which pictures cannot be decoded; their
 /// places stay black.
-
 fn decode_all(
     files: &[File],
     size: usize,

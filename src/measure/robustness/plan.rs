@@ -264,6 +264,38 @@ impl<'a> Condition<'a> {
         }
     }
 
+    /// What it shares with others of its kind, for people: "Fog", "PGD, L∞".
+    pub fn title(&self) -> String {
+        match self.treatment {
+            Treatment::Clean => "Clean".to_owned(),
+            Treatment::Corruption { corruption, .. } => corruption.title().to_owned(),
+            Treatment::Attack { named, norm, .. } => {
+                let norm = norm.map_or(String::new(), |norm| format!(", {}", norm.title()));
+                format!("{}{norm}", named.title)
+            }
+        }
+    }
+
+    /// Its strength as it is written: "3", "8/255"; nothing where it has none.
+    pub fn strength(&self) -> String {
+        match self.treatment {
+            Treatment::Corruption { severity, .. } => severity.to_string(),
+            Treatment::Attack { radius, .. } => {
+                radius.map_or(String::new(), |r| r.text().to_owned())
+            }
+            Treatment::Clean => String::new(),
+        }
+    }
+
+    /// Its strength as a number, for an axis; 0 where it has none.
+    pub fn value(&self) -> f32 {
+        match self.treatment {
+            Treatment::Corruption { severity, .. } => f32::from(severity),
+            Treatment::Attack { radius, .. } => radius.map_or(0.0, Radius::value),
+            Treatment::Clean => 0.0,
+        }
+    }
+
     pub fn group(&self) -> Group {
         match self.treatment {
             Treatment::Clean => Group::Clean,
