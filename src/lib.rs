@@ -11,6 +11,8 @@
 
 #[cfg(feature = "compute")]
 pub mod align;
+#[cfg(feature = "archive")]
+pub mod archive;
 pub mod clock;
 #[cfg(feature = "compute")]
 pub mod compute;
@@ -21,6 +23,7 @@ pub mod image;
 #[cfg(any(not(feature = "page"), feature = "compute"))]
 pub mod measure;
 pub mod model;
+pub mod pack;
 pub mod perturb;
 pub mod rng;
 #[cfg(feature = "serve")]

@@ -464,6 +464,30 @@ fn own_images_are_tested_and_bad_files_listed() {
     wait_for_text(&mut browser, "test-set-told", "1 images of 1 classes", 60);
     browser.click(&testid("test-run"));
     wait_for_text(&mut browser, "error-sentence", "no class for “poodle”", 60);
+
+    // Once it is said what they are, they are tested.
+    wait_for_text(
+        &mut browser,
+        "test-mapping",
+        "1 of 1 folders have none of that name",
+        10,
+    );
+    browser.set_value(&testid("map-poodle"), "dog");
+    browser.click(&testid("test-run"));
+    wait_for_answers(&mut browser, "rows === expected && expected === 7", 120);
+
+    // A folder as it is: what the page packs, its worker reads.
+    let root = folder.path().join("mine");
+    for (class, picture) in [("ship", &ship), ("cat", &cat)] {
+        std::fs::create_dir_all(root.join(class)).expect("a fresh folder");
+        for i in 0..3 {
+            let path = root.join(class).join(format!("{i}.png"));
+            std::fs::write(path, picture).expect("a fresh file");
+        }
+    }
+    browser.upload(&testid("test-folder"), &[&root]);
+    wait_for_text(&mut browser, "test-set-told", "6 images of 2 classes", 60);
+    wait_for_text(&mut browser, "test-set-told", "mine.tar", 5);
 }
 
 #[test]

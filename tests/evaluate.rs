@@ -81,7 +81,18 @@ fn four_shards_are_the_whole_row_for_row() {
         assert!(said.contains("ventral report"), "{said}");
     }
     let said = succeeds(
-        &["report", "parts", "third", "fourth", "--output", "merged"],
+        &[
+            "report",
+            "parts",
+            "third",
+            "fourth",
+            "--output",
+            "merged",
+            "--html",
+            "merged.html",
+            "--svg",
+            "charts",
+        ],
         folder.path(),
     );
     assert!(!said.contains("leaves gaps"), "{said}");
@@ -89,6 +100,32 @@ fn four_shards_are_the_whole_row_for_row() {
         let (whole, merged) = (at("whole").join(table), at("merged").join(table));
         assert_eq!(lines(&whole), lines(&merged), "{table}");
     }
+    let html = fs::read_to_string(at("merged.html")).unwrap();
+    for part in [
+        "<h1>test</h1>",
+        "id=\"confusion-copy-safetensors-clean\"",
+        "airplane",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    // The plan in it is the plan that was run.
+    let plan = html
+        .split_once("<pre>")
+        .and_then(|(_, rest)| rest.split_once("</pre>"));
+    let plan = plan.unwrap().0.replace("&quot;", "\"");
+    fs::write(at("again.toml"), plan).unwrap();
+    let said = succeeds(&["evaluate", "again.toml", "--dry-run"], folder.path());
+    assert!(said.contains("9 conditions"), "{said}");
+    let mut charts: Vec<String> = fs::read_dir(at("charts"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    charts.sort();
+    assert_eq!(
+        charts.len(),
+        5,
+        "two curves, two maps, the categories: {charts:?}"
+    );
     let details = lines(&at("whole/details.csv"));
     // Clean, 4 corruptions, 2 radii, Square and DeepFool.
     assert_eq!(details.len(), 1 + 1 + 4 + 2 + 1 + 1, "{details:?}");

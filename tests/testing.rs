@@ -109,6 +109,15 @@ fn a_test_that_was_stopped_goes_on_and_ends_the_same() {
         .map(|(name, _)| name.as_str())
         .collect();
     assert!(names.contains(&"summary.tex") && names.contains(&"rows.csv"));
+    assert!(names.contains(&"report.html"));
+    let charts: Vec<&str> = whole.charts.iter().map(|c| c.name.as_str()).collect();
+    assert!(
+        charts.contains(&"corruptions-cornet-s-cifar10"),
+        "{charts:?}"
+    );
+    // Something falls to PGD at 8/255; the picture of it is one.
+    let lost = whole.lost.first().expect("some image is lost");
+    assert!(lost.wrong > 0 && lost.of == 5 && lost.png.starts_with(b"\x89PNG"));
 
     // Another tab: the same test, stopped after seven units (and the head), then gone on with in
     // yet another session from what was kept.
@@ -216,6 +225,39 @@ fn files_that_are_no_pictures_are_listed_and_left_out() {
 }
 
 #[test]
+fn folders_of_other_names_are_mapped_or_left_out() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/samples/cifar");
+    let picture = |name: &str| fs::read(root.join(name)).unwrap();
+    let (ship, cat) = (picture("ship.png"), picture("cat.png"));
+    let files: [(&str, &[u8]); 4] = [
+        ("vessel/1.png", &ship),
+        ("vessel/2.png", &ship),
+        ("cat/1.png", &cat),
+        ("background/1.png", &cat),
+    ];
+    let host = NativeHost::default();
+    let mut session = laboratory(&host);
+    let set = Box::new(Cursor::new(archive(&files)));
+    let end = take_set(&host, &mut session, "mine.tar", set);
+    assert!(matches!(end, Event::Done), "{end:?}");
+    let mut options = options();
+    options.models.truncate(1);
+    let end = host.answer(&mut session, Request::Test(options.clone()), None);
+    let Event::Failed(failure) = end else {
+        panic!("{end:?}");
+    };
+    let said = "no class for “background”, “vessel”";
+    assert!(failure.sentence.contains(said), "{}", failure.sentence);
+    let classes = [("vessel", "ship"), ("background", "")];
+    options.classes = classes.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    done(&host, &mut session, Request::Test(options), None);
+    let report = report(&host);
+    assert_eq!(report.rows, 3 * 5);
+    let clean = report.models[0].clean.expect("clean images were tested");
+    assert_eq!((clean.value, clean.images), (1.0, 3));
+}
+
+#[test]
 fn what_is_wrong_is_said_and_nothing_is_lost() {
     let host = NativeHost::default();
     let mut session = laboratory(&host);
@@ -228,8 +270,9 @@ fn what_is_wrong_is_said_and_nothing_is_lost() {
     let take = |name: &str| Request::TakeSet {
         name: name.to_owned(),
     };
-    let table: [(&str, Vec<u8>, &str); 3] = [
+    let table: [(&str, Vec<u8>, &str); 4] = [
         ("photos.rar", vec![1, 2, 3], "not a folder"),
+        ("photos.zip", vec![1, 2, 3], "is cut off"),
         ("dogs.tar", dogs, "holds no labelled"),
         ("test_batch.bin", vec![0; 100], "not a whole number"),
     ];

@@ -1,9 +1,11 @@
-//! Labelled image sets: CIFAR-10, Tiny ImageNet, folders of class folders.
+//! Labelled image sets: CIFAR-10, Tiny ImageNet, folders of class folders, arrays.
 //!
 //! A set is held decoded, 8 bits a channel, in memory: 154 MB for the 50,000 training pictures of
 //! CIFAR-10, so that an epoch costs no decoding. [`load`] (feature `dataset`, native) reads
 //! archives and folders and keeps the decoded set in a cache file.
 
+#[cfg(feature = "dataset")]
+mod arrays;
 #[cfg(feature = "dataset")]
 mod cache;
 #[cfg(feature = "dataset")]
@@ -15,8 +17,8 @@ mod load;
 pub use layout::Classes;
 #[cfg(feature = "dataset")]
 pub use load::{
-    LoadOptions, Opened, PicturesBelow, Progress, load, load_cifar10, load_classes,
-    load_tiny_imagenet, open, pictures_below, quiet,
+    LoadOptions, OpenOptions, Opened, PicturesBelow, Progress, load, load_cifar10, load_classes,
+    load_readable, load_tiny_imagenet, open, pictures_below, quiet,
 };
 
 use std::ops::Range;
@@ -86,8 +88,26 @@ pub enum DatasetError {
         #[source]
         cause: std::io::Error,
     },
-    #[error("{} is not a folder, a .tar, .tar.gz or .tar.xz archive", .path.display())]
+    #[error(
+        "{} is not a folder, a .zip, .tar, .tar.gz or .tar.xz archive, an .npz file or a CIFAR-10 \
+         batch (.bin)", .path.display()
+    )]
     NotASet { path: PathBuf },
+    #[cfg(feature = "dataset")]
+    #[error("{}: {cause}", .path.display())]
+    Archive {
+        path: PathBuf,
+        cause: crate::archive::ArchiveError,
+    },
+    #[error("{} {problem}", .path.display())]
+    Arrays { path: PathBuf, problem: String },
+    #[error(
+        "{} takes more than {} MB once it is unpacked, which is more than is read",
+        .path.display(), .limit / 1_000_000
+    )]
+    TooMuch { path: PathBuf, limit: u64 },
+    #[error("{name} has a path that leads out of the set")]
+    Path { name: String },
     #[error(
         "{} holds no labelled {split} pictures; folders named {split}/CLASS/, class folders or CIFAR \
          binary batches are read", .path.display(), split = .split.name()
@@ -124,6 +144,16 @@ pub enum DatasetError {
     Size(usize),
     #[error("reading the set was cancelled")]
     Cancelled,
+}
+
+impl DatasetError {
+    /// What is wrong, for a list that names the file already.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Picture { cause, .. } => cause.to_string(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Pictures of one size with a class each, decoded.
@@ -213,22 +243,26 @@ impl LabelledSet {
     /// At most `count` pictures, the classes taking turns: the first of each, then the second of
     /// each. However few are looked at, no class is missing or ahead by more than one.
     pub fn in_turns(&self, count: usize) -> Self {
-        let mut seen = vec![0_usize; self.classes.len()];
-        let mut order: Vec<(usize, u16, usize)> = Vec::with_capacity(self.len());
-        for (index, &label) in self.labels.iter().enumerate() {
-            if let Some(turn) = seen.get_mut(usize::from(label)) {
-                order.push((*turn, label, index));
-                *turn += 1;
-            }
-        }
-        order.sort_unstable();
+        let mut order = turns(&self.labels, self.classes.len());
+        order.truncate(count);
+        self.picked(order)
+    }
+
+    /// The pictures of the classes that `keeps` takes, by number. The list of classes, and with it
+    /// every label, stays as it is.
+    pub fn keeping(&self, keeps: impl Fn(usize) -> bool) -> Self {
+        let kept = (0..self.len()).filter(|i| keeps(usize::from(self.labels[*i])));
+        self.picked(kept)
+    }
+
+    fn picked(&self, indices: impl IntoIterator<Item = usize>) -> Self {
         let mut set = Self {
             classes: self.classes.clone(),
             size: self.size,
             ..Self::default()
         };
-        for (_, label, index) in order.into_iter().take(count) {
-            set.labels.push(label);
+        for index in indices {
+            set.labels.extend(self.labels.get(index));
             set.images.extend(self.image(index).into_iter().flatten());
         }
         set
@@ -303,6 +337,20 @@ impl LabelledSet {
             ..Self::default()
         }
     }
+}
+
+/// The order in which classes take turns: the first picture of each, then the second of each.
+fn turns(labels: &[u16], classes: usize) -> Vec<usize> {
+    let mut seen = vec![0_usize; classes];
+    let mut order: Vec<(usize, u16, usize)> = Vec::with_capacity(labels.len());
+    for (index, &label) in labels.iter().enumerate() {
+        if let Some(turn) = seen.get_mut(usize::from(label)) {
+            order.push((*turn, label, index));
+            *turn += 1;
+        }
+    }
+    order.sort_unstable();
+    order.into_iter().map(|(.., index)| index).collect()
 }
 
 /// An encoded picture as planes `[3, size, size]`: as it is where it has that size, otherwise its

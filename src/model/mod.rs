@@ -3,6 +3,7 @@
 pub mod catalog;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
+pub mod classes;
 pub mod config;
 pub mod cost;
 

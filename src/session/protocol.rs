@@ -4,6 +4,8 @@
 //! data only. Pixel and map buffers are raw little-endian bytes ([`Bytes`]), which become
 //! `Uint8Array`s whose memory is transferred, not copied, between the threads.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::catalog::Measured;
@@ -138,6 +140,10 @@ pub struct TestOptions {
     /// `None`: as the plan has it.
     pub images: Option<usize>,
     pub seed: u64,
+    /// Which class of the models a class of the set is, "" to leave it out; the others are as the
+    /// plan has them, or matched by name.
+    #[serde(default)]
+    pub classes: BTreeMap<String, String>,
 }
 
 /// A batch for the current model, and what of the pass to return.
@@ -499,7 +505,7 @@ pub struct Brought {
     /// Under this name it can be tested.
     pub name: String,
     pub family: String,
-    pub classes: usize,
+    pub classes: Vec<String>,
     /// Side of its images, px.
     pub side: usize,
     pub stochastic: bool,
@@ -512,7 +518,8 @@ pub struct SetInfo {
     pub images: usize,
     /// Each class with its number of images.
     pub classes: Vec<(String, usize)>,
-    /// Files that could not be read, and why.
+    /// How many files could not be read, and the first of them with the reason.
+    pub unreadable: usize,
     pub skipped: Vec<(String, String)>,
 }
 
@@ -528,8 +535,37 @@ pub struct TestReport {
     pub expected: usize,
     /// k, n, seeds, images: what stands under a table.
     pub remark: String,
+    /// Drawings of it.
+    pub charts: Vec<TestedChart>,
+    /// Images that the first model gets wrong in most conditions; none before the end.
+    pub lost: Vec<TestedLost>,
     /// Files to take away, by name; none before the end.
     pub documents: Vec<(String, Bytes)>,
+}
+
+/// A drawing of a [`TestReport`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestedChart {
+    /// For a file: letters, digits, `-`.
+    pub name: String,
+    pub title: String,
+    /// A whole SVG document; names in it are escaped.
+    pub svg: String,
+}
+
+/// An image that is lost, and the mildest condition in which it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestedLost {
+    /// Its number in the test.
+    pub image: u32,
+    pub label: String,
+    pub answer: String,
+    pub condition: String,
+    /// Conditions in which it is wrong, and how many there are.
+    pub wrong: usize,
+    pub of: usize,
+    /// The clean image as the model takes it, as a PNG file.
+    pub png: Bytes,
 }
 
 /// A model's line in a [`TestReport`].

@@ -7,18 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{Attachment, Host, Session, SessionError, read_weights};
 use super::protocol::{
-    Brought, Bytes, Event, Progress, SetInfo, TestOptions, TestReport, TestedCondition, TestedModel,
+    Brought, Bytes, Event, Progress, SetInfo, TestOptions, TestReport, TestedChart,
+    TestedCondition, TestedLost, TestedModel,
 };
 use crate::clock::Clock;
 use crate::compute::device::Active;
-use crate::image::dataset::{LabelledSet, open, quiet};
+use crate::image::dataset::{LabelledSet, OpenOptions, Opened, open, quiet};
+use crate::image::{Picture, encode_png};
 use crate::measure::robustness::Row;
-use crate::measure::robustness::classes::match_classes;
+use crate::measure::robustness::charts::Chart;
 use crate::measure::robustness::journal::{Done, Journal, line};
+use crate::measure::robustness::outcomes::{Lost, class_name};
 use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
 use crate::measure::robustness::presets;
 use crate::measure::robustness::report::{Report, Style, rows_csv};
 use crate::measure::robustness::run::{Bench, RunError};
+use crate::model::classes::{LEFT_OUT, match_classes};
 use crate::model::cost::multiply_adds;
 use crate::model::load::Loaded;
 use crate::model::network::Network;
@@ -29,6 +33,9 @@ const MOST_BYTES: u64 = 1 << 30;
 
 /// Unreadable files that are named.
 const MOST_SKIPPED: usize = 50;
+
+/// Images of the gallery of those that are lost.
+const MOST_LOST: usize = 24;
 
 /// How often the tables are made anew while a test runs, seconds. They cost more the longer it has
 /// run.
@@ -84,7 +91,7 @@ impl Session {
         host.tell(Event::Brought(Brought {
             name: loaded.name.clone(),
             family: loaded.family.clone(),
-            classes: loaded.classes.len(),
+            classes: loaded.classes.clone(),
             side: loaded.config.preprocessing.crop,
             stochastic: loaded.config.front.is_some(),
         }));
@@ -114,15 +121,22 @@ impl Session {
             ));
         }
         // The size does not matter for what is said of it.
-        let opened = open(&bytes, name, 32, &mut quiet)?;
-        let classes = opened.set.classes.iter().cloned();
-        let mut skipped = opened.skipped;
-        skipped.truncate(MOST_SKIPPED);
+        let options = OpenOptions {
+            size: 32,
+            images: usize::MAX,
+            without: Vec::new(),
+        };
+        let Opened { set, skipped } = open(&bytes, name, &options, &mut quiet)?;
+        let counts = set.counts();
+        let listed = skipped.iter().take(MOST_SKIPPED);
         host.tell(Event::Set(SetInfo {
             name: name.to_owned(),
-            images: opened.set.len(),
-            classes: classes.zip(opened.set.counts()).collect(),
-            skipped,
+            images: set.len(),
+            unreadable: skipped.len(),
+            skipped: listed
+                .map(|(name, why)| (name.clone(), why.reason()))
+                .collect(),
+            classes: set.classes.into_iter().zip(counts).collect(),
         }));
         self.laboratory.set = Some(Archive {
             name: name.to_owned(),
@@ -180,6 +194,12 @@ impl Session {
     ) -> Result<(), SessionError> {
         let conditions = plan.conditions()?;
         let loaded = self.laboratory.chosen(models)?;
+        // Names are the same for all models, or numbers have to do.
+        let classes = &loaded[0].classes;
+        let names = match loaded.iter().all(|one| one.classes == *classes) {
+            true => classes.clone(),
+            false => Vec::new(),
+        };
         let mut subjects = Vec::with_capacity(loaded.len());
         for one in loaded {
             host.pause().await;
@@ -194,6 +214,8 @@ impl Session {
             plan,
             conditions: &conditions,
             images,
+            set: &subjects[0].set,
+            names: &names,
             told: None,
         };
         host.tell(Event::Tested(Box::new(tables.make(&run.rows, false)?)));
@@ -261,14 +283,22 @@ impl Laboratory {
             .as_ref()
             .ok_or(SessionError::Missing("Choose labelled images first."))?;
         let side = loaded.config.preprocessing.crop;
-        let opened = open(&archive.bytes, &archive.name, side, &mut quiet)?;
-        let set = opened.set.in_turns(plan.images);
-        let classes = match_classes(&set.classes, &loaded.classes).map_err(|unknown| {
+        let left_out = plan.classes.iter().filter(|(_, class)| *class == LEFT_OUT);
+        let options = OpenOptions {
+            size: side,
+            images: plan.images,
+            without: left_out.map(|(name, _)| name.clone()).collect(),
+        };
+        let set = open(&archive.bytes, &archive.name, &options, &mut quiet)?.set;
+        let classes = match_classes(&set.classes, &loaded.classes, &plan.classes);
+        let classes = classes.map_err(|unknown| {
             SessionError::Attack(format!(
-                "{} does not fit {}: {unknown}.",
+                "{} does not fit {}: {unknown}. Say under Classes what they are, or leave them out.",
                 loaded.name, archive.name
             ))
         })?;
+        // No image of a class that is left out is there to be looked up.
+        let classes = classes.into_iter().map(Option::unwrap_or_default).collect();
         Ok(Subject {
             network: loaded.to_network(&active.device.clone().autodiff()),
             set,
@@ -295,6 +325,7 @@ fn plan(options: &TestOptions, models: &[&Loaded]) -> Result<Plan, SessionError>
     };
     plan.models.clone_from(&options.models);
     plan.reference = None;
+    plan.classes.extend(options.classes.clone());
     plan.images = options.images.unwrap_or(plan.images);
     plan.check()?;
     Ok(plan)
@@ -412,6 +443,10 @@ struct Tables<'a> {
     plan: &'a Plan,
     conditions: &'a [Condition<'a>],
     images: usize,
+    /// The images of the first model.
+    set: &'a LabelledSet,
+    /// Of the classes, where the models share them.
+    names: &'a [String],
     told: Option<Clock>,
 }
 
@@ -452,6 +487,11 @@ impl Tables<'_> {
             rows: report.rows,
             expected: report.expected,
             remark: self.remark(),
+            charts: report.charts()?.into_iter().map(drawn).collect(),
+            lost: match ended {
+                true => self.lost(&report, rows),
+                false => Vec::new(),
+            },
             documents: match ended {
                 true => self.documents(&report, rows)?,
                 false => Vec::new(),
@@ -470,6 +510,28 @@ impl Tables<'_> {
         )
     }
 
+    fn lost(&self, report: &Report, rows: &[Row]) -> Vec<TestedLost> {
+        let model = self.plan.models.first().map_or("", String::as_str);
+        let shown = |lost: Lost| {
+            let side = self.set.size;
+            let planes = self.set.image(lost.image as usize)?;
+            let area = side * side;
+            let rgb = (0..area).flat_map(|at| [0, 1, 2].map(|channel| planes[channel * area + at]));
+            let picture = Picture::from_rgb(side, side, rgb.collect()).ok()?;
+            Some(TestedLost {
+                image: lost.image,
+                label: class_name(lost.label, self.names),
+                answer: class_name(lost.prediction, self.names),
+                condition: lost.condition,
+                wrong: lost.wrong,
+                of: lost.of,
+                png: encode_png(&picture).ok()?.into(),
+            })
+        };
+        let lost = report.lost(rows, model, MOST_LOST);
+        lost.into_iter().filter_map(shown).collect()
+    }
+
     fn documents(
         &self,
         report: &Report,
@@ -477,8 +539,10 @@ impl Tables<'_> {
     ) -> Result<Vec<(String, Bytes)>, SessionError> {
         let json = |value: &Report| serde_json::to_string_pretty(value).map_err(unwritable);
         let plan = serde_json::to_string_pretty(self.plan).map_err(unwritable)?;
+        let html = report.html(rows, self.names, &self.remark())?;
         let (summary, details) = (report.summary(), report.details());
         let documents = [
+            ("report.html", html),
             ("report.md", report.markdown(&self.remark())),
             ("report.json", json(report)?),
             ("summary.csv", summary.write(Style::Csv)),
@@ -493,36 +557,20 @@ impl Tables<'_> {
     }
 }
 
+fn drawn(chart: Chart) -> TestedChart {
+    TestedChart {
+        name: chart.name,
+        title: chart.title,
+        svg: chart.svg,
+    }
+}
+
 fn tested(condition: &Condition) -> TestedCondition {
-    let (title, strength, value) = match condition.treatment {
-        Treatment::Clean => ("Clean".to_owned(), String::new(), 0.0),
-        Treatment::Corruption {
-            corruption,
-            severity,
-        } => (
-            corruption.title().to_owned(),
-            severity.to_string(),
-            f32::from(severity),
-        ),
-        Treatment::Attack {
-            named,
-            norm,
-            radius,
-            ..
-        } => {
-            let norm = norm.map_or(String::new(), |norm| format!(", {}", norm.title()));
-            (
-                format!("{}{norm}", named.title),
-                radius.map_or(String::new(), |r| r.text().to_owned()),
-                radius.map_or(0.0, |r| r.value()),
-            )
-        }
-    };
     TestedCondition {
         name: condition.name(),
-        title,
-        strength,
-        value,
+        title: condition.title(),
+        strength: condition.strength(),
+        value: condition.value(),
         corruption: matches!(condition.treatment, Treatment::Corruption { .. }),
     }
 }

@@ -1,6 +1,7 @@
 //! Files in and out: what a dropped file is, its bytes, and downloads.
 
 use js_sys::Uint8Array;
+use ventral::pack;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -128,6 +129,64 @@ pub async fn png_bytes(canvas: &HtmlCanvasElement) -> Result<Vec<u8>, String> {
         .dyn_into()
         .map_err(|_| "the browser made no PNG".to_owned())?;
     bytes(&made).await
+}
+
+/// The files of a chosen folder as one archive, named after it. Nothing is read here: the browser
+/// strings the files together when they are.
+pub fn pack(files: &[File]) -> Option<File> {
+    let parts = js_sys::Array::new();
+    let path = |file: &File| {
+        let path = js_sys::Reflect::get(file, &"webkitRelativePath".into()).ok();
+        let path = path.and_then(|path| path.as_string());
+        path.filter(|p| !p.is_empty())
+            .unwrap_or_else(|| file.name())
+    };
+    for file in files {
+        let length = file.size() as u64;
+        parts.push(&Uint8Array::from(&pack::header(&path(file), length)[..]));
+        parts.push(file);
+        parts.push(&Uint8Array::new_with_length(pack::padding(length) as u32));
+    }
+    parts.push(&Uint8Array::from(&pack::END[..]));
+    let first = path(files.first()?);
+    let name = first.split('/').next().unwrap_or(&first);
+    File::new_with_blob_sequence(&parts, &format!("{name}.tar")).ok()
+}
+
+/// Dots of a saved drawing for each of its own units.
+const DRAWING_SCALE: f64 = 2.0;
+
+/// Saves an SVG drawing as PNG, on white whatever the visitor's colours are.
+pub fn save_drawing(name: &str, svg: &str) {
+    let light = svg.replace("(prefers-color-scheme:dark)", "not all");
+    let name = name.to_owned();
+    leptos::task::spawn_local(async move {
+        match draw(&light).await {
+            Ok(png) => download(&name, "image/png", &png),
+            Err(cause) => leptos::logging::warn!("the drawing was not painted: {cause}"),
+        }
+    });
+}
+
+async fn draw(svg: &str) -> Result<Vec<u8>, String> {
+    let failed = |e: JsValue| dom::js_message(&e);
+    let url = object_url(svg.as_bytes(), "image/svg+xml").ok_or("no address for it")?;
+    let image = HtmlImageElement::new().map_err(failed)?;
+    image.set_src(&url);
+    let decoded = JsFuture::from(image.decode()).await;
+    release(&url);
+    decoded.map_err(failed)?;
+    let side = |n: u32| DRAWING_SCALE * f64::from(n);
+    let (width, height) = (side(image.natural_width()), side(image.natural_height()));
+    let drawn = dom::canvas(width as usize, height as usize);
+    let drawn = drawn.and_then(|c| Some((dom::context(&c)?, c)));
+    let (context, canvas) = drawn.ok_or("no canvas")?;
+    context.set_fill_style_str("#fff");
+    context.fill_rect(0.0, 0.0, width, height);
+    context
+        .draw_image_with_html_image_element_and_dw_and_dh(&image, 0.0, 0.0, width, height)
+        .map_err(failed)?;
+    png_bytes(&canvas).await
 }
 
 /// Hands bytes to the visitor as a download.

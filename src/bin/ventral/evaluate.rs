@@ -9,11 +9,13 @@ use burn::tensor::Device;
 use indicatif::ProgressBar;
 use ventral::align::shards::Crew;
 use ventral::compute::device::Devices;
-use ventral::image::dataset::{LabelledSet, LoadOptions, Split, load, quiet};
-use ventral::measure::robustness::classes::match_classes;
+use ventral::image::dataset::{
+    DatasetError, LabelledSet, LoadOptions, Opened, Split, load_readable, quiet,
+};
 use ventral::measure::robustness::plan::{Condition, Plan, Unit};
 use ventral::measure::robustness::presets::{self, PRESETS};
 use ventral::measure::robustness::run::{Bench, RunError};
+use ventral::model::classes::match_classes;
 use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
@@ -31,8 +33,9 @@ pub struct Args {
     /// Models by name or path, separated by commas, in place of the plan's.
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
-    /// Labelled images, in place of the plan's: an archive or a folder of class folders, CIFAR-10's
-    /// binary files, or the name of a shipped set.
+    /// Labelled images, in place of the plan's: a folder of class folders or a .zip, .tar, .tar.gz
+    /// or .tar.xz of them, an .npz of images and labels, CIFAR-10's binary files, or the name of a
+    /// shipped set. What cannot be read is listed and left out.
     #[arg(long)]
     data: Option<String>,
     /// How many of them, in place of the plan's number.
@@ -102,6 +105,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         data: hashes(&models)?,
         weights: models.iter().map(|m| m.loaded.hash.clone()).collect(),
         program: format!("{} {}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION")),
+        classes: shared_classes(&models),
         backend: "CPU".to_owned(),
     };
     if let Some(journal) = Journal::open(output, args.shard, head)? {
@@ -174,9 +178,19 @@ fn models(plan: &Plan, args: &Args, device: &Device) -> Result<Vec<Model>, Failu
             size: loaded.config.preprocessing.crop,
             cache: Some(args.cache.clone()),
         };
-        let set = load(&data, Split::Test, &options, &mut quiet)?.in_turns(plan.images);
-        let classes = match_classes(&set.classes, &loaded.classes)
-            .map_err(|e| format!("{name} and {}: {e}", data.display()))?;
+        let Opened { set, skipped } = load_readable(&data, Split::Test, &options, &mut quiet)?;
+        list(&skipped);
+        let classes = match_classes(&set.classes, &loaded.classes, &plan.classes).map_err(|e| {
+            format!(
+                "{name} and {}: {e}; a table [classes] in the plan says what they are, or leaves \
+                 them out with \"\"",
+                data.display()
+            )
+        })?;
+        let set = set.keeping(|class| classes[class].is_some());
+        let set = set.in_turns(plan.images);
+        // No image of a class that is left out is there to be looked up.
+        let classes = classes.into_iter().map(Option::unwrap_or_default).collect();
         let network = loaded.to_network(&device.clone().autodiff());
         Ok(Model {
             loaded,
@@ -186,6 +200,22 @@ fn models(plan: &Plan, args: &Args, device: &Device) -> Result<Vec<Model>, Failu
         })
     };
     plan.models.iter().map(model).collect()
+}
+
+/// Unreadable files that are named.
+const MOST_LISTED: usize = 10;
+
+fn list(skipped: &[(String, DatasetError)]) {
+    if skipped.is_empty() {
+        return;
+    }
+    eprintln!(
+        "{} files could not be read and are left out:",
+        skipped.len()
+    );
+    for (name, why) in skipped.iter().take(MOST_LISTED) {
+        eprintln!("  {name}: {}", why.reason());
+    }
 }
 
 /// The set's path: as given, or the shipped one that fits.
@@ -226,6 +256,16 @@ fn check_settings(conditions: &[Condition], model: &Model) -> Result<(), Failure
         condition.attack(model.set.size)?;
     }
     crate::input::check_side(&model.loaded.config, model.set.size)
+}
+
+/// The classes' names, where all models have the same.
+fn shared_classes(models: &[Model]) -> Vec<String> {
+    let mut lists = models.iter().map(|model| &model.loaded.classes);
+    let first = lists.next().cloned().unwrap_or_default();
+    match lists.all(|list| *list == first) {
+        true => first,
+        false => Vec::new(),
+    }
 }
 
 fn hashes(models: &[Model]) -> Result<Vec<String>, Failure> {

@@ -19,6 +19,12 @@ pub struct Args {
     /// first folder unless given.
     #[arg(long)]
     output: Option<PathBuf>,
+    /// Also write the report as one HTML file, with its charts, that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also write each chart as SVG into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    svg: Option<PathBuf>,
     /// Also take the means over into this file, `static/models/robustness.json`, which the
     /// catalog shows, and into the models' cards beside it.
     #[arg(long, value_name = "FILE")]
@@ -27,10 +33,27 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let report = print(&args.folders, args.output.as_deref())?;
+    if args.html.is_some() || args.svg.is_some() {
+        draw(&report, args)?;
+    }
     match &args.record {
         Some(path) => record(&report, path),
         None => Ok(()),
     }
+}
+
+fn draw(report: &Report, args: &Args) -> Result<(), Failure> {
+    if let Some(folder) = &args.svg {
+        std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        for chart in report.charts()? {
+            save(&folder.join(format!("{}.svg", chart.name)), &chart.svg)?;
+        }
+    }
+    if let Some(path) = &args.html {
+        let (head, rows) = store::read_all(&args.folders)?;
+        save(path, &report.html(&rows, &head.classes, &remark(&head))?)?;
+    }
+    Ok(())
 }
 
 /// Takes the report's means over into the file of all models, and into their cards.

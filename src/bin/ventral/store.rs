@@ -56,6 +56,10 @@ pub struct Head {
     /// The same of the models' files, in the plan's order.
     pub weights: Vec<String>,
     pub program: String,
+    /// What the models' classes are called, where they share them: for people, not to tell runs
+    /// apart.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// Where it was computed, for people.
     pub backend: String,
 }
@@ -188,7 +192,11 @@ fn write_line(file: &mut File, line: &impl Serialize) -> std::io::Result<()> {
 }
 
 fn refuse_other(path: &Path, old: &Head, new: &Head) -> Result<(), Failure> {
-    if old == new {
+    let named_alike = Head {
+        classes: old.classes.clone(),
+        ..new.clone()
+    };
+    if *old == named_alike {
         return Ok(());
     }
     let what = [
@@ -353,6 +361,7 @@ mod tests {
             data: vec!["d".into()],
             weights: vec!["w".into()],
             program: "ventral 0".into(),
+            classes: Vec::new(),
             backend: "CPU".into(),
         }
     }

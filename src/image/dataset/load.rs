@@ -1,23 +1,34 @@
 //! Reading a set from an archive or a folder, decoding on all cores, with a cache.
 
 use std::fs;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::arrays::{self, Arrays};
 use super::cache;
 use super::layout::{self, Classes, File, Role};
 use super::{
     CIFAR_SIZE, CIFAR10_CLASSES, DatasetError, LabelledSet, MAX_SIZE, Split, TINY_IMAGENET_EXTRAS,
-    decode_planar,
+    decode_planar, turns,
 };
+use crate::archive::zip::Directory;
+use crate::archive::{ArchiveError, read_checked, shorten};
 use crate::image::ImageError;
 
 /// The largest single file that is taken from a set, in bytes.
 const MAX_FILE: u64 = 64_000_000;
+
+/// The most a set may unpack to, and the most its decoded pictures may take, in bytes: on a disk,
+/// and in memory, where a page holds it beside the archive itself and has 4 GB at most.
+const MOST_UNPACKED: u64 = 16 << 30;
+const MOST_IN_MEMORY: u64 = 1 << 30;
+
+/// The most the directory of a zip archive may take, in bytes.
+const MAX_DIRECTORY: u64 = 128_000_000;
 
 /// How often the caller is told (and may cancel) while pictures are decoded.
 const TICK: Duration = Duration::from_millis(50);
@@ -52,10 +63,14 @@ pub struct LoadOptions {
 
 /// Reads one split of a labelled set.
 ///
-/// `path` is a `.tar`, `.tar.gz` or `.tar.xz` archive or a folder. Inside lie `train/CLASS/…` and
-/// `test/CLASS/…` (or `val`), as in Tiny ImageNet with its annotation file too; or class folders
+/// `path` is a `.zip`, `.tar`, `.tar.gz` or `.tar.xz` archive or a folder. Inside lie `train/CLASS/…`
+/// and `test/CLASS/…` (or `val`), as in Tiny ImageNet with its annotation file too; or class folders
 /// alone, which are then both splits; or the binary batches of CIFAR-10 as published. Classes are in
 /// the order of their sorted folder names, pictures in the order of their paths.
+///
+/// Or it is one CIFAR-10 batch (`.bin`), or an `.npz` file with an array of pictures, `[N, height,
+/// width, channels]` or `[N, channels, height, width]` in bytes or from 0 to 1, one of labels
+/// `[N]`, and perhaps one of class names.
 ///
 /// With a cache, the decoded set is kept in one file and read back while the source is unchanged.
 ///
@@ -83,6 +98,44 @@ pub fn load_classes(
     wanted: &Classes,
     report: Report<'_>,
 ) -> Result<LabelledSet, DatasetError> {
+    let opened = read(path, split, options, wanted, report)?;
+    match opened.skipped.into_iter().next() {
+        Some((_, fault)) => Err(fault),
+        None => Ok(opened.set),
+    }
+}
+
+/// [`load`], but files that cannot be used are listed and left out.
+///
+/// # Errors
+/// As [`load`]; [`DatasetError::NoPictures`] also where no picture at all can be decoded.
+pub fn load_readable(
+    path: &Path,
+    split: Split,
+    options: &LoadOptions,
+    report: Report<'_>,
+) -> Result<Opened, DatasetError> {
+    let opened = read(path, split, options, &Classes::default(), report)?;
+    match opened.set.is_empty() {
+        true => Err(no_pictures(path, split)),
+        false => Ok(opened),
+    }
+}
+
+fn no_pictures(path: &Path, split: Split) -> DatasetError {
+    DatasetError::NoPictures {
+        path: path.to_owned(),
+        split,
+    }
+}
+
+fn read(
+    path: &Path,
+    split: Split,
+    options: &LoadOptions,
+    wanted: &Classes,
+    report: Report<'_>,
+) -> Result<Opened, DatasetError> {
     if !(1..=MAX_SIZE).contains(&options.size) {
         return Err(DatasetError::Size(options.size));
     }
@@ -98,14 +151,19 @@ pub fn load_classes(
     };
     let kept = place.as_ref().and_then(cache::Place::read);
     if let Some(set) = kept.filter(|set| set.size == options.size) {
-        return Ok(set);
+        return Ok(Opened {
+            set,
+            skipped: Vec::new(),
+        });
     }
-    let parts = gather(path, split, report)?;
-    let set = assemble(parts, path, (split, options.size, wanted), report)?;
-    if let Some(place) = place {
+    let (found, faults) = gather(path, split, report)?;
+    let (set, more) = assemble(found, path, (split, options.size, wanted), report)?;
+    let skipped: Vec<(String, DatasetError)> = faults.into_iter().chain(more).collect();
+    // What is left out may be there the next time: only a whole set is kept.
+    if let Some(place) = place.filter(|_| skipped.is_empty()) {
         place.write(&set)?;
     }
-    Ok(set)
+    Ok(Opened { set, skipped })
 }
 
 /// CIFAR-10 at 32 pixels from any form [`load`] reads, checked to be CIFAR-10.
@@ -152,101 +210,223 @@ pub fn load_tiny_imagenet(
     load_classes(path, split, options, &wanted, report)
 }
 
-/// A set read picture by picture.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A set, and what of it could not be used.
+#[derive(Debug, Default)]
 pub struct Opened {
     pub set: LabelledSet,
-    /// Files that are no pictures whatever their names say, and why.
-    pub skipped: Vec<(String, String)>,
+    /// Files that cannot be read or are no pictures whatever their names say, and why.
+    pub skipped: Vec<(String, DatasetError)>,
+}
+
+/// What is wanted of an archive in memory.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Side of the pictures, in pixels.
+    pub size: usize,
+    /// How many of them at most, the classes taking turns.
+    pub images: usize,
+    /// Classes that are left out, by name.
+    pub without: Vec<String>,
 }
 
 /// Reads the test split of a set from an archive that is in memory, as a page has it: `name` tells
-/// the packing, or a CIFAR-10 binary batch. What cannot be decoded is listed and left out.
+/// the format. What cannot be used is listed and left out; no more is decoded than is wanted. The
+/// classes are those of the whole set.
 ///
 /// # Errors
 /// As [`load`]; [`DatasetError::NoPictures`] also where no picture at all can be decoded.
 pub fn open(
     bytes: &[u8],
     name: &str,
-    size: usize,
+    options: &OpenOptions,
     report: Report<'_>,
 ) -> Result<Opened, DatasetError> {
-    if !(1..=MAX_SIZE).contains(&size) {
-        return Err(DatasetError::Size(size));
+    if !(1..=MAX_SIZE).contains(&options.size) {
+        return Err(DatasetError::Size(options.size));
     }
     let (path, split) = (Path::new(name), Split::Test);
     let mut archive = Archive {
         path,
         split,
         total: bytes.len() as u64,
+        limit: MOST_IN_MEMORY,
         done: Arc::default(),
     };
-    let lower = name.to_ascii_lowercase();
-    let counter = Counted {
-        inner: bytes,
-        done: Arc::clone(&archive.done),
-    };
-    let file = BufReader::with_capacity(1 << 16, counter);
-    let mut parts = match ending(&lower) {
-        Some(Packing::Xz) => archive.gather(lzma_rust2::XzReader::new(file, true), report)?,
-        Some(Packing::Gzip) => {
-            archive.gather(flate2::bufread::MultiGzDecoder::new(file), report)?
-        }
-        Some(Packing::Plain) => archive.gather(file, report)?,
-        None if lower.ends_with(".bin") => {
-            let mut set = LabelledSet::cifar10();
-            set.push_cifar10_batch(name, bytes)?;
-            return Ok(Opened {
-                set: resize_set(set, size)?,
-                skipped: Vec::new(),
-            });
-        }
-        None => {
-            return Err(DatasetError::NotASet {
-                path: path.to_owned(),
-            });
+    let (found, skipped) = archive.read(io::Cursor::new(bytes), report)?;
+    let mut opened = match found {
+        Found::Batches(set) => Opened {
+            set: pick_from_set(&set, options)?,
+            skipped,
+        },
+        Found::Arrays(arrays) => Opened {
+            set: pick_from_arrays(&arrays, options, report)?,
+            skipped,
+        },
+        Found::Pictures(pictures, notes) => {
+            if pictures.is_empty() {
+                return Err(no_pictures(path, split));
+            }
+            let labelled = layout::label(pictures, &notes, &Classes::default())?;
+            let mut opened = pick_from_files(labelled, options, report)?;
+            opened.skipped.splice(0..0, skipped);
+            opened
         }
     };
-    if !parts.batches.is_empty() {
-        parts.batches.sort_by(|a, b| a.name.cmp(&b.name));
-        return Ok(Opened {
-            set: from_batches(&parts.batches, size)?,
-            skipped: Vec::new(),
-        });
+    opened
+        .skipped
+        .iter_mut()
+        .for_each(|(name, _)| *name = shorten(name));
+    match opened.set.is_empty() {
+        true => Err(no_pictures(path, split)),
+        false => Ok(opened),
     }
-    let nothing = || DatasetError::NoPictures {
-        path: path.to_owned(),
-        split,
-    };
-    if parts.pictures.is_empty() {
-        return Err(nothing());
+}
+
+impl OpenOptions {
+    fn takes(&self, class: &str) -> bool {
+        !self.without.iter().any(|name| name == class)
     }
-    let labelled = layout::label(parts.pictures, &parts.notes, &Classes::default())?;
+
+    /// Indices of the pictures, the classes taking turns; those left out take none.
+    fn order(&self, labels: &[u16], classes: &[String]) -> Vec<usize> {
+        let taken: Vec<bool> = classes.iter().map(|class| self.takes(class)).collect();
+        let is_taken = |index: &usize| taken.get(usize::from(labels[*index])) == Some(&true);
+        let mut order = turns(labels, classes.len());
+        order.retain(is_taken);
+        order
+    }
+
+    fn check_room(&self, count: usize) -> Result<(), DatasetError> {
+        check_room(Path::new("the set"), count, self.size, MOST_IN_MEMORY)
+    }
+}
+
+fn pick_from_set(set: &LabelledSet, options: &OpenOptions) -> Result<LabelledSet, DatasetError> {
+    let kept = set.keeping(|label| options.takes(&set.classes[label]));
+    let kept = kept.in_turns(options.images);
+    options.check_room(kept.len())?;
+    resize_set(kept, options.size)
+}
+
+fn pick_from_arrays(
+    arrays: &Arrays,
+    options: &OpenOptions,
+    report: Report<'_>,
+) -> Result<LabelledSet, DatasetError> {
+    let mut order = options.order(&arrays.labels, &arrays.classes);
+    order.truncate(options.images);
+    options.check_room(order.len())?;
+    from_arrays(arrays, &order, options.size, report)
+}
+
+fn pick_from_files(
+    labelled: layout::Labelled,
+    options: &OpenOptions,
+    report: Report<'_>,
+) -> Result<Opened, DatasetError> {
+    let labels: Vec<u16> = labelled.files.iter().map(|(_, label)| *label).collect();
+    let order = options.order(&labels, &labelled.classes);
+    options.check_room(order.len().min(options.images))?;
+    // By class, so that one whose pictures are bad takes its turns with the next of its own.
+    let mut queues = vec![std::collections::VecDeque::new(); labelled.classes.len()];
+    for index in order {
+        queues[usize::from(labels[index])].push_back(index);
+    }
+    let total = options.images.min(labels.len()) as u64;
     let mut opened = Opened {
         set: LabelledSet {
             classes: labelled.classes,
-            size,
+            size: options.size,
             ..LabelledSet::default()
         },
         skipped: Vec::new(),
     };
-    let total = labelled.files.len() as u64;
-    for (done, (file, label)) in (0..).zip(labelled.files) {
-        let stage = "decoding";
-        tell(report, Progress { stage, done, total })?;
-        match decode_planar(&file.bytes, size) {
-            Ok(planes) => {
-                opened.set.images.extend(planes);
-                opened.set.labels.push(label);
+    while queues.iter().any(|queue| !queue.is_empty()) {
+        for queue in &mut queues {
+            if opened.set.len() >= options.images {
+                return Ok(opened);
             }
-            Err(cause) => opened.skipped.push((file.name, cause.to_string())),
+            let (stage, done) = ("decoding", opened.set.len() as u64);
+            tell(report, Progress { stage, done, total })?;
+            take_turn(queue, &labelled.files, &mut opened);
         }
     }
-    match opened.set.is_empty() {
-        true => Err(nothing()),
-        false => Ok(opened),
+    Ok(opened)
+}
+
+/// Adds the next picture of a class that can be decoded.
+fn take_turn(
+    queue: &mut std::collections::VecDeque<usize>,
+    files: &[(File, u16)],
+    opened: &mut Opened,
+) {
+    while let Some(index) = queue.pop_front() {
+        let (file, label) = &files[index];
+        match decode_planar(&file.bytes, opened.set.size) {
+            Ok(planes) => {
+                opened.set.images.extend(planes);
+                opened.set.labels.push(*label);
+                return;
+            }
+            Err(cause) => opened
+                .skipped
+                .push((file.name.clone(), picture_error(file, cause))),
+        }
     }
 }
+
+fn from_arrays(
+    arrays: &Arrays,
+    order: &[usize],
+    size: usize,
+    report: Report<'_>,
+) -> Result<LabelledSet, DatasetError> {
+    let mut set = LabelledSet {
+        classes: arrays.classes.clone(),
+        size,
+        ..LabelledSet::default()
+    };
+    for (done, &index) in order.iter().enumerate() {
+        let (stage, done, total) = ("decoding", done as u64, order.len() as u64);
+        tell(report, Progress { stage, done, total })?;
+        let planes = arrays
+            .planes(index, size)
+            .map_err(|cause| DatasetError::Picture {
+                name: format!("picture {index}"),
+                cause: Arc::new(cause),
+            })?;
+        set.images.extend(planes);
+        set.labels.push(arrays.labels[index]);
+    }
+    Ok(set)
+}
+
+/// Whether so many pictures fit into `limit` bytes once they are decoded.
+fn check_room(path: &Path, count: usize, size: usize, limit: u64) -> Result<(), DatasetError> {
+    let bytes = (count as u64).saturating_mul(3 * (size * size) as u64);
+    match bytes <= limit {
+        true => Ok(()),
+        false => Err(DatasetError::TooMuch {
+            path: path.to_owned(),
+            limit,
+        }),
+    }
+}
+
+/// What a source holds of one split.
+enum Found {
+    /// Encoded pictures, and the files that say what they are of.
+    Pictures(Vec<File>, Vec<File>),
+    /// CIFAR-10's, at their own size.
+    Batches(LabelledSet),
+    Arrays(Box<Arrays>),
+}
+
+/// Files that cannot be used, and why.
+type Faults = Vec<(String, DatasetError)>;
+
+/// The same of pictures, by their numbers.
+type BadPictures = Vec<(usize, ImageError)>;
 
 /// The files of one split, by their roles.
 #[derive(Default)]
@@ -254,6 +434,7 @@ struct Parts {
     pictures: Vec<File>,
     batches: Vec<File>,
     notes: Vec<File>,
+    faults: Faults,
 }
 
 impl Parts {
@@ -265,54 +446,65 @@ impl Parts {
             Role::Other => {}
         }
     }
+
+    fn found(mut self) -> Result<(Found, Faults), DatasetError> {
+        if self.batches.is_empty() {
+            return Ok((Found::Pictures(self.pictures, self.notes), self.faults));
+        }
+        self.batches.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut set = LabelledSet::cifar10();
+        for batch in &self.batches {
+            set.push_cifar10_batch(&batch.name, &batch.bytes)?;
+        }
+        Ok((Found::Batches(set), self.faults))
+    }
 }
 
-fn gather(path: &Path, split: Split, report: Report<'_>) -> Result<Parts, DatasetError> {
+fn gather(path: &Path, split: Split, report: Report<'_>) -> Result<(Found, Faults), DatasetError> {
     let meta = fs::metadata(path).map_err(read_error(path))?;
     if meta.is_dir() {
-        return gather_folder(path, split, report);
+        return gather_folder(path, split, report)?.found();
     }
-    let name = path.to_string_lossy().to_ascii_lowercase();
-    let file = fs::File::open(path).map_err(read_error(path))?;
-    let counter = Counted {
-        inner: file,
-        done: Arc::default(),
-    };
     let mut archive = Archive {
         path,
         split,
         total: meta.len(),
-        done: Arc::clone(&counter.done),
+        limit: MOST_UNPACKED,
+        done: Arc::default(),
     };
-    let file = BufReader::with_capacity(1 << 16, counter);
-    match ending(&name) {
-        Some(Packing::Xz) => archive.gather(lzma_rust2::XzReader::new(file, true), report),
-        Some(Packing::Gzip) => archive.gather(flate2::bufread::MultiGzDecoder::new(file), report),
-        Some(Packing::Plain) => archive.gather(file, report),
-        None => Err(DatasetError::NotASet {
-            path: path.to_owned(),
-        }),
-    }
+    let file = fs::File::open(path).map_err(read_error(path))?;
+    archive.read(file, report)
 }
 
+/// What a file is, told by its name.
 #[derive(Clone, Copy)]
 enum Packing {
-    Plain,
-    Gzip,
-    Xz,
+    Tar,
+    TarGzip,
+    TarXz,
+    Zip,
+    Arrays,
+    Batch,
 }
 
-const ENDINGS: [(&str, Packing); 5] = [
-    (".tar", Packing::Plain),
-    (".tar.gz", Packing::Gzip),
-    (".tgz", Packing::Gzip),
-    (".tar.xz", Packing::Xz),
-    (".txz", Packing::Xz),
+const ENDINGS: [(&str, Packing); 8] = [
+    (".tar", Packing::Tar),
+    (".tar.gz", Packing::TarGzip),
+    (".tgz", Packing::TarGzip),
+    (".tar.xz", Packing::TarXz),
+    (".txz", Packing::TarXz),
+    (".zip", Packing::Zip),
+    (".npz", Packing::Arrays),
+    (".bin", Packing::Batch),
 ];
 
-fn ending(name: &str) -> Option<Packing> {
+fn packing(path: &Path) -> Result<Packing, DatasetError> {
+    let name = path.to_string_lossy().to_ascii_lowercase();
     let found = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending));
-    found.map(|&(_, packing)| packing)
+    let found = found.map(|&(_, packing)| packing);
+    found.ok_or_else(|| DatasetError::NotASet {
+        path: path.to_owned(),
+    })
 }
 
 fn read_error(path: &Path) -> impl Fn(io::Error) -> DatasetError {
@@ -336,36 +528,179 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+impl<R: Seek> Seek for Counted<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
+}
+
+/// A reader that ends in an error where it would go beyond a limit. A packed archive can unpack to
+/// a thousand times its size, whatever its headers say.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buf)?;
+        let left = self.left.checked_sub(read as u64);
+        self.left = left.ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(read)
+    }
+}
+
 /// An archive on its way through.
 struct Archive<'a> {
     path: &'a Path,
     split: Split,
     total: u64,
+    /// The most it may unpack to, in bytes.
+    limit: u64,
     done: Arc<AtomicUsize>,
 }
 
 impl Archive<'_> {
-    fn gather(&mut self, unpacked: impl Read, report: Report<'_>) -> Result<Parts, DatasetError> {
+    fn read(
+        &mut self,
+        source: impl Read + Seek,
+        report: Report<'_>,
+    ) -> Result<(Found, Faults), DatasetError> {
+        let packing = packing(self.path)?;
+        let counter = Counted {
+            inner: source,
+            done: Arc::clone(&self.done),
+        };
+        let mut file = BufReader::with_capacity(1 << 16, counter);
+        let parts = match packing {
+            Packing::Tar => self.gather_tar(file, report)?,
+            Packing::TarGzip => {
+                self.gather_tar(flate2::bufread::MultiGzDecoder::new(file), report)?
+            }
+            Packing::TarXz => self.gather_tar(lzma_rust2::XzReader::new(file, true), report)?,
+            Packing::Zip => self.gather_zip(&mut file, report)?,
+            Packing::Arrays => {
+                let arrays = Arrays::read(file, self.split, self.limit);
+                let arrays = arrays.map_err(|problem| self.array_error(problem))?;
+                return Ok((Found::Arrays(Box::new(arrays)), Vec::new()));
+            }
+            Packing::Batch => self.gather_batch(file)?,
+        };
+        parts.found()
+    }
+
+    fn array_error(&self, problem: arrays::Problem) -> DatasetError {
+        match problem {
+            arrays::Problem::Archive(cause) => self.archive_error(cause),
+            arrays::Problem::Content(problem) => DatasetError::Arrays {
+                path: self.path.to_owned(),
+                problem,
+            },
+        }
+    }
+
+    fn archive_error(&self, cause: ArchiveError) -> DatasetError {
+        DatasetError::Archive {
+            path: self.path.to_owned(),
+            cause,
+        }
+    }
+
+    fn too_much(&self) -> DatasetError {
+        DatasetError::TooMuch {
+            path: self.path.to_owned(),
+            limit: self.limit,
+        }
+    }
+
+    /// A file that is a batch by itself, whatever it is called.
+    fn gather_batch(&self, file: impl Read) -> Result<Parts, DatasetError> {
+        let name = self.path.to_string_lossy().into_owned();
+        check_length(&name, self.total)?;
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_FILE).read_to_end(&mut bytes);
+        read.map_err(read_error(self.path))?;
         let mut parts = Parts::default();
-        let mut archive = tar::Archive::new(unpacked);
-        let fail = read_error(self.path);
-        for entry in archive.entries().map_err(&fail)? {
-            let mut entry = entry.map_err(&fail)?;
+        parts.push(Role::CifarBatch, File { name, bytes });
+        Ok(parts)
+    }
+
+    fn gather_tar(
+        &mut self,
+        unpacked: impl Read,
+        report: Report<'_>,
+    ) -> Result<Parts, DatasetError> {
+        let mut parts = Parts::default();
+        let mut archive = tar::Archive::new(Limited {
+            inner: unpacked,
+            left: self.limit,
+        });
+        let fail = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::FileTooLarge => self.too_much(),
+            _ => read_error(self.path)(cause),
+        };
+        for entry in archive.entries().map_err(fail)? {
+            let mut entry = entry.map_err(fail)?;
             tell(report, self.progress())?;
             if !entry.header().entry_type().is_file() {
                 continue;
             }
-            let name = entry.path().map_err(&fail)?;
+            let name = entry.path().map_err(fail)?;
             let name = name.to_string_lossy().replace('\\', "/");
             let role = layout::role(&name, self.split);
             if role == Role::Other {
                 continue;
             }
-            check_length(&name, entry.size())?;
+            if let Err(fault) = check_entry(&name, entry.size()) {
+                parts.faults.push((name, fault));
+                continue;
+            }
             // The size is only the header's word: what is there is read, up to the limit.
             let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(&fail)?;
+            entry.read_to_end(&mut bytes).map_err(fail)?;
             parts.push(role, File { name, bytes });
+        }
+        Ok(parts)
+    }
+
+    fn gather_zip(
+        &mut self,
+        source: &mut (impl Read + Seek),
+        report: Report<'_>,
+    ) -> Result<Parts, DatasetError> {
+        let size = source
+            .seek(SeekFrom::End(0))
+            .map_err(read_error(self.path))?;
+        let directory = Directory::read(source, size, MAX_DIRECTORY);
+        let directory = directory.map_err(|cause| self.archive_error(cause))?;
+        let mut parts = Parts::default();
+        let mut left = self.limit;
+        for (listed, entry) in &directory.entries {
+            tell(report, self.progress())?;
+            let name = listed.replace('\\', "/");
+            let role = layout::role(&name, self.split);
+            if role == Role::Other || name.ends_with('/') {
+                continue;
+            }
+            if let Err(fault) = check_entry(&name, entry.length) {
+                parts.faults.push((name, fault));
+                continue;
+            }
+            // Entries may lie over each other: each counts for what it unpacks to.
+            left = left
+                .checked_sub(entry.length)
+                .ok_or_else(|| self.too_much())?;
+            let bytes = directory
+                .locate(source, size, listed)
+                .and_then(|backing| match backing {
+                    Some(backing) => read_checked(source, listed, &backing, MAX_FILE),
+                    // Every name comes from the directory itself.
+                    None => Ok(Vec::new()),
+                });
+            match bytes {
+                Ok(bytes) => parts.push(role, File { name, bytes }),
+                Err(cause) => parts.faults.push((name, self.archive_error(cause))),
+            }
         }
         Ok(parts)
     }
@@ -395,6 +730,17 @@ fn check_length(name: &str, len: u64) -> Result<(), DatasetError> {
         name: name.to_owned(),
         limit: MAX_FILE,
     })
+}
+
+/// Whether an entry of an archive may be read. Nothing is ever written under its name; one that
+/// leads out of the archive is still no class of the set.
+fn check_entry(name: &str, len: u64) -> Result<(), DatasetError> {
+    if name.split('/').any(|part| part == "..") {
+        return Err(DatasetError::Path {
+            name: shorten(name),
+        });
+    }
+    check_length(&shorten(name), len)
 }
 
 /// Every file below `root`: its path inside the set, with `/`, and on the disk. Sorted.
@@ -456,51 +802,70 @@ fn gather_folder(root: &Path, split: Split, report: Report<'_>) -> Result<Parts,
         if role == Role::Other {
             continue;
         }
-        check_length(&name, fs::metadata(&path).map_err(read_error(&path))?.len())?;
-        let bytes = fs::read(&path).map_err(read_error(&path))?;
-        parts.push(role, File { name, bytes });
+        match read_file(&name, &path) {
+            Ok(bytes) => parts.push(role, File { name, bytes }),
+            Err(fault) => parts.faults.push((name, fault)),
+        }
     }
     Ok(parts)
 }
 
+fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, DatasetError> {
+    check_length(name, fs::metadata(path).map_err(read_error(path))?.len())?;
+    fs::read(path).map_err(read_error(path))
+}
+
 fn assemble(
-    mut parts: Parts,
+    found: Found,
     path: &Path,
     (split, size, wanted): (Split, usize, &Classes),
     report: Report<'_>,
-) -> Result<LabelledSet, DatasetError> {
-    if !parts.batches.is_empty() {
-        parts.batches.sort_by(|a, b| a.name.cmp(&b.name));
-        let set = from_batches(&parts.batches, size)?;
-        return if wanted.is_all() {
-            Ok(set)
-        } else {
-            set.only(wanted)
-        };
+) -> Result<(LabelledSet, Faults), DatasetError> {
+    let room = |count| check_room(path, count, size, MOST_UNPACKED);
+    let (pictures, notes) = match found {
+        Found::Batches(set) => {
+            room(set.len())?;
+            return Ok((chosen(resize_set(set, size)?, wanted)?, Vec::new()));
+        }
+        Found::Arrays(arrays) => {
+            room(arrays.labels.len())?;
+            let order: Vec<usize> = (0..arrays.labels.len()).collect();
+            let set = from_arrays(&arrays, &order, size, report)?;
+            return Ok((chosen(set, wanted)?, Vec::new()));
+        }
+        Found::Pictures(pictures, notes) => (pictures, notes),
+    };
+    if pictures.is_empty() {
+        return Err(no_pictures(path, split));
     }
-    if parts.pictures.is_empty() {
-        return Err(DatasetError::NoPictures {
-            path: path.to_owned(),
-            split,
-        });
-    }
-    let labelled = layout::label(parts.pictures, &parts.notes, wanted)?;
-    let labels = labelled.files.iter().map(|(_, label)| *label).collect();
+    let labelled = layout::label(pictures, &notes, wanted)?;
+    room(labelled.files.len())?;
+    let labels: Vec<u16> = labelled.files.iter().map(|(_, label)| *label).collect();
     let files: Vec<File> = labelled.files.into_iter().map(|(file, _)| file).collect();
-    Ok(LabelledSet {
+    let (images, faults) = decode_all(&files, size, report)?;
+    let whole = LabelledSet {
         classes: labelled.classes,
-        images: decode_all(&files, size, report)?,
+        images,
         labels,
         size,
-    })
+    };
+    if faults.is_empty() {
+        return Ok((whole, Vec::new()));
+    }
+    let bad: std::collections::BTreeSet<usize> = faults.iter().map(|(index, _)| *index).collect();
+    let sound = whole.picked((0..files.len()).filter(|index| !bad.contains(index)));
+    let named = |(index, cause): (usize, ImageError)| {
+        let file = &files[index];
+        (file.name.clone(), picture_error(file, cause))
+    };
+    Ok((sound, faults.into_iter().map(named).collect()))
 }
 
-fn from_batches(batches: &[File], size: usize) -> Result<LabelledSet, DatasetError> {
-    let mut set = LabelledSet::cifar10();
-    for batch in batches {
-        set.push_cifar10_batch(&batch.name, &batch.bytes)?;
+fn chosen(set: LabelledSet, wanted: &Classes) -> Result<LabelledSet, DatasetError> {
+    match wanted.is_all() {
+        true => Ok(set),
+        false => set.only(wanted),
     }
-    resize_set(set, size)
 }
 
 /// A set of another size: planes of one channel, resized by the same arithmetic as pictures.
@@ -525,19 +890,27 @@ fn resize_set(set: LabelledSet, size: usize) -> Result<LabelledSet, DatasetError
     })
 }
 
-/// Decodes on all cores into `[N, 3, size, size]`.
-fn decode_all(files: &[File], size: usize, report: Report<'_>) -> Result<Vec<u8>, DatasetError> {
+/// Decodes on all cores into `[N, 3, size, size]`, and says which pictures cannot be decoded; their
+/// places stay black.
+fn decode_all(
+    files: &[File],
+    size: usize,
+    report: Report<'_>,
+) -> Result<(Vec<u8>, BadPictures), DatasetError> {
     let stride = 3 * size * size;
     let mut images = vec![0; files.len() * stride];
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = files.len().div_ceil(threads).max(1);
     let (done, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let parts = files.chunks(share).zip(images.chunks_mut(share * stride));
+    let mut faults = Vec::new();
     std::thread::scope(|scope| {
         let (done, stop) = (&done, &stop);
         let workers: Vec<_> = parts
-            .map(|(files, images)| {
-                scope.spawn(move || decode_part(files, images, size, done, stop))
+            .enumerate()
+            .map(|(part, (files, images))| {
+                let first = part * share;
+                scope.spawn(move || decode_part(first, files, images, size, done, stop))
             })
             .collect();
         while !workers.iter().all(|worker| worker.is_finished()) {
@@ -551,38 +924,42 @@ fn decode_all(files: &[File], size: usize, report: Report<'_>) -> Result<Vec<u8>
             }
             std::thread::sleep(TICK);
         }
-        workers.into_iter().try_for_each(|worker| {
+        for worker in workers {
             // A panic in a decoder is a bug; it goes on where it can be seen.
-            worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+            let found = worker.join();
+            faults.extend(found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(())
     })?;
-    Ok(images)
+    Ok((images, faults))
 }
 
 fn decode_part(
+    first: usize,
     files: &[File],
     images: &mut [u8],
     size: usize,
     done: &AtomicUsize,
     stop: &AtomicBool,
-) -> Result<(), DatasetError> {
-    for (file, image) in files.iter().zip(images.chunks_mut(3 * size * size)) {
+) -> Result<BadPictures, DatasetError> {
+    let mut faults = Vec::new();
+    let places = files.iter().zip(images.chunks_mut(3 * size * size));
+    for (index, (file, image)) in (first..).zip(places) {
         if stop.load(Ordering::Relaxed) {
             return Err(DatasetError::Cancelled);
         }
-        let planar =
-            decode_planar(&file.bytes, size).map_err(|cause| picture_error(file, cause))?;
-        image.copy_from_slice(&planar);
+        match decode_planar(&file.bytes, size) {
+            Ok(planar) => image.copy_from_slice(&planar),
+            Err(cause) => faults.push((index, cause)),
+        }
         done.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(())
+    Ok(faults)
 }
 
 fn picture_error(file: &File, cause: ImageError) -> DatasetError {
     DatasetError::Picture {
-        name: file.name.clone(),
+        name: shorten(&file.name),
         cause: Arc::new(cause),
     }
 }

@@ -5,8 +5,12 @@
 //! out the same: everything random in one follows from its place in the plan. [`run::Bench`] runs
 //! a unit, [`report::Report`] makes tables of the rows.
 
-pub mod classes;
+#[cfg(feature = "charts")]
+pub mod charts;
+#[cfg(feature = "charts")]
+pub mod html;
 pub mod journal;
+pub mod outcomes;
 pub mod plan;
 pub mod presets;
 pub mod report;

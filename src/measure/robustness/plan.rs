@@ -1,6 +1,6 @@
 //! What is to be measured, as a document.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,10 @@ pub struct Plan {
     /// given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Which class of the models a class of the set is, by name or number, where it is not the one
+    /// of its own name; left out where that is "".
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corruptions: Vec<Corruptions>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -257,6 +261,38 @@ impl<'a> Condition<'a> {
                 let words: Vec<&str> = words.into_iter().filter(|w| !w.is_empty()).collect();
                 words.join(" ")
             }
+        }
+    }
+
+    /// What it shares with others of its kind, for people: "Fog", "PGD, L∞".
+    pub fn title(&self) -> String {
+        match self.treatment {
+            Treatment::Clean => "Clean".to_owned(),
+            Treatment::Corruption { corruption, .. } => corruption.title().to_owned(),
+            Treatment::Attack { named, norm, .. } => {
+                let norm = norm.map_or(String::new(), |norm| format!(", {}", norm.title()));
+                format!("{}{norm}", named.title)
+            }
+        }
+    }
+
+    /// Its strength as it is written: "3", "8/255"; nothing where it has none.
+    pub fn strength(&self) -> String {
+        match self.treatment {
+            Treatment::Corruption { severity, .. } => severity.to_string(),
+            Treatment::Attack { radius, .. } => {
+                radius.map_or(String::new(), |r| r.text().to_owned())
+            }
+            Treatment::Clean => String::new(),
+        }
+    }
+
+    /// Its strength as a number, for an axis; 0 where it has none.
+    pub fn value(&self) -> f32 {
+        match self.treatment {
+            Treatment::Corruption { severity, .. } => f32::from(severity),
+            Treatment::Attack { radius, .. } => radius.map_or(0.0, Radius::value),
+            Treatment::Clean => 0.0,
         }
     }
 
@@ -518,6 +554,18 @@ fn once(what: &'static str, names: impl Iterator<Item = String>) -> Result<(), P
         }
     }
     Ok(())
+}
+
+impl Plan {
+    /// The document that repeats this plan, as TOML; as JSON where TOML cannot say it (a seed above
+    /// its largest number) or this build does not write it.
+    pub fn document(&self) -> String {
+        #[cfg(feature = "plans")]
+        if let Ok(text) = toml::to_string_pretty(self) {
+            return text;
+        }
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
 }
 
 #[cfg(feature = "plans")]

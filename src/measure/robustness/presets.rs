@@ -67,6 +67,7 @@ impl Preset {
             passes: 10,
             eot: 10,
             reference: None,
+            classes: std::collections::BTreeMap::new(),
             corruptions: Vec::new(),
             attacks: Vec::new(),
         };
@@ -182,7 +183,15 @@ mod tests {
             let plan = preset.plan(vec!["a".into(), "b".into()]);
             plan.check().expect(preset.name);
             let json = serde_json::to_string(&plan).expect("a plan is a document");
-            assert_eq!(Plan::parse(&json), Ok(plan), "{}", preset.name);
+            assert_eq!(Plan::parse(&json).as_ref(), Ok(&plan), "{}", preset.name);
+            let mut mapped = plan;
+            mapped.classes = [("kitten", "cat"), ("background", "")]
+                .map(|(a, b)| (a.to_owned(), b.to_owned()))
+                .into();
+            for seed in [1, u64::MAX] {
+                mapped.seeds = vec![seed];
+                assert_eq!(Plan::parse(&mapped.document()).as_ref(), Ok(&mapped));
+            }
             assert!(std::ptr::eq(
                 find(preset.name).expect("it is there"),
                 preset

@@ -431,7 +431,7 @@ impl Report {
     }
 
     /// A line for each condition and pair of models.
-    fn compared(&self) -> Table {
+    pub(super) fn compared(&self) -> Table {
         let head = ["condition", "model", "only it", "reference", "only it", "p"];
         let line = |c: &Comparison| {
             vec![

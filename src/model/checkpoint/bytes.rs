@@ -1,32 +1,13 @@
 //! The bytes behind tensors: where they lie, and how a tensor's values are fetched from them.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 
 use flate2::Crc;
-use flate2::read::DeflateDecoder;
 
-use super::dtype::Endian;
 use super::error::CheckpointError;
 use super::graph::RawTensor;
 use super::{Limits, TensorInfo, View};
-
-/// A stretch of the file that tensors are views of.
-#[derive(Clone, Debug)]
-pub(super) struct Backing {
-    /// Where it begins in the file.
-    pub start: u64,
-    /// Bytes it takes there.
-    pub packed: u64,
-    /// Bytes it holds, unpacked.
-    pub length: u64,
-    pub deflated: bool,
-    /// CRC-32 of the unpacked bytes, where the file keeps one.
-    pub crc: Option<u32>,
-    pub endian: Endian,
-}
-
-/// Largest factor by which DEFLATE can shrink anything (RFC 1951: 258 bytes in 2 bits).
-pub(super) const DEFLATE_RATIO: u64 = 1032;
+use crate::archive::{Backing, Unpacked, check_shape, gather, is_damage};
 
 /// Checks a pickle's tensor against the bytes behind it.
 ///
@@ -95,21 +76,6 @@ fn place_in(
             strides: raw.strides.clone(),
         },
     })
-}
-
-/// The shape as this machine counts, and its number of elements.
-pub(super) fn check_shape(shape: &[u64], limits: &Limits) -> Result<(Vec<usize>, u64), String> {
-    let most = limits.max_elements_per_tensor;
-    // Every dimension by itself, for one of them may be 0.
-    let fits = |d: &u64| usize::try_from(*d).ok().filter(|_| *d <= most);
-    let dimensions: Option<Vec<usize>> = shape.iter().map(fits).collect();
-    let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
-    match (dimensions, elements) {
-        (Some(dimensions), Some(elements)) if elements <= most => Ok((dimensions, elements)),
-        _ => Err(format!(
-            "its shape {shape:?} is larger than the {most} values allowed"
-        )),
-    }
 }
 
 /// Elements from a view's first to its last, both included; 0 for an empty one.
@@ -227,121 +193,4 @@ fn short(error: io::Error, name: &str, expected: u64) -> CheckpointError {
         ),
         _ => error.into(),
     }
-}
-
-/// Whether this is a decompressor's complaint about its input.
-pub(super) fn is_damage(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput};
-    matches!(error.kind(), InvalidInput | InvalidData)
-}
-
-enum Unpacked<'a, S> {
-    Plain(&'a mut S),
-    Deflated(Box<DeflateDecoder<BufReader<io::Take<&'a mut S>>>>),
-}
-
-impl<'a, S: Read + Seek> Unpacked<'a, S> {
-    /// A reader of `backing` that stands at its byte `start`.
-    fn at(source: &'a mut S, backing: &Backing, start: u64) -> io::Result<Self> {
-        if !backing.deflated {
-            source.seek(SeekFrom::Start(backing.start + start))?;
-            return Ok(Self::Plain(source));
-        }
-        source.seek(SeekFrom::Start(backing.start))?;
-        let packed = BufReader::new(source.take(backing.packed));
-        let mut decoder = DeflateDecoder::new(packed);
-        io::copy(&mut decoder.by_ref().take(start), &mut io::sink())?;
-        Ok(Self::Deflated(Box::new(decoder)))
-    }
-}
-
-impl<S: Read> Read for Unpacked<'_, S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(source) => source.read(buffer),
-            Self::Deflated(decoder) => decoder.read(buffer),
-        }
-    }
-}
-
-/// All bytes of a small backing, `limit` at most.
-pub(super) fn read_all<S: Read + Seek>(
-    source: &mut S,
-    backing: &Backing,
-    limit: u64,
-) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let most = backing.length.min(limit);
-    Unpacked::at(source, backing, 0)?
-        .take(most)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// A buffered reader of a backing from its beginning.
-pub(super) fn reader<'a, S: Read + Seek>(
-    source: &'a mut S,
-    backing: &Backing,
-) -> io::Result<impl Read + use<'a, S>> {
-    let unpacked = Unpacked::at(source, backing, 0)?;
-    Ok(BufReader::new(unpacked.take(backing.length)))
-}
-
-/// A reader of a whole backing that counts and sums up what passes.
-pub(super) struct Checked<R> {
-    inner: R,
-    crc: Crc,
-    count: u64,
-}
-
-impl<R: Read> Checked<R> {
-    pub fn new(inner: R) -> Self {
-        Self {
-            inner,
-            crc: Crc::new(),
-            count: 0,
-        }
-    }
-
-    /// Reads what is left and says whether all of it fits the backing's checksum.
-    pub fn fits(mut self, backing: &Backing) -> io::Result<bool> {
-        io::copy(&mut self, &mut io::sink())?;
-        let expected = backing.crc.unwrap_or(self.crc.sum());
-        Ok(self.count == backing.length && self.crc.sum() == expected)
-    }
-}
-
-impl<R: Read> Read for Checked<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.crc.update(&buffer[..n]);
-        self.count += n as u64;
-        Ok(n)
-    }
-}
-
-/// Puts a strided view into row-major order. `values` begins at the view's first element.
-pub(super) fn gather<T: Copy>(
-    values: &[T],
-    shape: &[usize],
-    strides: &[u64],
-    elements: usize,
-) -> Vec<T> {
-    let mut gathered = Vec::with_capacity(elements);
-    let mut index = vec![0usize; shape.len()];
-    let mut at = 0u64;
-    for _ in 0..elements {
-        // `at` stays below the view's span, which is the length of `values`.
-        gathered.push(values[at as usize]);
-        for d in (0..shape.len()).rev() {
-            index[d] += 1;
-            at += strides[d];
-            if index[d] < shape[d] {
-                break;
-            }
-            at -= strides[d] * shape[d] as u64;
-            index[d] = 0;
-        }
-    }
-    gathered
 }

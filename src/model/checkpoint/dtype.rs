@@ -3,6 +3,8 @@
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
+use crate::archive::{Endian, append};
+
 /// The type of a tensor's values in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,30 +107,6 @@ impl DType {
             Self::U8 => append(bytes, endian, out, |[b]| b.into()),
             Self::Bool => append(bytes, endian, out, |[b]| f32::from(u8::from(b != 0))),
         }
-    }
-}
-
-/// The order of the bytes of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endian {
-    Little,
-    Big,
-}
-
-/// Appends `f` of every `N` bytes, brought to little-endian order.
-pub(super) fn append<const N: usize, T>(
-    bytes: &[u8],
-    endian: Endian,
-    out: &mut Vec<T>,
-    f: impl Fn([u8; N]) -> T,
-) {
-    let values = bytes.as_chunks::<N>().0.iter().copied();
-    match endian {
-        Endian::Little => out.extend(values.map(f)),
-        Endian::Big => out.extend(values.map(|mut value| {
-            value.reverse();
-            f(value)
-        })),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::archive::{ArchiveError, shorten};
+
 /// Why a checkpoint could not be opened or a tensor not be read.
 ///
 /// `Display` is one sentence for the user; the cause for the log is [`std::error::Error::source`].
@@ -34,10 +36,10 @@ pub enum CheckpointError {
     /// One tensor is at fault.
     #[error("the tensor `{name}` cannot be used: {problem}")]
     Tensor { name: String, problem: String },
-    /// One array of a NumPy file is at fault.
-    #[error("{name} cannot be read: {problem}")]
-    Array { name: String, problem: String },
-    /// More than [`super::Limits`] allow.
+    /// The zip archive around the tensors is at fault.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// More than [`crate::archive::Limits`] allow.
     #[error(
         "the file is too large to load safely: {what} is {found}, and at most {limit} is allowed"
     )]
@@ -75,20 +77,6 @@ impl CheckpointError {
             advice: advice.to_owned(),
         }
     }
-}
-
-/// Keeps a name from a hostile file readable: no control characters, 120 characters at most.
-pub(super) fn shorten(name: &str) -> String {
-    const MOST: usize = 120;
-    let mut short: String = name
-        .chars()
-        .take(MOST)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
-    if name.chars().nth(MOST).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 /// `a`, `b`, `c` and 12 more.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::dtype::DType;
-use super::error::shorten;
+use crate::archive::shorten;
 
 /// A node's place in [`Pickled::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

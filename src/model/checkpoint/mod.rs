@@ -17,7 +17,6 @@ mod dtype;
 mod error;
 mod graph;
 mod hash;
-pub mod npy;
 mod pickle;
 mod reader;
 mod recognise;
@@ -27,13 +26,13 @@ mod state_dict;
 mod torch_legacy;
 mod torch_zip;
 mod value;
-mod zip;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::archive::{Limits, npy};
 pub use dtype::DType;
 pub use error::CheckpointError;
 pub use hash::{published_prefix, sha256};
@@ -41,44 +40,12 @@ pub use recognise::{Architecture, CONFIG_KEY, RecogniseError, Recognised, recogn
 pub use safetensors::write_safetensors;
 pub use value::Value;
 
-use bytes::Backing;
+use crate::archive::Backing;
 
 /// Where a checkpoint's bytes come from.
 pub trait Source: Read + Seek {}
 
 impl<T: Read + Seek + ?Sized> Source for T {}
-
-/// What a file may ask for before it is refused.
-///
-/// The defaults have room for every network this program knows, several times over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Tensors of the model.
-    pub max_tensors: usize,
-    /// Values of one tensor.
-    pub max_elements_per_tensor: u64,
-    /// All tensors together, as f32.
-    pub max_total_bytes: u64,
-    /// The table of contents: a pickle, a zip directory, a JSON header.
-    pub max_pickle_bytes: u64,
-    /// Values in a pickle; each takes some 50 bytes of memory.
-    pub max_values: usize,
-    /// How deep settings may be nested; what is deeper is left out.
-    pub max_depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_tensors: 20_000,
-            max_elements_per_tensor: 1 << 28,
-            max_total_bytes: 2 << 30,
-            max_pickle_bytes: 32 << 20,
-            max_values: 1 << 20,
-            max_depth: 32,
-        }
-    }
-}
 
 /// The format of a checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,7 +164,7 @@ impl<S: Source> Checkpoint<S> {
     /// An unknown name, bytes that are missing, damaged (zip archives keep checksums) or cannot
     /// be read.
     pub fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        let unknown = || CheckpointError::UnknownTensor(error::shorten(name));
+        let unknown = || CheckpointError::UnknownTensor(crate::archive::shorten(name));
         let info = self.tensors.get(name).ok_or_else(unknown)?;
         let backing = &self.backings[info.view.backing];
         bytes::read_f32(&mut self.source, name, info, backing)

@@ -2,8 +2,8 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use super::bytes::is_damage;
 use super::error::CheckpointError;
+use crate::archive::is_damage;
 
 /// A reader that knows how many bytes there can be, so that no claimed length is believed.
 pub(super) struct ByteReader<R> {

@@ -8,12 +8,12 @@ use half::f16;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::bytes::{Backing, check_shape};
-use super::dtype::{DType, Endian};
-use super::error::{CheckpointError, shorten};
+use super::dtype::DType;
+use super::error::CheckpointError;
 use super::state_dict::unwrapped;
 use super::value::Value;
 use super::{Format, Limits, Parts, TensorInfo, View};
+use crate::archive::{Backing, Endian, check_shape, shorten};
 
 /// Bytes before the table: its length.
 const PREFIX: u64 = 8;

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Limits;
 use super::callables::{Verdict, verdict};
-use super::error::{CheckpointError, name_some, shorten};
+use super::error::{CheckpointError, name_some};
 use super::graph::{Id, Node, Object, Pickled, RawTensor};
 use super::value::Value;
+use crate::archive::shorten;
 
 /// What a checkpoint's pickle says, before its bytes are looked at.
 pub(super) struct Harvest<'a> {

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
-use super::bytes::{self, Backing};
-use super::dtype::Endian;
-use super::error::{CheckpointError, shorten};
+use super::bytes;
+use super::error::CheckpointError;
 use super::graph::{Id, Node, Pickled};
+use crate::archive::{Backing, Endian, shorten};
 
 use super::reader::ByteReader;
 use super::{Format, Limits, Parts, pickle, sniff, state_dict};

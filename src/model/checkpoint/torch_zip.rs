@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
-use super::bytes::{self, Backing, Checked};
-use super::dtype::Endian;
-use super::error::{CheckpointError, shorten};
+use super::bytes;
+use super::error::CheckpointError;
 use super::graph::Pickled;
 
 use super::reader::ByteReader;
-use super::zip::Directory;
 use super::{Format, Limits, Parts, pickle, state_dict};
+use crate::archive::zip::Directory;
+use crate::archive::{self, Backing, Checked, Endian, shorten};
 
 pub(super) fn open<S: Read + Seek>(
     source: &mut S,
@@ -23,7 +23,7 @@ pub(super) fn open<S: Read + Seek>(
     let locate =
         |source: &mut S, name: &str| directory.locate(source, size, &format!("{prefix}{name}"));
     let endian = match locate(source, "byteorder")? {
-        Some(entry) => endian(&bytes::read_all(source, &entry, 16)?)?,
+        Some(entry) => endian(&archive::read_all(source, &entry, 16)?)?,
         None => Endian::Little,
     };
     let table = locate(source, "data.pkl")?
@@ -72,7 +72,7 @@ fn read_pickle<S: Read + Seek>(
     table: &Backing,
     limits: &Limits,
 ) -> Result<(Pickled, bool), CheckpointError> {
-    let inner = Checked::new(bytes::reader(source, table)?);
+    let inner = Checked::new(archive::reader(source, table)?);
     let what = "its table of contents (data.pkl)";
     let mut reader = ByteReader::new(inner, table.length, limits.max_pickle_bytes, what);
     let pickled = pickle::read(&mut reader, limits)?;

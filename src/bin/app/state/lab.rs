@@ -1,5 +1,6 @@
 //! The bench Test: which models, which plan, and what came of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leptos::prelude::*;
@@ -64,6 +65,8 @@ pub struct Lab {
     /// The visitor's own images; the shipped ones where there are none.
     archive: RwSignal<Option<File>, LocalStorage>,
     pub set: RwSignal<Option<SetInfo>>,
+    /// Which class of the models a class of the set is, where the visitor has said so.
+    pub classes: RwSignal<BTreeMap<String, String>>,
     pub report: RwSignal<Option<Arc<TestReport>>>,
     pub running: RwSignal<Option<u32>>,
     /// It was stopped before its end, and can go on.
@@ -82,6 +85,7 @@ impl Lab {
             brought: RwSignal::new(Vec::new()),
             archive: RwSignal::new_local(None),
             set: RwSignal::new(None),
+            classes: RwSignal::new(BTreeMap::new()),
             report: RwSignal::new(None),
             running: RwSignal::new(None),
             paused: RwSignal::new(false),
@@ -129,8 +133,31 @@ impl App {
     pub fn take_test_set(self, file: File) {
         self.lab.archive.set(Some(file));
         self.lab.set.set(None);
+        self.lab.classes.set(BTreeMap::new());
         self.lab.paused.set(false);
         self.bring_set();
+        // What a model's classes are called is needed to say which folder is which.
+        let models = self.lab.chosen.get_untracked();
+        models.iter().for_each(|name| self.bring(name));
+    }
+
+    /// Takes a folder of class folders.
+    pub fn take_test_folder(self, files: Vec<File>) {
+        match files::pack(&files) {
+            Some(archive) => self.take_test_set(archive),
+            None => self.problem("This folder has no files.", "nothing to pack"),
+        }
+    }
+
+    /// Says which class a folder is; none: by its name.
+    pub fn map_class(self, folder: &str, class: Option<String>) {
+        self.lab.classes.update(|all| {
+            match class {
+                Some(class) => all.insert(folder.to_owned(), class),
+                None => all.remove(folder),
+            };
+        });
+        self.lab.paused.set(false);
     }
 
     /// Takes the visitor's own plan.
@@ -220,6 +247,7 @@ impl App {
             models,
             images: Some(self.lab.images.get_untracked()),
             seed: self.lab.seed.get_untracked(),
+            classes: self.lab.classes.get_untracked(),
         };
         self.lab.paused.set(false);
         let id = self.ask(

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use ventral::model::catalog::Measured;
-use ventral::session::protocol::{SetInfo, TestReport, TestedModel};
+use ventral::model::classes::{LEFT_OUT, by_name};
+use ventral::session::protocol::{SetInfo, TestReport, TestedChart, TestedLost, TestedModel};
 use web_sys::{File, HtmlInputElement};
 
-use super::charts::{self, Curve, Point};
 use super::parts::{self, icon};
-use crate::state::{App, PLANS, SHIPPED_SET};
+use crate::state::{App, Bench, PLANS, SHIPPED_SET};
 use crate::{files, numbers};
 
 /// What is to be tested.
@@ -151,7 +151,7 @@ fn models(app: App) -> AnyView {
                 .with(|all| all.iter().find(|b| b.name == noted).cloned());
             found.map(|b| {
                 let noise = if b.stochastic { ", stochastic" } else { "" };
-                format!("{} px, {} classes{noise}", b.side, b.classes)
+                format!("{} px, {} classes{noise}", b.side, b.classes.len())
             })
         };
         view! {
@@ -192,10 +192,126 @@ fn images(app: App) -> AnyView {
             <legend>"Images"</legend>
             {told}
             <div>
-                {chooser("Open an archive", ".tar,.gz,.tgz,.xz,.txz,.bin", "test-set", move |file| app.take_test_set(file))}
+                {chooser("Open a file", ".zip,.npz,.tar,.gz,.tgz,.xz,.txz,.bin", "test-set", move |file| app.take_test_set(file))}
+                " "
+                {folder_chooser(app)}
             </div>
-            <p class="hint">"Class folders in a .tar, .tar.gz or .tar.xz, or a CIFAR-10 batch (.bin). They stay on this device."</p>
+            <p class="hint">"A folder of class folders, or a .zip or .tar of them; an .npz with images and labels; a CIFAR-10 batch (.bin). They stay on this device."</p>
+            {move || mapping(app)}
         </fieldset>
+    }
+    .into_any()
+}
+
+fn folder_chooser(app: App) -> AnyView {
+    let chosen = move |input: HtmlInputElement| {
+        let files = input.files();
+        let files = files
+            .iter()
+            .flat_map(|all| (0..all.length()).filter_map(|i| all.get(i)));
+        app.take_test_folder(files.collect());
+        input.set_value("");
+    };
+    view! {
+        <label class="tool file">
+            {icon("open")}
+            "Open a folder"
+            <input
+                class="visually-hidden"
+                type="file"
+                webkitdirectory="webkitdirectory"
+                aria-label="Open a folder of class folders"
+                data-testid="test-folder"
+                on:change:target=move |e| chosen(e.target())
+            />
+        </label>
+    }
+    .into_any()
+}
+
+/// Above so many choices in all, folders are mapped in a plan rather than here.
+const MOST_CHOICES: usize = 40_000;
+
+/// What says in a choice of classes that none was made.
+const UNSAID: &str = "?";
+
+/// Which class of the models a folder is: a table that opens where a name says nothing.
+fn mapping(app: App) -> Option<AnyView> {
+    let set = app.lab.set.get().filter(|set| set.name != SHIPPED_SET)?;
+    let first = app.lab.chosen.with(|all| all.first().cloned())?;
+    let model = app
+        .lab
+        .brought
+        .with(|all| all.iter().find(|b| b.name == first).cloned())?;
+    let folders: Vec<String> = set.classes.iter().map(|(name, _)| name.clone()).collect();
+    let found = by_name(&folders, &model.classes);
+    let unsaid = found.iter().filter(|class| class.is_none()).count();
+    if folders.len() * model.classes.len() > MOST_CHOICES {
+        let told = format!(
+            "{unsaid} of {} folders have no class of this name. A table [classes] in a plan of your own says which they are.",
+            folders.len()
+        );
+        return (unsaid > 0).then(|| view! { <p class="hint">{told}</p> }.into_any());
+    }
+    let row = |(folder, found): (&String, &Option<usize>)| {
+        class_row(app, folder.clone(), *found, &model.classes)
+    };
+    let told = match unsaid {
+        0 => "every folder has its class".to_owned(),
+        n => format!("{n} of {} folders have none of that name", folders.len()),
+    };
+    Some(
+        view! {
+            <details class="remarks mapping" data-testid="test-mapping" open=unsaid != 0>
+                <summary>"Classes: " {told}</summary>
+                <table class="grid-table">
+                    <thead><tr><th scope="col">"folder"</th><th scope="col">"class of the models"</th></tr></thead>
+                    <tbody>{folders.iter().zip(&found).map(row).collect_view()}</tbody>
+                </table>
+            </details>
+        }
+        .into_any(),
+    )
+}
+
+fn class_row(app: App, folder: String, found: Option<usize>, classes: &[String]) -> AnyView {
+    // Two classes may have one name (ImageNet has two cranes): the second goes by its number.
+    let word = |place: usize| match classes.iter().position(|name| *name == classes[place]) {
+        Some(first) if first == place => classes[place].clone(),
+        _ => place.to_string(),
+    };
+    let said = app
+        .lab
+        .classes
+        .with_untracked(|all| all.get(&folder).cloned());
+    let now = said
+        .or(found.map(word))
+        .unwrap_or_else(|| UNSAID.to_owned());
+    let option = |value: String, text: String| {
+        let selected = value == now;
+        view! { <option value=value selected=selected>{text}</option> }
+    };
+    let none = found
+        .is_none()
+        .then(|| option(UNSAID.to_owned(), "choose…".to_owned()));
+    let all = (0..classes.len()).map(|place| option(word(place), classes[place].clone()));
+    let (label, testid) = (
+        format!("Class of the folder {folder}"),
+        format!("map-{folder}"),
+    );
+    let name = folder.clone();
+    let choose = move |value: String| app.map_class(&folder, (value != UNSAID).then_some(value));
+    view! {
+        <tr>
+            <th scope="row">{name}</th>
+            <td>
+                <select aria-label=label data-testid=testid on:change:target=move |e| choose(e.target().value())>
+                    {none}
+                    {option(LEFT_OUT.to_owned(), "leave out".to_owned())}
+                    {all.collect_view()}
+                </select>
+            </td>
+        </tr>
     }
     .into_any()
 }
@@ -210,7 +326,7 @@ fn set_told(set: &SetInfo) -> AnyView {
             |(name, why): &(String, String)| view! { <li>{name.clone()} ": " {why.clone()}</li> };
         view! {
             <details class="remarks" data-testid="test-skipped">
-                <summary>{set.skipped.len()} " files could not be read and are left out"</summary>
+                <summary>{set.unreadable} " files could not be read and are left out"</summary>
                 <ul>{set.skipped.iter().map(file).collect_view()}</ul>
             </details>
         }
@@ -259,8 +375,8 @@ pub fn results(app: App) -> AnyView {
     view! {
         <h1 class="visually-hidden">"Test: robustness of models"</h1>
         {parts::panel("summary", "Robustness", "accuracy in per cent, with 95 % intervals", view! { {move || tools(app)} }.into_any(), view! { {move || summary(app)} }.into_any())}
-        {move || shown(app, curves)}
-        {move || shown(app, maps)}
+        {move || shown(app, figures)}
+        {move || app.lab.report.get().and_then(|report| gallery(app, &report))}
         {move || shown(app, others)}
     }
     .into_any()
@@ -379,137 +495,87 @@ fn share(m: Measured) -> AnyView {
     .into_any()
 }
 
-/// Accuracy against strength, a chart for each attack.
-fn curves(report: &Arc<TestReport>) -> Option<AnyView> {
-    let clean = report.conditions.iter().position(|c| c.title == "Clean");
-    let mut titles: Vec<&str> = Vec::new();
-    for condition in report
-        .conditions
-        .iter()
-        .filter(|c| !c.corruption && c.value > 0.0)
-    {
-        if !titles.contains(&condition.title.as_str()) {
-            titles.push(&condition.title);
+/// The report's figures, each to be taken away.
+fn figures(report: &Arc<TestReport>) -> Option<AnyView> {
+    let figure = |chart: &TestedChart| {
+        let (name, svg) = (chart.name.clone(), chart.svg.clone());
+        let (again, drawn) = (name.clone(), svg.clone());
+        let save = move || {
+            files::download(
+                &format!("ventral-{name}.svg"),
+                "image/svg+xml",
+                svg.as_bytes(),
+            );
+        };
+        let paint = move || files::save_drawing(&format!("ventral-{again}.png"), &drawn);
+        view! {
+            <figure class="figure" data-testid="figure" data-name=chart.name.clone()>
+                <div inner_html=unstyled(&chart.svg)></div>
+                <figcaption class="tools">
+                    {parts::save("SVG", "Save this figure as SVG", save)}
+                    {parts::save("PNG", "Save this figure as PNG", paint)}
+                </figcaption>
+            </figure>
         }
-    }
-    let chart = |title: &str| {
-        let curve = |(i, model): (usize, &TestedModel)| {
-            let at = |place: usize, value: f32, label: String| {
-                let m = model.cells.get(place).copied().flatten()?;
-                Some(Point {
-                    x: value,
-                    label,
-                    y: m.value as f32,
-                    low: m.low as f32,
-                    high: m.high as f32,
-                })
-            };
-            let own = report
-                .conditions
-                .iter()
-                .enumerate()
-                .filter(|(_, c)| c.title == title);
-            let points = own.filter_map(|(place, c)| at(place, c.value, c.strength.clone()));
-            let clean = clean.and_then(|place| at(place, 0.0, "0".to_owned()));
-            Curve {
-                name: model.name.clone(),
-                colour: i,
-                points: clean.into_iter().chain(points).collect(),
-            }
-        };
-        charts::curves(title, report.models.iter().enumerate().map(curve).collect())
     };
-    (!titles.is_empty()).then(|| {
-        let body = view! {
-            {key(report)}
-            <div class="charts">{titles.iter().map(|t| chart(t)).collect_view()}</div>
-        };
+    (!report.charts.is_empty()).then(|| {
+        let body =
+            view! { <div class="figures">{report.charts.iter().map(figure).collect_view()}</div> };
         parts::panel(
-            "curves",
-            "Accuracy against ε",
-            "the radii evenly spaced; bars are 95 % intervals",
+            "figures",
+            "Figures",
+            "accuracy in per cent; whiskers are 95 % intervals",
             ().into_any(),
             body.into_any(),
         )
     })
 }
 
-fn key(report: &TestReport) -> AnyView {
-    let item = |(i, model): (usize, &TestedModel)| {
-        view! { <li class=format!("c{}", i % 6)>{model.name.clone()}</li> }
-    };
-    view! { <ul class="key">{report.models.iter().enumerate().map(item).collect_view()}</ul> }
-        .into_any()
+/// A drawing without the style it has by itself: the page's own style sheet is in its place, and
+/// the only one that its security policy lets in.
+fn unstyled(svg: &str) -> String {
+    let cut = svg.split_once("<style>").zip(svg.split_once("</style>"));
+    cut.map_or_else(
+        || svg.to_owned(),
+        |((before, _), (_, after))| format!("{before}{after}"),
+    )
 }
 
-/// Corruptions by severity, a map for each model.
-fn maps(report: &Arc<TestReport>) -> Option<AnyView> {
-    let mut titles: Vec<&str> = Vec::new();
-    let mut severities: Vec<&str> = Vec::new();
-    for condition in report.conditions.iter().filter(|c| c.corruption) {
-        if !titles.contains(&condition.title.as_str()) {
-            titles.push(&condition.title);
-        }
-        if !severities.contains(&condition.strength.as_str()) {
-            severities.push(&condition.strength);
-        }
-    }
-    if titles.is_empty() {
-        return None;
-    }
-    severities.sort_unstable();
-    let cell = |model: &TestedModel, title: &str, severity: &str| {
-        let place = report
-            .conditions
-            .iter()
-            .position(|c| c.title == title && c.strength == severity);
-        let found = place.and_then(|p| model.cells.get(p).copied().flatten());
-        match found {
-            Some(m) => {
-                let hint = format!(
-                    "{title} {severity}: {} ({} to {})",
-                    plain(m.value),
-                    plain(m.low),
-                    plain(m.high)
-                );
-                view! { <td class="num heat" title=hint style:--share=format!("{:.3}", m.value)>{format!("{:.0}", 100.0 * m.value)}</td> }.into_any()
-            }
-            None => view! { <td class="num heat none">"–"</td> }.into_any(),
-        }
-    };
-    let map = |model: &TestedModel| {
-        let row = |title: &&str| {
-            view! {
-                <tr>
-                    <th scope="row">{(*title).to_owned()}</th>
-                    {severities.iter().map(|s| cell(model, title, s)).collect_view()}
-                </tr>
-            }
+/// The images that the first model loses most readily.
+fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
+    let item = move |lost: &TestedLost| {
+        let url = files::object_url(&lost.png, "image/png").unwrap_or_default();
+        let kept = url.clone();
+        on_cleanup(move || files::release(&kept));
+        let (png, name) = (lost.png.to_vec(), format!("test image {}", lost.image));
+        let open = move |_| {
+            app.set_picture(format!("{name}.png"), png.clone());
+            app.go(Bench::Perturb);
         };
+        let told = format!(
+            "{} taken for {}, {}",
+            lost.label, lost.answer, lost.condition
+        );
         view! {
-            <figure class="heat-map">
-                <figcaption>{model.name.clone()}</figcaption>
-                <table>
-                    <thead>
-                        <tr>
-                            <th scope="col">"severity"</th>
-                            {severities.iter().map(|s| view! { <th scope="col">{(*s).to_owned()}</th> }).collect_view()}
-                        </tr>
-                    </thead>
-                    <tbody>{titles.iter().map(row).collect_view()}</tbody>
-                </table>
-            </figure>
+            <li>
+                <button class="thumb" title=format!("Open in Perturb: {told}") data-testid="lost-image" on:click=open>
+                    <img src=url alt=told.clone() />
+                    <span>{lost.label.clone()} " → " {lost.answer.clone()}</span>
+                    <span class="hint">{lost.condition.clone()} ", wrong in " {lost.wrong} " of " {lost.of}</span>
+                </button>
+            </li>
         }
     };
-    let body =
-        view! { <div class="heat-maps">{report.models.iter().map(map).collect_view()}</div> };
-    Some(parts::panel(
-        "corruption-map",
-        "Corruption by severity",
-        "accuracy in per cent",
-        ().into_any(),
-        body.into_any(),
-    ))
+    (!report.lost.is_empty()).then(|| {
+        let body = view! { <ul class="lost">{report.lost.iter().map(item).collect_view()}</ul> };
+        parts::panel(
+            "worst",
+            "Images lost first",
+            "of the first model: wrong in most conditions, and the mildest of these",
+            ().into_any(),
+            body.into_any(),
+        )
+    })
 }
 
 /// Attacks without a radius: how many images stand, and McNemar's test where there are two models.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use rayon::prelude::*;
-use ventral::measure::robustness::classes::{are_wordnet_ids, class_of};
+use ventral::model::classes::{are_wordnet_ids, class_of};
 use ventral::model::load::Loaded;
 
 use super::named;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use ventral::compute::device::Devices;
-use ventral::measure::robustness::classes::class_of;
+use ventral::model::classes::class_of;
 use ventral::model::load::Loaded;
 use ventral::perturb::attack::names::{self, ATTACKS, Options};
 use ventral::perturb::attack::plan::Plan;

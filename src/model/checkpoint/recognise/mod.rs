@@ -14,7 +14,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Value;
-use super::error::{name_some, shorten};
+use super::error::name_some;
+use crate::archive::shorten;
 use crate::model::config::{
     AlexNetConfig, BodyConfig, ConfigError, CornetRtConfig, CornetSConfig, CornetZConfig,
     ModelConfig, ResBlock, ResNetConfig, SmallCnnConfig, Unrolling, VOneConfig,

@@ -9,9 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use flate2::Crc;
 
-use super::bytes::{Backing, DEFLATE_RATIO};
-use super::dtype::Endian;
-use super::error::{CheckpointError, shorten};
+use super::{ArchiveError, Backing, DEFLATE_RATIO, Endian, shorten};
 
 const END: [u8; 4] = *b"PK\x05\x06";
 const END64: [u8; 4] = *b"PK\x06\x06";
@@ -27,11 +25,12 @@ const MOST_ENTRIES: usize = 1 << 20;
 
 /// An entry as the directory lists it.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Where its local header begins.
     header: u64,
     packed: u64,
-    length: u64,
+    /// Bytes it claims to hold, unpacked: no more than its packed bytes can.
+    pub length: u64,
     method: u16,
     encrypted: bool,
     crc: u32,
@@ -39,7 +38,7 @@ pub(super) struct Entry {
 
 /// The entries of an archive by name.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     pub entries: BTreeMap<String, Entry>,
 }
 
@@ -69,8 +68,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn broken(what: &str) -> CheckpointError {
-    CheckpointError::damaged(format!("its zip archive {what}"))
+fn broken(what: &str) -> ArchiveError {
+    ArchiveError::Damaged(format!("its zip archive {what}"))
 }
 
 fn read_at<S: Read + Seek>(source: &mut S, at: u64, length: u64) -> io::Result<Vec<u8>> {
@@ -87,10 +86,10 @@ impl Directory {
         source: &mut S,
         size: u64,
         max_bytes: u64,
-    ) -> Result<Self, CheckpointError> {
+    ) -> Result<Self, ArchiveError> {
         let place = Place::find(source, size)?;
         if place.length > max_bytes {
-            return Err(CheckpointError::TooLarge {
+            return Err(ArchiveError::TooLarge {
                 what: "the directory of its zip archive in bytes".to_owned(),
                 found: place.length,
                 limit: max_bytes,
@@ -107,7 +106,7 @@ impl Directory {
         Self::parse(&bytes, size)
     }
 
-    fn parse(bytes: &[u8], size: u64) -> Result<Self, CheckpointError> {
+    fn parse(bytes: &[u8], size: u64) -> Result<Self, ArchiveError> {
         let mut entries = BTreeMap::new();
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -134,7 +133,7 @@ impl Directory {
         source: &mut S,
         size: u64,
         name: &str,
-    ) -> Result<Option<Backing>, CheckpointError> {
+    ) -> Result<Option<Backing>, ArchiveError> {
         match self.entries.get(name) {
             Some(entry) => entry.locate(source, size, name).map(Some),
             None => Ok(None),
@@ -149,10 +148,10 @@ struct Place {
 }
 
 impl Place {
-    fn find<S: Read + Seek>(source: &mut S, size: u64) -> Result<Self, CheckpointError> {
+    fn find<S: Read + Seek>(source: &mut S, size: u64) -> Result<Self, ArchiveError> {
         let tail_size = size.min((END_SIZE + LOCATOR64_SIZE + usize::from(u16::MAX)) as u64);
         let tail = read_at(source, size - tail_size, tail_size)?;
-        let end = find_end(&tail).ok_or_else(|| CheckpointError::Truncated {
+        let end = find_end(&tail).ok_or_else(|| ArchiveError::Truncated {
             what: "its zip archive, whose directory stands at the end".to_owned(),
             expected: END_SIZE as u64,
             found: 0,
@@ -176,7 +175,7 @@ impl Place {
         }
     }
 
-    fn read64<S: Read + Seek>(source: &mut S, at: u64) -> Result<Option<Self>, CheckpointError> {
+    fn read64<S: Read + Seek>(source: &mut S, at: u64) -> Result<Option<Self>, ArchiveError> {
         let bytes = read_at(source, at, 56)?;
         let fields = Fields(&bytes);
         let place = || {
@@ -243,14 +242,14 @@ impl Entry {
         Some(())
     }
 
-    fn check(&self, name: &str, size: u64) -> Result<(), CheckpointError> {
+    fn check(&self, name: &str, size: u64) -> Result<(), ArchiveError> {
         let name = shorten(name);
         let end = self
             .header
             .checked_add(LOCAL_SIZE as u64)
             .and_then(|start| start.checked_add(self.packed));
         if end.is_none_or(|end| end > size) {
-            return Err(CheckpointError::Truncated {
+            return Err(ArchiveError::Truncated {
                 what: format!("`{name}`"),
                 expected: self.packed,
                 found: size.saturating_sub(self.header),
@@ -275,7 +274,7 @@ impl Entry {
         source: &mut S,
         size: u64,
         name: &str,
-    ) -> Result<Backing, CheckpointError> {
+    ) -> Result<Backing, ArchiveError> {
         let name = shorten(name);
         if self.encrypted {
             return Err(broken(&format!("has a password on `{name}`")));
@@ -307,7 +306,7 @@ impl Entry {
 /// Writes an archive of stored entries, one after the other, the same bytes every time.
 ///
 /// Entries and the archive stay below 4 GiB, which is what the format can say without zip64.
-pub(super) struct Writer<W> {
+pub(crate) struct Writer<W> {
     out: W,
     written: u64,
     directory: Vec<u8>,

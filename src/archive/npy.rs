@@ -7,11 +7,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use half::f16;
 
-use super::Limits;
-use super::bytes::{self, Backing, check_shape, is_damage};
-use super::dtype::{Endian, append};
-use super::error::{CheckpointError, shorten};
 use super::zip::{Directory, Writer};
+use super::{
+    ArchiveError, Backing, Checked, Endian, Limits, append, check_shape, gather, is_damage, reader,
+    shorten,
+};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -127,7 +127,7 @@ impl Array {
 /// # Errors
 /// Another format, an array of something other than numbers, one that is cut off or exceeds
 /// `limits` (elements and total bytes).
-pub fn read_npy(mut source: impl Read + Seek, limits: &Limits) -> Result<Array, CheckpointError> {
+pub fn read_npy(mut source: impl Read + Seek, limits: &Limits) -> Result<Array, ArchiveError> {
     let size = source.seek(SeekFrom::End(0))?;
     source.seek(SeekFrom::Start(0))?;
     read_array(&mut source, size, limits).map_err(|problem| problem.named("the array"))
@@ -140,9 +140,9 @@ enum Problem {
 }
 
 impl Problem {
-    fn named(self, name: &str) -> CheckpointError {
+    fn named(self, name: &str) -> ArchiveError {
         match self {
-            Self::Array(problem) => CheckpointError::Array {
+            Self::Array(problem) => ArchiveError::Array {
                 name: name.to_owned(),
                 problem,
             },
@@ -168,7 +168,18 @@ fn wrong<T>(problem: impl Into<String>) -> Result<T, Problem> {
 }
 
 /// Reads an array from a reader that claims to hold `size` bytes.
-fn read_array(source: &mut impl Read, size: u64, limits: &Limits) -> Result<Array, Problem> {
+fn read_array(
+    source: &mut (impl Read + ?Sized),
+    size: u64,
+    limits: &Limits,
+) -> Result<Array, Problem> {
+    let (text, before) = read_header(source)?;
+    let header = Header::parse(&text)?;
+    read_values(source, size.saturating_sub(before), &header, limits)
+}
+
+/// The dictionary before an array's values as it is written, and the bytes up to its end.
+fn read_header(source: &mut (impl Read + ?Sized)) -> Result<(String, u64), Problem> {
     let mut prefix = [0; 8];
     source.read_exact(&mut prefix)?;
     if !prefix.starts_with(MAGIC) {
@@ -182,14 +193,74 @@ fn read_array(source: &mut impl Read, size: u64, limits: &Limits) -> Result<Arra
     }
     let mut header = vec![0; length as usize];
     source.read_exact(&mut header)?;
-    let header = Header::parse(&String::from_utf8_lossy(&header))?;
     let before = prefix.len() as u64 + width + u64::from(length);
-    read_values(source, size.saturating_sub(before), &header, limits)
+    Ok((String::from_utf8_lossy(&header).into_owned(), before))
+}
+
+/// Reads the strings of an array of type `<U…` (four bytes a character) or `|S…` (one).
+fn read_strings(
+    source: &mut (impl Read + ?Sized),
+    limits: &Limits,
+) -> Result<Vec<String>, Problem> {
+    let (text, _) = read_header(source)?;
+    let Some(descr) = quoted_after(&text, "descr") else {
+        return wrong("it is a table of records, and only arrays of names are read");
+    };
+    let (big, kind) = match descr.strip_prefix('>') {
+        Some(kind) => (true, kind),
+        None => (false, descr.trim_start_matches(['<', '|', '='])),
+    };
+    let width = |prefix| {
+        kind.strip_prefix(prefix)
+            .and_then(|n| n.parse::<u64>().ok())
+    };
+    let (bytes_each, size) = match (width('U'), width('S')) {
+        (Some(n), _) => (4, n.saturating_mul(4)),
+        (_, Some(n)) => (1, n),
+        _ => {
+            return wrong(format!(
+                "its values are of type `{}`, and only strings are names",
+                shorten(descr)
+            ));
+        }
+    };
+    let shape =
+        after(&text, "shape").map_or_else(|| wrong("its header is malformed"), parse_shape)?;
+    let (_, count) = check_shape(&shape, limits).map_err(Problem::Array)?;
+    let needed = count.saturating_mul(size);
+    if needed > limits.max_pickle_bytes {
+        return wrong(format!(
+            "it takes {needed} bytes, and {} are allowed",
+            limits.max_pickle_bytes
+        ));
+    }
+    let mut bytes = Vec::new();
+    source.take(needed).read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < needed {
+        return wrong("it is cut off");
+    }
+    // Strings without a character take no bytes at all.
+    let chunks = bytes.chunks_exact(usize::try_from(size.max(1)).unwrap_or(usize::MAX));
+    let read = |chunk: &[u8]| match bytes_each {
+        4 => from_utf32(chunk, big),
+        _ => String::from_utf8_lossy(chunk).into_owned(),
+    };
+    let names = chunks.map(|chunk| read(chunk).trim_end_matches('\0').to_owned());
+    Ok(names.collect())
+}
+
+fn from_utf32(bytes: &[u8], big: bool) -> String {
+    let endian = if big { Endian::Big } else { Endian::Little };
+    let mut text = Vec::new();
+    append(bytes, endian, &mut text, |b| {
+        char::from_u32(u32::from_le_bytes(b)).unwrap_or(char::REPLACEMENT_CHARACTER)
+    });
+    text.into_iter().collect()
 }
 
 /// The length of the header, and the bytes it is written in: version 1 has 2 of them, 2 and 3
 /// have 4.
-fn header_length(source: &mut impl Read, major: u8) -> Result<(u32, u64), Problem> {
+fn header_length(source: &mut (impl Read + ?Sized), major: u8) -> Result<(u32, u64), Problem> {
     match major {
         1 => {
             let mut length = [0; 2];
@@ -206,7 +277,7 @@ fn header_length(source: &mut impl Read, major: u8) -> Result<(u32, u64), Proble
 }
 
 fn read_values(
-    source: &mut impl Read,
+    source: &mut (impl Read + ?Sized),
     held: u64,
     header: &Header,
     limits: &Limits,
@@ -261,14 +332,11 @@ impl Header {
     /// Reads `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`. The three keys are
     /// looked for, for no value NumPy writes contains one of them.
     fn parse(text: &str) -> Result<Self, Problem> {
-        let after = |key: &str| {
-            let (_, rest) = text.split_once(key)?;
-            let rest = rest.trim_start_matches(['\'', '"']).trim_start();
-            rest.strip_prefix(':').map(str::trim_start)
-        };
-        let (Some(descr), Some(order), Some(shape)) =
-            (after("descr"), after("fortran_order"), after("shape"))
-        else {
+        let (Some(descr), Some(order), Some(shape)) = (
+            after(text, "descr"),
+            after(text, "fortran_order"),
+            after(text, "shape"),
+        ) else {
             return wrong("its header is malformed");
         };
         let fortran_order = match order {
@@ -282,6 +350,18 @@ impl Header {
             shape: parse_shape(shape)?,
         })
     }
+}
+
+/// What stands behind a key.
+fn after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(key)?;
+    let rest = rest.trim_start_matches(['\'', '"']).trim_start();
+    rest.strip_prefix(':').map(str::trim_start)
+}
+
+fn quoted_after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let rest = after(text, key)?.strip_prefix(['\'', '"'])?;
+    rest.split_once(['\'', '"']).map(|(descr, _)| descr)
 }
 
 fn parse_shape(text: &str) -> Result<Vec<u64>, Problem> {
@@ -389,7 +469,7 @@ fn row_major<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
         true => return Vec::new(),
         false => shape.iter().scan(1, stride).collect(),
     };
-    bytes::gather(values, shape, &strides, values.len())
+    gather(values, shape, &strides, values.len())
 }
 
 /// An open `.npz` archive.
@@ -406,10 +486,10 @@ impl<S: Read + Seek> Npz<S> {
     ///
     /// # Errors
     /// No zip archive, or a damaged one.
-    pub fn open(mut source: S, limits: &Limits) -> Result<Self, CheckpointError> {
+    pub fn open(mut source: S, limits: &Limits) -> Result<Self, ArchiveError> {
         let size = source.seek(SeekFrom::End(0))?;
         if size == 0 {
-            return Err(CheckpointError::Empty);
+            return Err(ArchiveError::Empty);
         }
         let directory = Directory::read(&mut source, size, limits.max_pickle_bytes)?;
         Ok(Self {
@@ -430,16 +510,35 @@ impl<S: Read + Seek> Npz<S> {
     ///
     /// # Errors
     /// A name that is not there, and as [`read_npy`].
-    pub fn read(&mut self, name: &str) -> Result<Array, CheckpointError> {
+    pub fn read(&mut self, name: &str) -> Result<Array, ArchiveError> {
+        let (backing, limits) = (self.locate(name)?, self.limits);
+        read_entry(&mut self.source, &backing, |reader| {
+            read_array(reader, backing.length, &limits)
+        })
+        .map_err(|p| p.named(&label(name)))
+    }
+
+    /// Reads one array of strings, in row-major order.
+    ///
+    /// # Errors
+    /// A name that is not there, an array of something else, one that is cut off or larger than
+    /// the limits allow a table of contents to be.
+    pub fn read_strings(&mut self, name: &str) -> Result<Vec<String>, ArchiveError> {
+        let (backing, limits) = (self.locate(name)?, self.limits);
+        read_entry(&mut self.source, &backing, |reader| {
+            read_strings(reader, &limits)
+        })
+        .map_err(|p| p.named(&label(name)))
+    }
+
+    fn locate(&mut self, name: &str) -> Result<Backing, ArchiveError> {
         let entry = format!("{name}.npy");
-        let backing = self
-            .directory
+        self.directory
             .locate(&mut self.source, self.size, &entry)?
-            .ok_or_else(|| CheckpointError::Array {
+            .ok_or_else(|| ArchiveError::Array {
                 name: label(name),
                 problem: "there is no array of this name in the archive".to_owned(),
-            })?;
-        read_entry(&mut self.source, &backing, &self.limits).map_err(|p| p.named(&label(name)))
+            })
     }
 }
 
@@ -447,17 +546,17 @@ fn label(name: &str) -> String {
     format!("the array `{}`", shorten(name))
 }
 
-fn read_entry<S: Read + Seek>(
+fn read_entry<S: Read + Seek, T>(
     source: &mut S,
     backing: &Backing,
-    limits: &Limits,
-) -> Result<Array, Problem> {
-    let mut reader = bytes::Checked::new(bytes::reader(source, backing)?);
-    let array = read_array(&mut reader, backing.length, limits)?;
+    read: impl FnOnce(&mut dyn Read) -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    let mut reader = Checked::new(self::reader(source, backing)?);
+    let found = read(&mut reader)?;
     if !reader.fits(backing)? {
         return wrong("its bytes do not fit their checksum");
     }
-    Ok(array)
+    Ok(found)
 }
 
 // Writing.

@@ -1,0 +1,497 @@
+//! Charts of a report, as SVG documents.
+//!
+//! They hold their own style and ask for nothing from outside: grey text that stands out on light
+//! and dark grounds follows the reader's scheme, and models have the colours of Okabe and Ito 2008,
+//! which colour-blind readers tell apart, and a mark each beside.
+
+use svg::Document;
+use svg::node::element::{Circle, Group as Node, Line, Polyline, Rectangle, Style, Text, Title};
+
+use super::outcomes::Confusion;
+use super::plan::{Condition, Group, PlanError, Treatment};
+use super::report::{ModelReport, Report};
+use crate::model::catalog::Measured;
+use crate::perturb::corruption::Category;
+
+/// A chart and what to call it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chart {
+    /// For a file: letters, digits, `-`.
+    pub name: String,
+    pub title: String,
+    /// A whole SVG document.
+    pub svg: String,
+}
+
+const STYLE: &str = "svg{color:#333;font:12px system-ui,sans-serif;font-variant-numeric:tabular-nums}\
+text{fill:currentColor}.title{font-size:14px;font-weight:600}.soft{opacity:.75}\
+.grid{stroke:currentColor;stroke-opacity:.18}.axis{stroke:currentColor;stroke-opacity:.55}\
+.line{fill:none;stroke-width:2;stroke-linejoin:round}.bar{fill-opacity:.85}\
+.dark{fill:#111}.light{fill:#fff}\
+@media(prefers-color-scheme:dark){svg{color:#ddd}}@media print{svg{color:#000}}";
+
+/// Okabe and Ito's, without black and yellow, which a ground swallows.
+const COLOURS: [&str; 6] = [
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00",
+];
+
+const LEFT: f64 = 62.0;
+const RIGHT: f64 = 16.0;
+const WIDTH: f64 = 560.0;
+
+impl Report {
+    /// Accuracy against the radius of each attack, corruptions by severity for each model, and by
+    /// category.
+    ///
+    /// # Errors
+    /// As [`super::plan::Plan::conditions`].
+    pub fn charts(&self) -> Result<Vec<Chart>, PlanError> {
+        let conditions = self.plan.conditions()?;
+        let mut charts = curves(self, &conditions);
+        charts.extend(
+            self.models
+                .iter()
+                .filter_map(|model| heat(model, &conditions)),
+        );
+        charts.extend(categories(self));
+        Ok(charts)
+    }
+}
+
+/// A file's name out of words.
+fn slug(words: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let parts: String = words.replace('∞', "inf").chars().map(plain).collect();
+    let parts: Vec<&str> = parts.split('-').filter(|part| !part.is_empty()).collect();
+    parts.join("-")
+}
+
+fn colour(model: usize) -> &'static str {
+    COLOURS[model % COLOURS.len()]
+}
+
+fn text(x: f64, y: f64, anchor: &str, content: impl Into<String>) -> Text {
+    Text::new(content)
+        .set("x", round(x))
+        .set("y", round(y))
+        .set("text-anchor", anchor)
+}
+
+/// Tenths of a pixel are fine enough, and short.
+fn round(value: f64) -> f64 {
+    (10.0 * value).round() / 10.0
+}
+
+fn line(class: &str, [x1, y1, x2, y2]: [f64; 4]) -> Line {
+    Line::new()
+        .set("class", class)
+        .set("x1", round(x1))
+        .set("y1", round(y1))
+        .set("x2", round(x2))
+        .set("y2", round(y2))
+}
+
+fn document(title: &str, height: f64) -> Document {
+    Document::new()
+        .set("viewBox", (0, 0, WIDTH, height))
+        .set("width", WIDTH)
+        .set("height", height)
+        .set("role", "img")
+        .add(Title::new(title))
+        .add(Style::new(STYLE))
+        .add(text(LEFT, 20.0, "start", title).set("class", "title"))
+}
+
+/// The vertical axis of accuracies: its ends in pixels.
+#[derive(Clone, Copy)]
+struct Accuracy {
+    top: f64,
+    bottom: f64,
+}
+
+impl Accuracy {
+    /// Where a share from 0 to 1 lies.
+    fn y(self, share: f64) -> f64 {
+        self.bottom - (self.bottom - self.top) * share
+    }
+
+    fn draw(self, document: Document) -> Document {
+        let tick = |document: Document, step: u8| {
+            let share = f64::from(step) / 4.0;
+            let y = self.y(share);
+            document
+                .add(line("grid", [LEFT, y, WIDTH - RIGHT, y]))
+                .add(text(
+                    LEFT - 8.0,
+                    y + 4.0,
+                    "end",
+                    format!("{:.0}", 100.0 * share),
+                ))
+        };
+        let middle = self.y(0.5);
+        (0..=4)
+            .fold(document, tick)
+            .add(text(0.0, 0.0, "middle", "accuracy, %").set(
+                "transform",
+                format!("translate(18 {}) rotate(-90)", round(middle)),
+            ))
+    }
+
+    /// An interval as a line with its ends.
+    fn whisker(self, x: f64, share: &Measured, colour: &str) -> Node {
+        let (low, high) = (self.y(share.low), self.y(share.high));
+        let part = |ends| {
+            line("", ends)
+                .set("stroke", colour)
+                .set("stroke-width", 1.2)
+        };
+        Node::new()
+            .add(part([x, low, x, high]))
+            .add(part([x - 3.0, low, x + 3.0, low]))
+            .add(part([x - 3.0, high, x + 3.0, high]))
+    }
+}
+
+/// A legend in rows below a chart, and its height.
+fn legend(mut document: Document, models: &[ModelReport], top: f64) -> Document {
+    for (i, model) in models.iter().enumerate() {
+        let y = top + 18.0 * i as f64;
+        document = document.add(mark(i, LEFT + 6.0, y - 4.0)).add(text(
+            LEFT + 18.0,
+            y,
+            "start",
+            model.name.clone(),
+        ));
+    }
+    document
+}
+
+/// Full for one model and hollow for the next, so that colour is not all that tells them apart.
+fn mark(model: usize, x: f64, y: f64) -> Circle {
+    let fill = if model.is_multiple_of(2) {
+        colour(model)
+    } else {
+        "none"
+    };
+    Circle::new()
+        .set("cx", round(x))
+        .set("cy", round(y))
+        .set("r", 3.5)
+        .set("fill", fill)
+        .set("stroke", colour(model))
+        .set("stroke-width", 1.8)
+}
+
+fn cell<'r>(model: &'r ModelReport, condition: &str) -> Option<&'r Measured> {
+    let found = model.cells.iter().find(|cell| cell.condition == condition);
+    found.map(|cell| &cell.accuracy)
+}
+
+/// A place of a curve.
+struct Place {
+    radius: f32,
+    /// As it is written.
+    label: String,
+    condition: String,
+}
+
+fn curves(report: &Report, conditions: &[Condition]) -> Vec<Chart> {
+    let mut series: Vec<(String, Vec<Place>)> = Vec::new();
+    for condition in conditions {
+        let Treatment::Attack {
+            radius: Some(radius),
+            ..
+        } = condition.treatment
+        else {
+            continue;
+        };
+        let title = condition.title();
+        let place = Place {
+            radius: radius.value(),
+            label: radius.text().to_owned(),
+            condition: condition.name(),
+        };
+        match series.iter_mut().find(|(known, _)| *known == title) {
+            Some((_, places)) => places.push(place),
+            None => series.push((title, vec![place])),
+        }
+    }
+    let chart = |(title, mut places): (String, Vec<Place>)| {
+        places.push(Place {
+            radius: 0.0,
+            label: "0".to_owned(),
+            condition: "clean".to_owned(),
+        });
+        places.sort_by(|a, b| a.radius.total_cmp(&b.radius));
+        curve(report, &title, &places)
+    };
+    series.into_iter().map(chart).collect()
+}
+
+/// The radii stand side by side, the weakest first: published ones double or quadruple from one to
+/// the next.
+fn curve(report: &Report, title: &str, places: &[Place]) -> Chart {
+    let axis = Accuracy {
+        top: 36.0,
+        bottom: 246.0,
+    };
+    let step = (WIDTH - LEFT - RIGHT - 30.0) / (places.len() - 1).max(1) as f64;
+    let x = |place: usize| LEFT + 15.0 + step * place as f64;
+    let height = 300.0 + 18.0 * report.models.len() as f64;
+    let mut drawing = axis.draw(document(title, height));
+    for (place, Place { label, .. }) in places.iter().enumerate() {
+        drawing = drawing
+            .add(line(
+                "axis",
+                [x(place), axis.bottom, x(place), axis.bottom + 4.0],
+            ))
+            .add(text(x(place), axis.bottom + 18.0, "middle", label.clone()));
+    }
+    let named = "radius ε, in the norm of pixels from 0 to 1 (evenly spaced)";
+    drawing = drawing.add(text(
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        axis.bottom + 38.0,
+        "middle",
+        named,
+    ));
+    for (i, model) in report.models.iter().enumerate() {
+        // Models beside each other, so that no interval hides another.
+        let aside = 3.0 * (i as f64 - (report.models.len() - 1) as f64 / 2.0);
+        let found = places.iter().enumerate();
+        let found =
+            found.filter_map(|(at, place)| Some((x(at) + aside, cell(model, &place.condition)?)));
+        let found: Vec<(f64, &Measured)> = found.collect();
+        let point = |(x, m): &(f64, &Measured)| format!("{:.1},{:.1}", x, axis.y(m.value));
+        let points: Vec<String> = found.iter().map(point).collect();
+        let way = Polyline::new()
+            .set("class", "line")
+            .set("stroke", colour(i))
+            .set("points", points.join(" "));
+        drawing = drawing.add(way);
+        for (x, m) in found {
+            let hint = Title::new(format!("{}: {m} %", model.name));
+            drawing = drawing
+                .add(axis.whisker(x, m, colour(i)))
+                .add(mark(i, x, axis.y(m.value)).add(hint));
+        }
+    }
+    Chart {
+        name: format!("curve-{}", slug(title)),
+        title: title.to_owned(),
+        svg: legend(drawing, &report.models, 306.0).to_string(),
+    }
+}
+
+/// From light to the first model's blue, and whether text on it is to be light.
+fn shade(share: f64) -> (String, &'static str) {
+    let mix = |from: f64, to: f64| (from + (to - from) * share.clamp(0.0, 1.0)).round();
+    let [r, g, b] = [mix(238.0, 0.0), mix(243.0, 92.0), mix(247.0, 150.0)];
+    (
+        format!("rgb({r},{g},{b})"),
+        if share > 0.5 { "light" } else { "dark" },
+    )
+}
+
+/// A table of shares as coloured fields.
+struct Fields<'a> {
+    title: String,
+    /// What stands below the columns.
+    across: &'a str,
+    rows: Vec<String>,
+    columns: Vec<String>,
+    /// The share, 0 to 1, and its text; `None` where there is nothing.
+    field: &'a dyn Fn(usize, usize) -> Option<(f64, String)>,
+}
+
+impl Fields<'_> {
+    fn draw(&self) -> String {
+        const ROW: f64 = 22.0;
+        let (left, top) = (150.0, 36.0);
+        let width = (WIDTH - left - RIGHT) / self.columns.len().max(1) as f64;
+        let bottom = top + ROW * self.rows.len() as f64;
+        let mut drawing = document(&self.title, bottom + 48.0);
+        for (row, label) in self.rows.iter().enumerate() {
+            let y = top + ROW * row as f64;
+            let short: String = label.chars().take(22).collect();
+            drawing = drawing.add(text(left - 8.0, y + 15.0, "end", short));
+            for column in 0..self.columns.len() {
+                let x = left + width * column as f64;
+                let Some((share, words)) = (self.field)(row, column) else {
+                    drawing = drawing.add(text(x + width / 2.0, y + 15.0, "middle", "–"));
+                    continue;
+                };
+                let (fill, ink) = shade(share);
+                let field = Rectangle::new()
+                    .set("x", round(x + 1.0))
+                    .set("y", round(y + 1.0))
+                    .set("width", round(width - 2.0))
+                    .set("height", ROW - 2.0)
+                    .set("rx", 2)
+                    .set("fill", fill);
+                let words = text(x + width / 2.0, y + 15.0, "middle", words);
+                drawing = drawing.add(field).add(words.set("class", ink));
+            }
+        }
+        for (column, label) in self.columns.iter().enumerate() {
+            let x = left + width * (column as f64 + 0.5);
+            let short: String = label.chars().take(6).collect();
+            drawing = drawing.add(text(x, bottom + 16.0, "middle", short));
+        }
+        let middle = (left + WIDTH - RIGHT) / 2.0;
+        drawing
+            .add(text(middle, bottom + 36.0, "middle", self.across))
+            .to_string()
+    }
+}
+
+fn heat(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
+    let of = |c: &Condition| matches!(c.treatment, Treatment::Corruption { .. });
+    let mut rows: Vec<String> = Vec::new();
+    let mut columns: Vec<String> = Vec::new();
+    for condition in conditions.iter().filter(|c| of(c)) {
+        let (row, column) = (condition.title(), condition.strength());
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    if rows.is_empty() {
+        return None;
+    }
+    columns.sort_unstable();
+    let field = |row: usize, column: usize| {
+        let mut own = conditions.iter().filter(|c| of(c));
+        let found = own.find(|c| c.title() == rows[row] && c.strength() == columns[column])?;
+        let m = cell(model, &found.name())?;
+        Some((m.value, format!("{:.0}", 100.0 * m.value)))
+    };
+    let fields = Fields {
+        title: format!("{}: accuracy under corruptions, %", model.name),
+        across: "severity",
+        rows: rows.clone(),
+        columns: columns.clone(),
+        field: &field,
+    };
+    Some(Chart {
+        name: format!("corruptions-{}", slug(&model.name)),
+        svg: fields.draw(),
+        title: fields.title,
+    })
+}
+
+/// The mean over a category's conditions, as the summary's means are made.
+fn categories(report: &Report) -> Option<Chart> {
+    let mean = |model: &ModelReport, category: Category| {
+        let own = model
+            .cells
+            .iter()
+            .filter(|c| c.group == Group::Corruption(category));
+        let shares: Vec<f64> = own.map(|c| c.accuracy.value).collect();
+        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+    };
+    let is_there = |c: &Category| report.models.iter().any(|m| mean(m, *c).is_some());
+    let there: Vec<Category> = Category::ALL.into_iter().filter(is_there).collect();
+    if there.is_empty() {
+        return None;
+    }
+    let title = "Accuracy by category of corruption";
+    let axis = Accuracy {
+        top: 36.0,
+        bottom: 216.0,
+    };
+    let height = 250.0 + 18.0 * report.models.len() as f64;
+    let mut drawing = axis.draw(document(title, height));
+    let group = (WIDTH - LEFT - RIGHT) / there.len() as f64;
+    let bar = (0.7 * group / report.models.len().max(1) as f64).min(48.0);
+    for (place, category) in there.iter().enumerate() {
+        let middle = LEFT + group * (place as f64 + 0.5);
+        drawing = drawing.add(text(middle, axis.bottom + 18.0, "middle", category.title()));
+        for (i, model) in report.models.iter().enumerate() {
+            let Some(share) = mean(model, *category) else {
+                continue;
+            };
+            let x = middle + bar * (i as f64 - report.models.len() as f64 / 2.0);
+            let column = Rectangle::new()
+                .set("class", "bar")
+                .set("x", round(x + 1.0))
+                .set("y", round(axis.y(share)))
+                .set("width", round(bar - 2.0))
+                .set("height", round(axis.bottom - axis.y(share)))
+                .set("fill", colour(i))
+                .add(Title::new(format!(
+                    "{}: {:.1} %",
+                    model.name,
+                    100.0 * share
+                )));
+            let words = format!("{:.0}", 100.0 * share);
+            drawing =
+                drawing
+                    .add(column)
+                    .add(text(x + bar / 2.0, axis.y(share) - 5.0, "middle", words));
+        }
+    }
+    Some(Chart {
+        name: "categories".to_owned(),
+        title: title.to_owned(),
+        svg: legend(drawing, &report.models, 256.0).to_string(),
+    })
+}
+
+/// Above so many classes a matrix is not readable.
+const MOST_CLASSES: usize = 20;
+
+/// What was predicted for each class, in per cent of its images; `None` with too many classes.
+/// `names` are the classes', their numbers where there are none.
+pub fn confusion(found: &Confusion, names: &[String]) -> Option<Chart> {
+    let classes = found.classes();
+    if classes > MOST_CLASSES || classes == 0 {
+        return None;
+    }
+    let name = |class: usize| {
+        names
+            .get(class)
+            .cloned()
+            .unwrap_or_else(|| class.to_string())
+    };
+    let field = |label: usize, prediction: usize| {
+        let of = found.of(label);
+        let count = found.count(label, prediction);
+        (of > 0).then(|| {
+            let share = count as f64 / of as f64;
+            (
+                share,
+                if count == 0 {
+                    String::new()
+                } else {
+                    format!("{:.0}", 100.0 * share)
+                },
+            )
+        })
+    };
+    let fields = Fields {
+        title: format!(
+            "{}, {}: answers, % of a class",
+            found.model, found.condition
+        ),
+        across: "answer",
+        rows: (0..classes).map(name).collect(),
+        columns: (0..classes).map(name).collect(),
+        field: &field,
+    };
+    Some(Chart {
+        name: format!(
+            "confusion-{}",
+            slug(&format!("{} {}", found.model, found.condition))
+        ),
+        svg: fields.draw(),
+        title: fields.title,
+    })
+}
