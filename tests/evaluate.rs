@@ -167,6 +167,150 @@ fn four_shards_are_the_whole_row_for_row() {
     assert!(said.contains("differs in its plan"), "{said}");
 }
 
+/// The shell's line of the Kubernetes manifest.
+fn kubernetes_line() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let count = |key: &str| {
+        let line = text.lines().find_map(|l| l.trim().strip_prefix(key));
+        line.unwrap_or_else(|| panic!("no {key}"))
+            .trim_matches([' ', '"'])
+            .to_owned()
+    };
+    // Every index has its shard, and there is none without an index.
+    let shards = text.split_once("name: SHARDS").unwrap().1;
+    let shards = shards
+        .lines()
+        .nth(1)
+        .unwrap()
+        .trim()
+        .strip_prefix("value:")
+        .unwrap();
+    assert_eq!(count("completions:"), shards.trim_matches([' ', '"']));
+    let (_, args) = text.split_once("args:").unwrap();
+    let line = args.lines().find_map(|l| l.trim().strip_prefix("- "));
+    line.unwrap().to_owned()
+}
+
+/// A shell's script with what a scheduler sets, and this test's `ventral` first on the path.
+fn as_scheduled(arguments: &[&str], variables: &[(&str, String)], folder: &Path) {
+    let ventral = Path::new(env!("CARGO_BIN_EXE_ventral")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = std::process::Command::new("sh")
+        .args(arguments)
+        .current_dir(folder)
+        .env("PATH", format!("{}:{path}", ventral.display()))
+        .env("VENTRAL_MODELS", folder.join("models"))
+        .envs(variables.iter().map(|(k, v)| (*k, v.as_str())))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{variables:?}: {said}");
+}
+
+const TINY: &str = r#"
+version = 1
+name = "tiny"
+models = ["cornet-s-cifar10"]
+images = 8
+batch = 2
+
+[[corruptions]]
+kinds = ["gaussian_noise"]
+severities = [3]
+"#;
+
+#[cfg(unix)]
+#[test]
+fn what_schedulers_are_given_runs_and_gives_the_same_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("plan.toml"), TINY).unwrap();
+    succeeds(
+        &["evaluate", "plan.toml", "--output", "whole"],
+        folder.path(),
+    );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/slurm.sh");
+    let line = kubernetes_line();
+    for index in 0..2 {
+        let slurm = [
+            ("SLURM_ARRAY_TASK_ID", index.to_string()),
+            ("SLURM_ARRAY_TASK_COUNT", "2".to_owned()),
+            ("SLURM_CPUS_PER_TASK", "1".to_owned()),
+        ];
+        let script = script.to_str().unwrap();
+        as_scheduled(&[script, "plan.toml", "slurm"], &slurm, folder.path());
+        let pod = [
+            ("JOB_COMPLETION_INDEX", index.to_string()),
+            ("SHARDS", "2".to_owned()),
+            ("PLAN", "plan.toml".to_owned()),
+            ("RESULTS", "pods".to_owned()),
+        ];
+        as_scheduled(&["-c", &line], &pod, folder.path());
+    }
+    for results in ["slurm", "pods"] {
+        let parts = fs::read_dir(at(results)).unwrap().count();
+        assert_eq!(parts, 2, "each shard is a file of {results}");
+        let said = succeeds(&["report", results], folder.path());
+        assert!(!said.contains("leaves gaps"), "{said}");
+        for table in ["details.csv", "report.json"] {
+            let (whole, merged) = (at("whole").join(table), at(results).join(table));
+            assert_eq!(lines(&whole), lines(&merged), "{table} of {results}");
+        }
+    }
+}
+
+/// A set of the visitor's own: an archive with a file that is none, folders of other names.
+#[test]
+fn own_images_are_mapped_and_bad_files_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/samples/cifar");
+    let ship = fs::read(samples.join("ship.png")).unwrap();
+    let mut archive = zip::ZipWriter::new(fs::File::create(folder.path().join("my.zip")).unwrap());
+    let files: [(&str, &[u8]); 4] = [
+        ("vessel/1.png", &ship),
+        ("vessel/2.png", &ship),
+        ("vessel/3.png", b"no picture"),
+        ("background/1.png", &ship),
+    ];
+    for (name, bytes) in files {
+        archive
+            .start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        std::io::Write::write_all(&mut archive, bytes).unwrap();
+    }
+    archive.finish().unwrap();
+    fs::write(folder.path().join("plan.toml"), TINY).unwrap();
+    let arguments = [
+        "evaluate",
+        "plan.toml",
+        "--data",
+        "my.zip",
+        "--output",
+        "out",
+    ];
+    let said = fails(&arguments, folder.path());
+    assert!(
+        said.contains("no class for “background”, “vessel”"),
+        "{said}"
+    );
+    assert!(said.contains("[classes]"), "{said}");
+    let mapped = TINY.replace(
+        "[[",
+        "[classes]\nvessel = \"ship\"\nbackground = \"\"\n\n[[",
+    );
+    fs::write(folder.path().join("plan.toml"), mapped).unwrap();
+    let output = common::command::run(&arguments, folder.path());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("1 files could not be read") && said.contains("vessel/3.png"),
+        "{said}"
+    );
+    let details = lines(&folder.path().join("out/details.csv"));
+    assert!(details[1].starts_with("clean,100.0"), "{details:?}");
+}
+
 /// Waits until a file has so many lines.
 fn wait_for(path: &Path, count: usize, child: &mut Child) {
     let start = Instant::now();
