@@ -219,7 +219,7 @@ fn folder_chooser(app: App) -> AnyView {
             <input
                 class="visually-hidden"
                 type="file"
-                attr:webkitdirectory="webkitdirectory"
+                prop:webkitdirectory=true
                 aria-label="Open a folder of class folders"
                 data-testid="test-folder"
                 on:change:target=move |e| chosen(e.target())
