@@ -9,7 +9,7 @@ use ventral::session::protocol::*;
 use web_sys::File;
 
 use super::{App, ends};
-use crate::{bridge, files};
+use crate::{bridge, dom, files};
 
 /// The images that come with the page, for models of ten classes.
 pub const SHIPPED_SET: &str = "cifar10-1000.tar.gz";
@@ -48,6 +48,10 @@ pub const PLANS: [(&str, &str, &str); 6] = [
     ),
 ];
 
+/// How long nothing else must have been asked for before a test goes on, ms: to begin again takes
+/// a while in which a slider would have to wait.
+const IDLE_MS: i32 = 2_000;
+
 /// The signals of the bench.
 #[derive(Clone, Copy)]
 pub struct Lab {
@@ -71,6 +75,8 @@ pub struct Lab {
     pub running: RwSignal<Option<u32>>,
     /// It was stopped before its end, and can go on.
     pub paused: RwSignal<bool>,
+    /// It makes way for another bench, and goes on by itself.
+    pub resting: RwSignal<bool>,
 }
 
 impl Lab {
@@ -89,6 +95,7 @@ impl Lab {
             report: RwSignal::new(None),
             running: RwSignal::new(None),
             paused: RwSignal::new(false),
+            resting: RwSignal::new(false),
         }
     }
 
@@ -96,6 +103,12 @@ impl Lab {
     pub fn forget_worker(self) {
         self.brought.set(Vec::new());
         self.set.set(None);
+    }
+
+    /// What is set now is another test than the one that was stopped.
+    fn forget_pause(self) {
+        self.paused.set(false);
+        self.resting.set(false);
     }
 
     /// Whether the models and images would give a test at all.
@@ -113,7 +126,7 @@ impl App {
                 all.push(name.to_owned());
             }
         });
-        self.lab.paused.set(false);
+        self.lab.forget_pause();
     }
 
     /// Takes the visitor's own weights into the test.
@@ -134,7 +147,7 @@ impl App {
         self.lab.archive.set(Some(file));
         self.lab.set.set(None);
         self.lab.classes.set(BTreeMap::new());
-        self.lab.paused.set(false);
+        self.lab.forget_pause();
         self.bring_set();
         // What a model's classes are called is needed to say which folder is which.
         let models = self.lab.chosen.get_untracked();
@@ -157,7 +170,7 @@ impl App {
                 None => all.remove(folder),
             };
         });
-        self.lab.paused.set(false);
+        self.lab.forget_pause();
     }
 
     /// Takes the visitor's own plan.
@@ -250,6 +263,7 @@ impl App {
             classes: self.lab.classes.get_untracked(),
         };
         self.lab.paused.set(false);
+        self.lab.resting.set(false);
         let id = self.ask(
             "Testing",
             Request::Test(options),
@@ -264,7 +278,10 @@ impl App {
                 }
                 event if ends(&event) => {
                     self.lab.running.set(None);
-                    self.lab.paused.set(matches!(event, Event::Cancelled));
+                    let stopped = matches!(event, Event::Cancelled);
+                    self.lab
+                        .paused
+                        .set(stopped && !self.lab.resting.get_untracked());
                 }
                 _ => {}
             },
@@ -275,8 +292,42 @@ impl App {
         self.lab.running.set(under_way.then_some(id));
     }
 
+    /// Lets a test that runs make way for a request of another bench: there is one worker, and
+    /// what is finished of the test is kept.
+    pub(super) fn make_way(self, request: &Request) {
+        let of_tests = matches!(
+            request,
+            Request::Test(_)
+                | Request::TakeSet { .. }
+                | Request::Bring { .. }
+                | Request::BringFile { .. }
+        );
+        let Some(id) = self.lab.running.get_untracked().filter(|_| !of_tests) else {
+            return;
+        };
+        self.lab.resting.set(true);
+        bridge::cancel(id);
+    }
+
+    /// Goes on with a test that has made way, once nothing else has been asked for a while.
+    pub(super) fn go_on_when_idle(self) {
+        if !self.lab.resting.get_untracked() {
+            return;
+        }
+        dom::after(IDLE_MS, move || {
+            let idle = self.tasks.with_untracked(Vec::is_empty);
+            if idle && self.lab.resting.get_untracked() {
+                self.run_test();
+            }
+        });
+    }
+
     /// Stops the test; what is finished is kept.
     pub fn pause_test(self) {
+        if self.lab.resting.get_untracked() {
+            self.lab.resting.set(false);
+            self.lab.paused.set(true);
+        }
         if let Some(id) = self.lab.running.get_untracked() {
             bridge::cancel(id);
         }

@@ -212,6 +212,9 @@ fn folder_chooser(app: App) -> AnyView {
         app.take_test_folder(files.collect());
         input.set_value("");
     };
+    let node = NodeRef::<leptos::html::Input>::new();
+    // The attribute's name is a constant; where a browser does not know it, files are chosen.
+    node.on_load(|input| drop(input.set_attribute("webkitdirectory", "")));
     view! {
         <label class="tool file">
             {icon("open")}
@@ -219,7 +222,7 @@ fn folder_chooser(app: App) -> AnyView {
             <input
                 class="visually-hidden"
                 type="file"
-                attr:webkitdirectory="webkitdirectory"
+                node_ref=node
                 aria-label="Open a folder of class folders"
                 data-testid="test-folder"
                 on:change:target=move |e| chosen(e.target())
@@ -342,7 +345,7 @@ fn set_told(set: &SetInfo) -> AnyView {
 }
 
 fn run(app: App) -> AnyView {
-    if app.lab.running.get().is_some() {
+    if app.lab.running.get().is_some() || app.lab.resting.get() {
         return view! {
             <button class="button wide" data-testid="test-pause" on:click=move |_| app.pause_test()>
                 {icon("stop")}
@@ -365,7 +368,7 @@ fn run(app: App) -> AnyView {
             {icon("play")}
             {words}
         </button>
-        <p class="hint">"It can be paused, and goes on after a reload where it was. It rests while another bench is open."</p>
+        <p class="hint">"It can be paused, and goes on after a reload where it was. Other benches come first; it goes on when they have nothing to do."</p>
     }
     .into_any()
 }
