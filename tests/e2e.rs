@@ -410,6 +410,14 @@ fn a_test_survives_the_loss_of_its_tab() {
         saved.starts_with("model,overall,perturbation,white box,corruption,clean"),
         "{saved}"
     );
+    // A saved report stands beside the one on show; figures and lost images are there.
+    other.wait_for_element(&testid("figure"), 5);
+    other.click(&testid("save-report.json"));
+    let saved = other.download("report.json", 20);
+    other.upload(&testid("test-compare"), &[&saved]);
+    other.wait_for_element(&testid("test-other-table"), 20);
+    assert_eq!(other.text(&testid("test-other-table")), table);
+    other.wait_for_element(&testid("lost-image"), 5);
     other.expect_no_errors(&[]);
 }
 

@@ -72,6 +72,8 @@ pub struct Lab {
     /// Which class of the models a class of the set is, where the visitor has said so.
     pub classes: RwSignal<BTreeMap<String, String>>,
     pub report: RwSignal<Option<Arc<TestReport>>>,
+    /// A saved one, to compare with: its file's name, and what it says.
+    pub other: RwSignal<Option<(String, Arc<TestReport>)>>,
     pub running: RwSignal<Option<u32>>,
     /// It was stopped before its end, and can go on.
     pub paused: RwSignal<bool>,
@@ -93,6 +95,7 @@ impl Lab {
             set: RwSignal::new(None),
             classes: RwSignal::new(BTreeMap::new()),
             report: RwSignal::new(None),
+            other: RwSignal::new(None),
             running: RwSignal::new(None),
             paused: RwSignal::new(false),
             resting: RwSignal::new(false),
@@ -171,6 +174,25 @@ impl App {
             };
         });
         self.lab.forget_pause();
+    }
+
+    /// Reads a saved report, to compare with.
+    pub fn take_report(self, file: File) {
+        spawn_local(async move {
+            let name = file.name();
+            let bytes = match files::bytes(&file).await {
+                Ok(bytes) => Bytes::from(bytes),
+                Err(cause) => {
+                    return self.problem(&format!("“{name}” could not be read."), &cause);
+                }
+            };
+            let request = Request::ReadReport { bytes };
+            self.ask("Reading a report", request, Vec::new(), move |event| {
+                if let Event::Report(report) = event {
+                    self.lab.other.set(Some((name.clone(), Arc::new(*report))));
+                }
+            });
+        });
     }
 
     /// Takes the visitor's own plan.
