@@ -119,6 +119,25 @@ fn a_test_that_was_stopped_goes_on_and_ends_the_same() {
     let lost = whole.lost.first().expect("some image is lost");
     assert!(lost.wrong > 0 && lost.of == 5 && lost.png.starts_with(b"\x89PNG"));
 
+    // What was saved is read again, as the page saved it and as the command line would have.
+    let saved = whole
+        .documents
+        .iter()
+        .find(|(name, _)| name == "report.json");
+    let saved = saved.expect("it is there").1.to_vec();
+    let wrapped = [b"{\"head\": {}, \"report\": ", &saved[..], b"}"].concat();
+    for bytes in [saved, wrapped] {
+        let bytes = bytes.into();
+        done(&host, &mut session, Request::ReadReport { bytes }, None);
+        let Some(Event::Report(read)) = host.last() else {
+            panic!("no report came");
+        };
+        assert_eq!((&read.models, &read.charts), (&whole.models, &whole.charts));
+    }
+    let bytes = b"{}".to_vec().into();
+    let end = host.answer(&mut session, Request::ReadReport { bytes }, None);
+    assert!(matches!(end, Event::Failed(f) if f.sentence.contains("no saved report")));
+
     // Another tab: the same test, stopped after seven units (and the head), then gone on with in
     // yet another session from what was kept.
     let other = NativeHost::default();

@@ -10,7 +10,7 @@ use super::protocol::{
     BackendChoice, Bytes, Event, Failure, ImageInfo, ModelInfo, Prediction, Preprocessing,
     Progress, Request, Rgba,
 };
-use super::testing::Laboratory;
+use super::testing::{self, Laboratory};
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
 use crate::image::dataset::DatasetError;
@@ -178,6 +178,7 @@ impl Session {
             }
             Request::TakeSet { name } => self.take_set(&name, attachment, host),
             Request::Test(options) => self.test(&options, host).await,
+            Request::ReadReport { bytes } => testing::read_report(&bytes, host),
             Request::Run(options) => self.run(&options, host).await,
         };
         match answered {

@@ -65,6 +65,8 @@ pub enum Request {
     TakeSet { name: String },
     /// Run a robustness plan. One that was run before goes on where it was.
     Test(TestOptions),
+    /// Read a report that was saved as JSON, here or by the command line, to compare with.
+    ReadReport { bytes: Bytes },
     /// Run the model on a batch of numbers and hand the numbers back: what a script asks for, not
     /// the page.
     #[cfg(any(not(feature = "page"), feature = "compute"))]
@@ -245,6 +247,8 @@ pub enum Event {
     Set(SetInfo),
     /// What a test has come to so far; the last one has the documents.
     Tested(Box<TestReport>),
+    /// The answer to `ReadReport`.
+    Report(Box<TestReport>),
     /// The answer to `Run`.
     #[cfg(any(not(feature = "page"), feature = "compute"))]
     Tensors(Vec<RawTensor>),

@@ -20,7 +20,7 @@ use crate::measure::robustness::journal::{Done, Journal, line};
 use crate::measure::robustness::outcomes::{Lost, class_name};
 use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
 use crate::measure::robustness::presets;
-use crate::measure::robustness::report::{Report, Style, rows_csv};
+use crate::measure::robustness::report::{ModelReport, Report, Style, rows_csv};
 use crate::measure::robustness::run::{Bench, RunError};
 use crate::model::classes::{LEFT_OUT, match_classes};
 use crate::model::cost::multiply_adds;
@@ -457,37 +457,7 @@ impl Tables<'_> {
 
     fn make(&mut self, rows: &[Row], ended: bool) -> Result<TestReport, SessionError> {
         let report = Report::new(self.plan, rows, self.images)?;
-        let models = report.models.iter().map(|model| {
-            let cell = |condition: &Condition| {
-                let name = condition.name();
-                let found = model.cells.iter().find(|cell| cell.condition == name);
-                found.map(|cell| cell.accuracy)
-            };
-            let p = |condition: &Condition| {
-                let name = condition.name();
-                let own = report.comparisons.iter().filter(|c| c.model == model.name);
-                own.into_iter().find(|c| c.condition == name).map(|c| c.p)
-            };
-            TestedModel {
-                name: model.name.clone(),
-                clean: model.clean,
-                white_box: model.white_box,
-                corruption: model.corruption,
-                perturbation: model.perturbation,
-                overall: model.overall,
-                mce: model.mce,
-                cells: self.conditions.iter().map(cell).collect(),
-                p: self.conditions.iter().map(p).collect(),
-            }
-        });
         let made = TestReport {
-            title: report.plan.name.clone(),
-            models: models.collect(),
-            conditions: self.conditions.iter().map(tested).collect(),
-            rows: report.rows,
-            expected: report.expected,
-            remark: self.remark(),
-            charts: report.charts()?.into_iter().map(drawn).collect(),
             lost: match ended {
                 true => self.lost(&report, rows),
                 false => Vec::new(),
@@ -496,6 +466,7 @@ impl Tables<'_> {
                 true => self.documents(&report, rows)?,
                 false => Vec::new(),
             },
+            ..told(&report, self.conditions, self.remark())?
         };
         self.told = Some(Clock::start());
         Ok(made)
@@ -555,6 +526,71 @@ impl Tables<'_> {
             |(name, text): (&str, String)| (name.to_owned(), Bytes::from(text.into_bytes()));
         Ok(documents.map(bytes).into())
     }
+}
+
+/// What a report says, without what only the session that made it has.
+fn told(
+    report: &Report,
+    conditions: &[Condition],
+    remark: String,
+) -> Result<TestReport, SessionError> {
+    let model = |model: &ModelReport| {
+        let cell = |condition: &Condition| {
+            let name = condition.name();
+            let found = model.cells.iter().find(|cell| cell.condition == name);
+            found.map(|cell| cell.accuracy)
+        };
+        let p = |condition: &Condition| {
+            let name = condition.name();
+            let mut own = report.comparisons.iter().filter(|c| c.model == model.name);
+            own.find(|c| c.condition == name).map(|c| c.p)
+        };
+        TestedModel {
+            name: model.name.clone(),
+            clean: model.clean,
+            white_box: model.white_box,
+            corruption: model.corruption,
+            perturbation: model.perturbation,
+            overall: model.overall,
+            mce: model.mce,
+            cells: conditions.iter().map(cell).collect(),
+            p: conditions.iter().map(p).collect(),
+        }
+    };
+    Ok(TestReport {
+        title: report.plan.name.clone(),
+        models: report.models.iter().map(model).collect(),
+        conditions: conditions.iter().map(tested).collect(),
+        rows: report.rows,
+        expected: report.expected,
+        remark,
+        charts: report.charts()?.into_iter().map(drawn).collect(),
+        lost: Vec::new(),
+        documents: Vec::new(),
+    })
+}
+
+/// As the command line saves a report; the page saves the inner one alone.
+#[derive(Deserialize)]
+struct Saved {
+    report: Report,
+}
+
+/// Reads a saved report.
+pub(super) fn read_report(bytes: &[u8], host: &dyn Host) -> Result<(), SessionError> {
+    let report = serde_json::from_slice::<Saved>(bytes).map(|saved| saved.report);
+    let report = report.or_else(|_| serde_json::from_slice::<Report>(bytes));
+    let report = report.map_err(|_| {
+        SessionError::Missing(
+            "This is no saved report. Choose a report.json of this page or of ventral report.",
+        )
+    })?;
+    report.plan.check()?;
+    let conditions = report.plan.conditions()?;
+    let remark = format!("{} answers, read from a file.", report.rows);
+    let report = told(&report, &conditions, remark)?;
+    host.tell(Event::Report(Box::new(report)));
+    Ok(())
 }
 
 fn drawn(chart: Chart) -> TestedChart {

@@ -12,7 +12,8 @@ use crate::{Failure, recipe};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folders that `ventral evaluate` has written to.
+    /// Folders that `ventral evaluate` has written to: shards of a run, and runs of other models by
+    /// the same plan on the same images, which are compared.
     #[arg(required = true)]
     folders: Vec<PathBuf>,
     /// Where to write `report.json`, `report.md`, `summary` and `details` as CSV and LaTeX; the

@@ -231,6 +231,34 @@ fn read_journal(path: &Path) -> Result<Option<journal::Journal<Head>>, Failure> 
     Ok(read.map_err(|e| said(&format!("this is no journal of a run: {e}")))?)
 }
 
+/// Adds another run's models to a head: the same plan on the same images can be run model by model,
+/// and compared.
+fn join(path: &Path, head: &mut Head, own: &Head) -> Result<(), Failure> {
+    let mut alike = own.clone();
+    alike.plan.models.clone_from(&head.plan.models);
+    alike.plan.reference.clone_from(&head.plan.reference);
+    alike.weights.clone_from(&head.weights);
+    refuse_other(path, head, &alike)?;
+    for (model, weights) in own.plan.models.iter().zip(&own.weights) {
+        let known = head.plan.models.iter().position(|name| name == model);
+        match known.map(|place| &head.weights[place] == weights) {
+            Some(true) => {}
+            Some(false) => {
+                let problem = format!("{}: its model {model} has other weights", path.display());
+                return Err(problem.into());
+            }
+            None => {
+                head.plan.models.push(model.clone());
+                head.weights.push(weights.clone());
+            }
+        }
+    }
+    if head.classes != own.classes {
+        head.classes.clear();
+    }
+    Ok(())
+}
+
 /// All rows in the folders, of finished shards and of those that still run.
 pub fn read_all(folders: &[PathBuf]) -> Result<(Head, Vec<Row>), Failure> {
     let mut head: Option<Head> = None;
@@ -255,9 +283,9 @@ pub fn read_all(folders: &[PathBuf]) -> Result<(Head, Vec<Row>), Failure> {
                 },
                 _ => continue,
             };
-            match &head {
+            match &mut head {
                 None => head = Some(own),
-                Some(head) => refuse_other(&path, &own, head)?,
+                Some(head) => join(&path, head, &own)?,
             }
             rows.extend(found);
         }
@@ -427,6 +455,31 @@ mod tests {
             .expect("it is written");
         assert!(refused(other).is_some());
         assert!(read_all(&[PathBuf::from("no such folder")]).is_err());
+    }
+
+    #[test]
+    fn runs_of_other_models_are_joined_where_all_else_is_alike() {
+        let other = |change: &dyn Fn(&mut Head)| {
+            let mut own = head();
+            own.plan.models = vec!["b".into()];
+            own.weights = vec!["v".into()];
+            change(&mut own);
+            own
+        };
+        let joined = |own: Head| {
+            let mut all = head();
+            join(Path::new("p"), &mut all, &own).map(|()| (all.plan.models, all.weights))
+        };
+        let both = (vec!["a".into(), "b".into()], vec!["w".into(), "v".into()]);
+        assert_eq!(joined(other(&|_| {})).expect("they fit"), both);
+        assert_eq!(joined(head()).expect("the same").0, ["a"]);
+        let refused = |change: &dyn Fn(&mut Head), said: &str| {
+            let error = joined(other(change)).expect_err(said).to_string();
+            assert!(error.contains(said), "{error}");
+        };
+        refused(&|own| own.plan.models = vec!["a".into()], "other weights");
+        refused(&|own| own.plan.seeds = vec![7], "differs in its plan");
+        refused(&|own| own.data = vec!["e".into()], "differs in its images");
     }
 
     #[test]

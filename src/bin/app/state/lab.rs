@@ -9,7 +9,7 @@ use ventral::session::protocol::*;
 use web_sys::File;
 
 use super::{App, ends};
-use crate::{bridge, files};
+use crate::{bridge, dom, files};
 
 /// The images that come with the page, for models of ten classes.
 pub const SHIPPED_SET: &str = "cifar10-1000.tar.gz";
@@ -48,6 +48,10 @@ pub const PLANS: [(&str, &str, &str); 6] = [
     ),
 ];
 
+/// How long nothing else must have been asked for before a test goes on, ms: to begin again takes
+/// a while in which a slider would have to wait.
+const IDLE_MS: i32 = 2_000;
+
 /// The signals of the bench.
 #[derive(Clone, Copy)]
 pub struct Lab {
@@ -68,9 +72,13 @@ pub struct Lab {
     /// Which class of the models a class of the set is, where the visitor has said so.
     pub classes: RwSignal<BTreeMap<String, String>>,
     pub report: RwSignal<Option<Arc<TestReport>>>,
+    /// A saved one, to compare with: its file's name, and what it says.
+    pub other: RwSignal<Option<(String, Arc<TestReport>)>>,
     pub running: RwSignal<Option<u32>>,
     /// It was stopped before its end, and can go on.
     pub paused: RwSignal<bool>,
+    /// It makes way for another bench, and goes on by itself.
+    pub resting: RwSignal<bool>,
 }
 
 impl Lab {
@@ -87,8 +95,10 @@ impl Lab {
             set: RwSignal::new(None),
             classes: RwSignal::new(BTreeMap::new()),
             report: RwSignal::new(None),
+            other: RwSignal::new(None),
             running: RwSignal::new(None),
             paused: RwSignal::new(false),
+            resting: RwSignal::new(false),
         }
     }
 
@@ -96,6 +106,12 @@ impl Lab {
     pub fn forget_worker(self) {
         self.brought.set(Vec::new());
         self.set.set(None);
+    }
+
+    /// What is set now is another test than the one that was stopped.
+    fn forget_pause(self) {
+        self.paused.set(false);
+        self.resting.set(false);
     }
 
     /// Whether the models and images would give a test at all.
@@ -113,7 +129,7 @@ impl App {
                 all.push(name.to_owned());
             }
         });
-        self.lab.paused.set(false);
+        self.lab.forget_pause();
     }
 
     /// Takes the visitor's own weights into the test.
@@ -134,7 +150,7 @@ impl App {
         self.lab.archive.set(Some(file));
         self.lab.set.set(None);
         self.lab.classes.set(BTreeMap::new());
-        self.lab.paused.set(false);
+        self.lab.forget_pause();
         self.bring_set();
         // What a model's classes are called is needed to say which folder is which.
         let models = self.lab.chosen.get_untracked();
@@ -157,7 +173,26 @@ impl App {
                 None => all.remove(folder),
             };
         });
-        self.lab.paused.set(false);
+        self.lab.forget_pause();
+    }
+
+    /// Reads a saved report, to compare with.
+    pub fn take_report(self, file: File) {
+        spawn_local(async move {
+            let name = file.name();
+            let bytes = match files::bytes(&file).await {
+                Ok(bytes) => Bytes::from(bytes),
+                Err(cause) => {
+                    return self.problem(&format!("“{name}” could not be read."), &cause);
+                }
+            };
+            let request = Request::ReadReport { bytes };
+            self.ask("Reading a report", request, Vec::new(), move |event| {
+                if let Event::Report(report) = event {
+                    self.lab.other.set(Some((name.clone(), Arc::new(*report))));
+                }
+            });
+        });
     }
 
     /// Takes the visitor's own plan.
@@ -250,6 +285,7 @@ impl App {
             classes: self.lab.classes.get_untracked(),
         };
         self.lab.paused.set(false);
+        self.lab.resting.set(false);
         let id = self.ask(
             "Testing",
             Request::Test(options),
@@ -264,7 +300,10 @@ impl App {
                 }
                 event if ends(&event) => {
                     self.lab.running.set(None);
-                    self.lab.paused.set(matches!(event, Event::Cancelled));
+                    let stopped = matches!(event, Event::Cancelled);
+                    self.lab
+                        .paused
+                        .set(stopped && !self.lab.resting.get_untracked());
                 }
                 _ => {}
             },
@@ -275,8 +314,42 @@ impl App {
         self.lab.running.set(under_way.then_some(id));
     }
 
+    /// Lets a test that runs make way for a request of another bench: there is one worker, and
+    /// what is finished of the test is kept.
+    pub(super) fn make_way(self, request: &Request) {
+        let of_tests = matches!(
+            request,
+            Request::Test(_)
+                | Request::TakeSet { .. }
+                | Request::Bring { .. }
+                | Request::BringFile { .. }
+        );
+        let Some(id) = self.lab.running.get_untracked().filter(|_| !of_tests) else {
+            return;
+        };
+        self.lab.resting.set(true);
+        bridge::cancel(id);
+    }
+
+    /// Goes on with a test that has made way, once nothing else has been asked for a while.
+    pub(super) fn go_on_when_idle(self) {
+        if !self.lab.resting.get_untracked() {
+            return;
+        }
+        dom::after(IDLE_MS, move || {
+            let idle = self.tasks.with_untracked(Vec::is_empty);
+            if idle && self.lab.resting.get_untracked() {
+                self.run_test();
+            }
+        });
+    }
+
     /// Stops the test; what is finished is kept.
     pub fn pause_test(self) {
+        if self.lab.resting.get_untracked() {
+            self.lab.resting.set(false);
+            self.lab.paused.set(true);
+        }
         if let Some(id) = self.lab.running.get_untracked() {
             bridge::cancel(id);
         }

@@ -316,6 +316,7 @@ impl App {
         files: Vec<File>,
         then: impl Fn(Event) + 'static,
     ) -> u32 {
+        self.make_way(&request);
         let id = bridge::next_id();
         let task = Task {
             id,
@@ -338,7 +339,11 @@ impl App {
             if ends(&event) {
                 self.tasks.update(|tasks| tasks.retain(|t| t.id != id));
             }
+            let ended = ends(&event);
             then(event);
+            if ended {
+                self.go_on_when_idle();
+            }
         });
         id
     }
@@ -584,9 +589,6 @@ impl App {
 
     /// Goes to a bench.
     pub fn go(self, bench: Bench) {
-        if bench != Bench::Test {
-            self.pause_test();
-        }
         self.bench.set(bench);
         self.run_bench();
     }

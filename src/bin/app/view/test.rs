@@ -212,6 +212,9 @@ fn folder_chooser(app: App) -> AnyView {
         app.take_test_folder(files.collect());
         input.set_value("");
     };
+    let node = NodeRef::<leptos::html::Input>::new();
+    // The attribute's name is a constant; where a browser does not know it, files are chosen.
+    node.on_load(|input| drop(input.set_attribute("webkitdirectory", "")));
     view! {
         <label class="tool file">
             {icon("open")}
@@ -219,7 +222,7 @@ fn folder_chooser(app: App) -> AnyView {
             <input
                 class="visually-hidden"
                 type="file"
-                prop:webkitdirectory=true
+                node_ref=node
                 aria-label="Open a folder of class folders"
                 data-testid="test-folder"
                 on:change:target=move |e| chosen(e.target())
@@ -342,7 +345,7 @@ fn set_told(set: &SetInfo) -> AnyView {
 }
 
 fn run(app: App) -> AnyView {
-    if app.lab.running.get().is_some() {
+    if app.lab.running.get().is_some() || app.lab.resting.get() {
         return view! {
             <button class="button wide" data-testid="test-pause" on:click=move |_| app.pause_test()>
                 {icon("stop")}
@@ -365,7 +368,7 @@ fn run(app: App) -> AnyView {
             {icon("play")}
             {words}
         </button>
-        <p class="hint">"It can be paused, and goes on after a reload where it was. It rests while another bench is open."</p>
+        <p class="hint">"It can be paused, and goes on after a reload where it was. Other benches come first; it goes on when they have nothing to do."</p>
     }
     .into_any()
 }
@@ -378,6 +381,7 @@ pub fn results(app: App) -> AnyView {
         {move || shown(app, figures)}
         {move || app.lab.report.get().and_then(|report| gallery(app, &report))}
         {move || shown(app, others)}
+        {parts::panel("compare", "Another report", "saved as JSON, here or by ventral report", ().into_any(), compared(app))}
     }
     .into_any()
 }
@@ -426,6 +430,22 @@ fn summary(app: App) -> AnyView {
         }
         .into_any();
     };
+    let done = match report.rows == report.expected {
+        true => "complete".to_owned(),
+        false => format!("{} of {} answers", report.rows, report.expected),
+    };
+    view! {
+        <p class="lead">{report.title.clone()}</p>
+        {results_table(&report, "test-table")}
+        <p class="hint">
+            <span data-testid="test-progress" data-rows=report.rows data-expected=report.expected>{done}</span>
+            ". " {report.remark.clone()}
+        </p>
+    }
+    .into_any()
+}
+
+fn results_table(report: &TestReport, testid: &'static str) -> AnyView {
     let row = |model: &TestedModel| {
         view! {
             <tr data-testid="test-row" data-model=model.name.clone() data-clean=model.clean.map(|m| m.value.to_string())>
@@ -448,26 +468,38 @@ fn summary(app: App) -> AnyView {
         "clean",
         "mCE",
     ];
-    let done = match report.rows == report.expected {
-        true => "complete".to_owned(),
-        false => format!("{} of {} answers", report.rows, report.expected),
-    };
     view! {
-        <p class="lead">{report.title.clone()}</p>
         <div class="scroll">
-            <table class="grid-table results" data-testid="test-table">
+            <table class="grid-table results" data-testid=testid>
                 <thead>
                     <tr>{heads.map(|h| view! { <th scope="col">{h}</th> }).collect_view()}</tr>
                 </thead>
                 <tbody>{report.models.iter().map(row).collect_view()}</tbody>
             </table>
         </div>
-        <p class="hint">
-            <span data-testid="test-progress" data-rows=report.rows data-expected=report.expected>{done}</span>
-            ". " {report.remark.clone()}
-        </p>
     }
     .into_any()
+}
+
+/// A saved report beside the one on show.
+fn compared(app: App) -> AnyView {
+    let choose = chooser(
+        "Compare with a report",
+        ".json",
+        "test-compare",
+        move |file| app.take_report(file),
+    );
+    let other = move || {
+        let (name, report) = app.lab.other.get()?;
+        let figures = figures_of(&report);
+        Some(view! {
+            <p class="lead" data-testid="test-other">{name} ": " {report.title.clone()}</p>
+            {results_table(&report, "test-other-table")}
+            <p class="hint">{report.remark.clone()}</p>
+            {figures}
+        })
+    };
+    view! { {choose} {other} }.into_any()
 }
 
 fn plain(value: f64) -> String {
@@ -497,6 +529,18 @@ fn share(m: Measured) -> AnyView {
 
 /// The report's figures, each to be taken away.
 fn figures(report: &Arc<TestReport>) -> Option<AnyView> {
+    (!report.charts.is_empty()).then(|| {
+        parts::panel(
+            "figures",
+            "Figures",
+            "accuracy in per cent; whiskers are 95 % intervals",
+            ().into_any(),
+            figures_of(report),
+        )
+    })
+}
+
+fn figures_of(report: &TestReport) -> AnyView {
     let figure = |chart: &TestedChart| {
         let (name, svg) = (chart.name.clone(), chart.svg.clone());
         let (again, drawn) = (name.clone(), svg.clone());
@@ -518,17 +562,8 @@ fn figures(report: &Arc<TestReport>) -> Option<AnyView> {
             </figure>
         }
     };
-    (!report.charts.is_empty()).then(|| {
-        let body =
-            view! { <div class="figures">{report.charts.iter().map(figure).collect_view()}</div> };
-        parts::panel(
-            "figures",
-            "Figures",
-            "accuracy in per cent; whiskers are 95 % intervals",
-            ().into_any(),
-            body.into_any(),
-        )
-    })
+    let all = report.charts.iter().map(figure).collect_view();
+    view! { <div class="figures">{all}</div> }.into_any()
 }
 
 /// A drawing without the style it has by itself: the page's own style sheet is in its place, and
