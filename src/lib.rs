@@ -4,7 +4,7 @@
 //! a room never reaches up:
 //!
 //! ```text
-//! bin -> session -> {measure, align} -> {perturb, model} -> {image, compute}
+//! bin -> session -> {measure, align} -> {perturb, model} -> {image, compute} -> archive
 //! ```
 //!
 //! Pixels are f32 NCHW RGB in [0, 1] at every public boundary; a model owns its preprocessing.
