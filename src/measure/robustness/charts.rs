@@ -26,7 +26,7 @@ pub struct Chart {
 const STYLE: &str = "svg{color:#333;font:12px system-ui,sans-serif;font-variant-numeric:tabular-nums}\
 text{fill:currentColor}.title{font-size:14px;font-weight:600}.soft{opacity:.75}\
 .grid{stroke:currentColor;stroke-opacity:.18}.axis{stroke:currentColor;stroke-opacity:.55}\
-.line{fill:none;stroke-width:2;stroke-linejoin:round}.bar{fill-opacity:.85}\
+.line{fill:none;stroke-width:2;stroke-linejoin:round}.column{fill-opacity:.85}\
 .dark{fill:#111}.light{fill:#fff}\
 @media(prefers-color-scheme:dark){svg{color:#ddd}}@media print{svg{color:#000}}";
 
@@ -420,7 +420,7 @@ fn categories(report: &Report) -> Option<Chart> {
             };
             let x = middle + bar * (i as f64 - report.models.len() as f64 / 2.0);
             let column = Rectangle::new()
-                .set("class", "bar")
+                .set("class", "column")
                 .set("x", round(x + 1.0))
                 .set("y", round(axis.y(share)))
                 .set("width", round(bar - 2.0))
