@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use support::{Browser, DroppedFile, Gpu};
+use ventral::pack;
 
 fn testid(id: &str) -> String {
     format!("[data-testid=\"{id}\"]")
@@ -421,24 +422,15 @@ fn a_test_survives_the_loss_of_its_tab() {
     other.expect_no_errors(&[]);
 }
 
-/// A `.tar`, as old as the format.
 fn tar(files: &[(String, &[u8])]) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, bytes) in files {
-        let mut header = [0_u8; 512];
-        header[..name.len()].copy_from_slice(name.as_bytes());
-        header[100..107].copy_from_slice(b"0000644");
-        header[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
-        header[136..147].copy_from_slice(b"00000000000");
-        header[148..156].fill(b' ');
-        header[156] = b'0';
-        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
-        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        archive.extend(header);
+        let length = bytes.len() as u64;
+        archive.extend(pack::header(name, length));
         archive.extend(*bytes);
-        archive.resize(archive.len().next_multiple_of(512), 0);
+        archive.resize(archive.len() + pack::padding(length), 0);
     }
-    archive.extend([0; 1024]);
+    archive.extend(pack::END);
     archive
 }
 

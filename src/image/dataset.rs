@@ -25,7 +25,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{ImageError, Preprocessing, decode, resize_and_crop};
+use super::{ImageError, Picture, Preprocessing, decode, resize_and_crop};
 
 /// The classes of CIFAR-10 in the order of its labels (Krizhevsky 2009).
 pub const CIFAR10_CLASSES: [&str; 10] = [
@@ -359,10 +359,14 @@ fn turns(labels: &[u16], classes: usize) -> Vec<usize> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_planar(bytes: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
-    let picture = decode(bytes)?.picture;
+    fit_planar(&decode(bytes)?.picture, size)
+}
+
+/// The same of a picture that is decoded.
+fn fit_planar(picture: &Picture, size: usize) -> Result<Vec<u8>, ImageError> {
     let how = Preprocessing {
         resize: size,
         crop: size,
     };
-    Ok(resize_and_crop(&picture, how)?.planar())
+    Ok(resize_and_crop(picture, how)?.planar())
 }

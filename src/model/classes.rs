@@ -12,6 +12,16 @@ fn list(names: &[String]) -> String {
     quoted.join(", ")
 }
 
+/// The names of several models' classes where all have the same; none otherwise, where numbers
+/// have to do.
+pub fn shared<'a>(mut lists: impl Iterator<Item = &'a [String]>) -> Vec<String> {
+    let first = lists.next().unwrap_or_default();
+    match lists.all(|list| list == first) {
+        true => first.to_vec(),
+        false => Vec::new(),
+    }
+}
+
 /// A class by its name, whatever the case and with `-` or `_` for a space, or by its number.
 pub fn class_of(text: &str, classes: &[String]) -> Option<usize> {
     let plain = |name: &str| name.to_lowercase().replace(['-', '_'], " ");

@@ -22,7 +22,7 @@ use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
 use crate::measure::robustness::presets;
 use crate::measure::robustness::report::{ModelReport, Report, Style, rows_csv};
 use crate::measure::robustness::run::{Bench, RunError};
-use crate::model::classes::{LEFT_OUT, match_classes};
+use crate::model::classes::{self, LEFT_OUT, match_classes};
 use crate::model::cost::multiply_adds;
 use crate::model::load::Loaded;
 use crate::model::network::Network;
@@ -194,12 +194,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let conditions = plan.conditions()?;
         let loaded = self.laboratory.chosen(models)?;
-        // Names are the same for all models, or numbers have to do.
-        let classes = &loaded[0].classes;
-        let names = match loaded.iter().all(|one| one.classes == *classes) {
-            true => classes.clone(),
-            false => Vec::new(),
-        };
+        let names = classes::shared(loaded.iter().map(|one| one.classes.as_slice()));
         let mut subjects = Vec::with_capacity(loaded.len());
         for one in loaded {
             host.pause().await;

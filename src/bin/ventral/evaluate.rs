@@ -15,7 +15,7 @@ use ventral::image::dataset::{
 use ventral::measure::robustness::plan::{Condition, Plan, Unit};
 use ventral::measure::robustness::presets::{self, PRESETS};
 use ventral::measure::robustness::run::{Bench, RunError};
-use ventral::model::classes::match_classes;
+use ventral::model::classes::{self, match_classes};
 use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         data: hashes(&models)?,
         weights: models.iter().map(|m| m.loaded.hash.clone()).collect(),
         program: format!("{} {}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION")),
-        classes: shared_classes(&models),
+        classes: classes::shared(models.iter().map(|m| m.loaded.classes.as_slice())),
         backend: "CPU".to_owned(),
     };
     if let Some(journal) = Journal::open(output, args.shard, head)? {
@@ -256,16 +256,6 @@ fn check_settings(conditions: &[Condition], model: &Model) -> Result<(), Failure
         condition.attack(model.set.size)?;
     }
     crate::input::check_side(&model.loaded.config, model.set.size)
-}
-
-/// The classes' names, where all models have the same.
-fn shared_classes(models: &[Model]) -> Vec<String> {
-    let mut lists = models.iter().map(|model| &model.loaded.classes);
-    let first = lists.next().cloned().unwrap_or_default();
-    match lists.all(|list| *list == first) {
-        true => first,
-        false => Vec::new(),
-    }
 }
 
 fn hashes(models: &[Model]) -> Result<Vec<String>, Failure> {

@@ -17,8 +17,8 @@
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{Shape, TensorData};
 
+use super::flex;
 use super::pass::{Pass, Pointwise};
 use super::sum::{Segment, lanes};
 use super::weights::weight_gradient;
@@ -109,7 +109,7 @@ pub fn forward(x: FlexTensor, weight: FlexTensor, stride: usize, padding: usize)
         ),
         false => run(&g, false, x.storage(), weight.storage()),
     };
-    tensor(y, g.shape_out())
+    flex(y, g.shape_out())
 }
 
 /// Gradient with respect to the input `[n, in, h, w]`, `[h, w]` being `size`.
@@ -132,7 +132,7 @@ pub fn backward_x(
         ),
         false => run(&g, true, grad.storage(), weight.storage()),
     };
-    tensor(gradient, x)
+    flex(gradient, x)
 }
 
 /// Gradient with respect to the weights, `[out, in, k, k]`.
@@ -152,11 +152,7 @@ pub fn backward_weight(
         true => weight_gradient(&g.thinned(), &thin(&g, x.storage()), grad.storage()),
         false => weight_gradient(&g, x.storage(), grad.storage()),
     };
-    tensor(weight, shape)
-}
-
-fn tensor(values: Vec<f32>, shape: [usize; 4]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
+    flex(weight, shape)
 }
 
 /// The positions of the input that a sparse convolution looks at.

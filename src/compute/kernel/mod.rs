@@ -19,10 +19,11 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{IntDType, Tensor};
+use burn::tensor::{IntDType, Shape, Tensor, TensorData};
 
 /// Cross-correlation with zero padding: `[n, in, h, w]` and `[out, in, k, k]` to
 /// `[n, out, (h + 2 · padding − k) / stride + 1, …]`.
@@ -62,6 +63,11 @@ pub fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> T
         stride,
         padding,
     ))
+}
+
+/// A tensor of the CPU's.
+fn flex<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
 }
 
 /// What a backend is asked for. The default is Burn's own operations.

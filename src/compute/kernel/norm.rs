@@ -5,7 +5,8 @@
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{Shape, TensorData};
+
+use super::flex;
 
 /// Sums are taken in this many lanes, which the compiler keeps in vector registers.
 const LANES: usize = 16;
@@ -47,9 +48,9 @@ pub fn forward(
     }
     let channels = [shape[1]];
     (
-        tensor(y, shape),
-        tensor(means, channels),
-        tensor(variances, channels),
+        flex(y, shape),
+        flex(means, channels),
+        flex(variances, channels),
     )
 }
 
@@ -94,14 +95,10 @@ pub fn backward(
     }
     let channels = [shape[1]];
     (
-        tensor(x_grad, shape),
-        tensor(gain_grad, channels),
-        tensor(bias_grad, channels),
+        flex(x_grad, shape),
+        flex(gain_grad, channels),
+        flex(bias_grad, channels),
     )
-}
-
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
 }
 
 /// Where the channels of a batch lie.

@@ -153,8 +153,9 @@ impl<'a> Pass<'a> {
         (steps % g.stride == 0).then_some(steps / g.stride)
     }
 
+    /// The row that row `tap` of the kernel reads for row `row`; `None` above and below the map.
     #[inline(always)]
-    fn read_row(&self, row: usize, tap: usize) -> Option<usize> {
+    pub fn read_row(&self, row: usize, tap: usize) -> Option<usize> {
         let row = self.read(row, tap, 0)?;
         (row < self.from.size[0]).then_some(row)
     }

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{Shape, TensorData};
 
 use super::conv::{Shared, each};
+use super::flex;
 
 /// Side, step and zeros around the map of a window.
 #[derive(Clone, Copy, Debug)]
@@ -58,11 +58,7 @@ pub fn forward(x: FlexTensor, window: Window) -> FlexTensor {
             maxima(map, [height, width], window, y);
         }
     });
-    tensor(y.into_inner(), [n, channels, size[0], size[1]])
-}
-
-fn tensor(values: Vec<f32>, shape: [usize; 4]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
+    flex(y.into_inner(), [n, channels, size[0], size[1]])
 }
 
 fn maxima(map: &[f32], [height, width]: [usize; 2], window: Window, y: &mut [f32]) {
@@ -120,7 +116,7 @@ pub fn backward(x: FlexTensor, y: FlexTensor, grad: FlexTensor, window: Window) 
             );
         }
     });
-    tensor(out.into_inner(), shape)
+    flex(out.into_inner(), shape)
 }
 
 fn hand_back(

@@ -15,7 +15,8 @@ const ROWS: usize = 48;
 /// Sizes of a gradient and of what it is made of.
 struct Sizes<'a> {
     g: &'a Geometry,
-    from: Maps,
+    /// What reads the input as the gradient does.
+    forward: Pass<'a>,
     to: Maps,
     /// Weights of a row of the kernel. What they read lies side by side, so that they are rows of
     /// the sum as channels are.
@@ -43,7 +44,7 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
     let lanes = lanes();
     let sizes = Sizes {
         g,
-        from: Pass::forward(g, lanes).from,
+        forward: Pass::forward(g, lanes),
         to: Maps {
             size: g.size_out,
             channels: g.channels_out,
@@ -56,13 +57,13 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
     // [k, k · in, out], the last in whole vectors.
     let sums = Shared::zeros(g.kernel * sizes.taps * sizes.to.pitch);
     let items = sizes.items();
-    let most = GROUP_FLOATS / (sizes.from.floats() + sizes.to.floats());
+    let most = GROUP_FLOATS / (sizes.forward.from.floats() + sizes.to.floats());
     let mut group = Group::default();
     for first in (0..g.images).step_by(most.max(1)) {
         group.images = most.max(1).min(g.images - first);
         Arch::new().dispatch(LayOut {
             sizes: &sizes,
-            x: &x[first * sizes.from.image()..],
+            x: &x[first * sizes.forward.from.image()..],
             grad: &grad[first * sizes.to.image()..],
             group: &mut group,
         });
@@ -93,7 +94,7 @@ impl WithSimd for LayOut<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Group { images, from, to } = self.group;
         let kinds = [
-            (&self.sizes.from, self.x, from),
+            (&self.sizes.forward.from, self.x, from),
             (&self.sizes.to, self.grad, to),
         ];
         for (maps, values, out) in kinds {
@@ -120,7 +121,8 @@ impl WithSimd for Add<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Item { dy, first, rows } = self.item;
-        let Sizes { g, from, to, taps } = self.sizes;
+        let Sizes { g, to, taps, .. } = self.sizes;
+        let from = &self.sizes.forward.from;
         let segments = &mut self.scratch.segments;
         self.sizes.segments(dy, self.group.images, segments);
         let start = (dy * taps + first) * to.pitch;
@@ -174,11 +176,10 @@ impl Sizes<'_> {
     #[inline(always)]
     fn segments(&self, dy: usize, images: usize, segments: &mut Vec<Segment>) {
         segments.clear();
-        let (g, from, to) = (self.g, &self.from, &self.to);
+        let (g, from, to) = (self.g, &self.forward.from, &self.to);
         for image in 0..images {
             for row in 0..g.size_out[0] {
-                let y = (row * g.stride + dy).checked_sub(g.padding);
-                let Some(y) = y.filter(|y| *y < g.size_in[0]) else {
+                let Some(y) = self.forward.read_row(row, dy) else {
                     continue;
                 };
                 segments.push(Segment {

@@ -4,9 +4,9 @@ use std::io::{Read, Seek};
 
 use crate::archive::npy::{Array, Data, Npz};
 use crate::archive::{ArchiveError, Limits};
-use crate::image::{ImageError, Picture, Preprocessing, byte, resize_and_crop};
+use crate::image::{ImageError, Picture, byte};
 
-use super::Split;
+use super::{Split, fit_planar};
 
 /// Under which names pictures and labels are looked for, whatever their case, the usual ones
 /// first: those of a split, as Keras and MedMNIST have them, then those of a set without splits.
@@ -141,12 +141,7 @@ impl Arrays {
         };
         let places = (0..area).flat_map(|pixel| (0..3).map(move |channel| (pixel, channel)));
         let rgb = places.map(|(pixel, channel)| self.byte(at(pixel, channel)));
-        let picture = Picture::from_rgb(width, height, rgb.collect())?;
-        let how = Preprocessing {
-            resize: size,
-            crop: size,
-        };
-        Ok(resize_and_crop(&picture, how)?.planar())
+        fit_planar(&Picture::from_rgb(width, height, rgb.collect())?, size)
     }
 
     fn byte(&self, at: usize) -> u8 {
