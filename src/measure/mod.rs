@@ -2,3 +2,4 @@
 
 pub mod interval;
 pub mod robustness;
+pub mod similarity;
