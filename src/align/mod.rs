@@ -1,21 +1,26 @@
-//! Training: recipes, schedules, the trainer.
+//! Training: recipes, schedules, the trainer; and aligning a trained network with a population's
+//! responses: plans, losses, the aligner.
 
 #[cfg(feature = "cli")]
 pub mod adversary;
+pub mod aligner;
 #[cfg(feature = "cli")]
 pub mod average;
 #[cfg(feature = "cli")]
 pub mod examples;
 pub mod fourier;
+pub mod loss;
 pub mod metrics;
 pub mod mix;
-#[cfg(feature = "cli")]
 pub mod optimise;
+pub mod plan;
 pub mod plot;
 pub mod recipe;
 #[cfg(feature = "cli")]
 pub mod shards;
+pub mod stages;
 #[cfg(feature = "cli")]
 mod state;
+pub mod stimuli;
 #[cfg(feature = "cli")]
 pub mod trainer;

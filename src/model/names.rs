@@ -3,7 +3,7 @@
 //! Our modules and the official ones are laid out alike; what differs is spelling. One walk over
 //! a network gives `(published name, parameter)` for loading, saving, freezing and reporting.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 
 use super::alexnet::AlexNet;
@@ -121,6 +121,43 @@ pub fn list(network: &Network) -> Vec<Named> {
         });
     });
     named
+}
+
+/// The parameters of a network with their published names; what is a buffer in [`Named`]'s sense is
+/// none.
+pub fn parameters(network: &Network) -> Vec<(String, ParamId)> {
+    let mut found = Vec::new();
+    let speller = Speller::new(network.config());
+    network.visit(&mut Ids {
+        speller,
+        found: &mut found,
+    });
+    found
+}
+
+struct Ids<'a> {
+    speller: Speller,
+    found: &'a mut Vec<(String, ParamId)>,
+}
+
+impl ModuleVisitor for Ids<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.speller.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.speller.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let named = Named {
+            name: self.speller.spell(),
+            shape: Vec::new(),
+        };
+        if !named.is_buffer() {
+            self.found.push((named.name, param.id));
+        }
+    }
 }
 
 /// Calls `f(name, shape, tensor)` for all of them; the tensor comes flattened.

@@ -1,0 +1,364 @@
+//! An alignment as a document: what is in a plan repeats the run.
+//!
+//! The page and `ventral align` read the same file. A key that is not there is refused by name.
+
+use serde::{Deserialize, Serialize};
+
+use super::loss::cka::Form;
+use super::recipe::{OptimiserConfig, OptimiserKind, ScheduleConfig};
+
+/// The version of the document; an older program refuses a newer one.
+pub const VERSION: u32 = 1;
+
+/// An alignment of one area of one model with one target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    #[serde(default = "version")]
+    pub version: u32,
+    /// File name of the result, without extension.
+    pub name: String,
+    #[serde(default)]
+    pub seed: u64,
+    /// The model to start from, by catalog name or path.
+    pub model: String,
+    /// The tap that is aligned: an area by its name (`IT`), or a time step of it (`IT.t0`).
+    #[serde(default = "it")]
+    pub tap: String,
+    /// What it is aligned with.
+    pub target: Target,
+    /// Which images.
+    #[serde(default)]
+    pub data: Data,
+    #[serde(default)]
+    pub losses: Losses,
+    /// What replaces the target, for comparison. The page and the command line run the plan once
+    /// without and once with each control they are asked for.
+    #[serde(default, skip_serializing_if = "Control::is_none")]
+    pub control: Control,
+    /// Stages whose weights stay as they are: `V1`, `V2`, `layer1`, `decoder`. A VOneBlock always
+    /// stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
+    /// Steps of the optimiser, at least 1.
+    pub steps: usize,
+    /// Images a step, at least 4.
+    pub batch: usize,
+    /// Parts that a batch is passed in where memory is short. CKA is then the mean over parts.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub parts: usize,
+    /// Mirror half of the images.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flip: bool,
+    #[serde(default = "sgd")]
+    pub optimiser: OptimiserConfig,
+    #[serde(default = "gentle")]
+    pub schedule: ScheduleConfig,
+    #[serde(default)]
+    pub validation: Validation,
+}
+
+/// What an area is aligned with: a matrix of responses, stimuli × neuroids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Target {
+    /// Recorded responses in a file: `.npy`, `.npz`, `.csv`, `.parquet`, HDF5 or NetCDF-4.
+    Responses { file: String },
+    /// The responses of another model's area.
+    Model { model: String, tap: String },
+    /// The pixels themselves: what any image code shares.
+    Pixels,
+    /// A synthetic population with known noise: random weighted sums of another model's area,
+    /// rectified, as the rates of Poisson spike counts.
+    Population {
+        model: String,
+        tap: String,
+        #[serde(default = "Target::neuroids")]
+        neuroids: usize,
+        #[serde(default = "Target::repetitions")]
+        repetitions: usize,
+        /// Mean spikes of a neuroid in a presentation.
+        #[serde(default = "Target::rate")]
+        rate: f64,
+    },
+}
+
+impl Target {
+    /// Those of the IT data set of Majaj et al. 2015.
+    fn neuroids() -> usize {
+        168
+    }
+
+    fn repetitions() -> usize {
+        20
+    }
+
+    fn rate() -> f64 {
+        5.0
+    }
+
+    /// The model whose responses it is made of, and the tap.
+    pub fn model(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Model { model, tap } | Self::Population { model, tap, .. } => Some((model, tap)),
+            Self::Responses { .. } | Self::Pixels => None,
+        }
+    }
+}
+
+/// Images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// Labelled images: a shipped set by name, or a path.
+    pub images: String,
+    /// How many of them are stimuli, the classes taking turns; 0 for all. Accuracy is measured on
+    /// the rest, which training never sees.
+    pub stimuli: usize,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            images: "cifar10-1000".to_owned(),
+            stimuli: 500,
+        }
+    }
+}
+
+/// The terms of the loss. A term without a weight is not computed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Losses {
+    /// Fraction of the run over which the weights of all terms but cross-entropy and distillation
+    /// rise from 0, 0 to 1.
+    pub warm_up: f64,
+    /// Of the labels.
+    pub cross_entropy: f64,
+    /// Probability mass given to the other classes, 0 to 1.
+    pub label_smoothing: f64,
+    /// CKA of the tap with the target.
+    pub cka: f64,
+    pub form: Form,
+    /// Similarity of pairs of images, as the tap and as the target has it.
+    pub similarity: f64,
+    /// Saliency maps with heat maps, where there are any.
+    pub harmonizer: f64,
+    /// The starting model's logits.
+    pub distillation: f64,
+    /// What logits are divided by in distillation, above 0.
+    pub temperature: f64,
+    /// Half the squared distance (L2) of the weights from the starting ones.
+    pub stay: f64,
+}
+
+impl Default for Losses {
+    /// The published ones (Dapello et al. 2023): cross-entropy and log(1 − CKA), 1 each.
+    fn default() -> Self {
+        Self {
+            warm_up: 0.0,
+            cross_entropy: 1.0,
+            label_smoothing: 0.0,
+            cka: 1.0,
+            form: Form::LogDistance,
+            similarity: 0.0,
+            harmonizer: 0.0,
+            distillation: 0.0,
+            temperature: 2.0,
+            stay: 0.0,
+        }
+    }
+}
+
+impl Losses {
+    /// Does any term look at the target?
+    pub fn aligns(&self) -> bool {
+        self.cka > 0.0 || self.similarity > 0.0
+    }
+}
+
+/// What a run is compared with. Everything else of the plan stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    #[default]
+    None,
+    /// The stimuli of the target change places: the same responses, to the wrong images.
+    Shuffled,
+    /// Normal draws in the place of responses.
+    Gaussian,
+    /// No term looks at the target: the same fine-tuning without it.
+    Unaligned,
+}
+
+impl Control {
+    pub const ALL: [Self; 4] = [Self::None, Self::Shuffled, Self::Gaussian, Self::Unaligned];
+
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    /// As it is written in a plan.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Shuffled => "shuffled",
+            Self::Gaussian => "gaussian",
+            Self::Unaligned => "unaligned",
+        }
+    }
+}
+
+/// What is held out, and when to stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validation {
+    /// Share of the stimuli that training does not see, of every class alike; 0 to below 1.
+    pub stimuli: f64,
+    /// Share of the neuroids that training does not see, 0 to below 1.
+    pub neuroids: f64,
+    /// Steps from one look to the next, at least 1.
+    pub every: usize,
+    /// Looks without a better similarity on held-out stimuli after which the run ends; 0 for never.
+    pub patience: usize,
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self {
+            stimuli: 0.2,
+            neuroids: 0.2,
+            every: 25,
+            patience: 0,
+        }
+    }
+}
+
+fn version() -> u32 {
+    VERSION
+}
+
+fn it() -> String {
+    "IT".to_owned()
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
+/// That of the published fine-tuning.
+fn sgd() -> OptimiserConfig {
+    OptimiserConfig {
+        kind: OptimiserKind::Sgd,
+        momentum: Some(0.9),
+        betas: None,
+        weight_decay: 1e-4,
+    }
+}
+
+fn gentle() -> ScheduleConfig {
+    ScheduleConfig {
+        kind: super::recipe::ScheduleKind::OneCycle,
+        peak: 0.01,
+        warm_up: 0.1,
+        milestones: Vec::new(),
+        every: None,
+        factor: None,
+    }
+}
+
+/// Why a plan cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("the plan cannot be read: {0}")]
+    Read(String),
+    #[error("this plan is of version {0} and this program reads up to {VERSION}; a newer one is needed")]
+    Version(u32),
+    #[error("{key} is {value}, and must be {range}")]
+    Range {
+        key: &'static str,
+        value: String,
+        range: &'static str,
+    },
+    #[error("no term of the loss has a weight; give one under [losses]")]
+    NoLoss,
+}
+
+/// A number of a plan, its name and what it must be.
+type Check = (&'static str, f64, fn(f64) -> bool, &'static str);
+
+impl Plan {
+    /// Reads TOML, or JSON where the text begins with a brace, and checks it.
+    ///
+    /// # Errors
+    /// [`PlanError`], with the key at fault.
+    pub fn parse(text: &str) -> Result<Self, PlanError> {
+        let read = |e: String| PlanError::Read(e.trim().to_owned());
+        let plan: Self = match text.trim_start().starts_with('{') {
+            true => serde_json::from_str(text).map_err(|e| read(e.to_string()))?,
+            false => toml::from_str(text).map_err(|e| read(e.to_string()))?,
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// # Errors
+    /// A value out of its range.
+    pub fn check(&self) -> Result<(), PlanError> {
+        if self.version > VERSION {
+            return Err(PlanError::Version(self.version));
+        }
+        let weight = |v: f64| v >= 0.0 && v.is_finite();
+        let share: fn(f64) -> bool = |v| (0.0..1.0).contains(&v);
+        let l = &self.losses;
+        let checks: [Check; 19] = [
+            ("steps", self.steps as f64, |v| v >= 1.0, "at least 1"),
+            ("batch", self.batch as f64, |v| v >= 4.0, "at least 4"),
+            ("parts", self.parts as f64, |v| v >= 1.0, "at least 1"),
+            ("losses.warm_up", l.warm_up, |v| (0.0..=1.0).contains(&v), "0 to 1"),
+            ("losses.cross_entropy", l.cross_entropy, weight, "at least 0"),
+            ("losses.label_smoothing", l.label_smoothing, share, "at least 0 and below 1"),
+            ("losses.cka", l.cka, weight, "at least 0"),
+            ("losses.similarity", l.similarity, weight, "at least 0"),
+            ("losses.harmonizer", l.harmonizer, weight, "at least 0"),
+            ("losses.distillation", l.distillation, weight, "at least 0"),
+            ("losses.temperature", l.temperature, |v| v > 0.0 && v.is_finite(), "above 0"),
+            ("losses.stay", l.stay, weight, "at least 0"),
+            ("schedule.peak", self.schedule.peak, |v| v > 0.0 && v.is_finite(), "above 0"),
+            ("schedule.warm_up", self.schedule.warm_up, share, "at least 0 and below 1"),
+            ("optimiser.weight_decay", self.optimiser.weight_decay.into(), weight, "at least 0"),
+            ("validation.stimuli", self.validation.stimuli, share, "at least 0 and below 1"),
+            ("validation.neuroids", self.validation.neuroids, share, "at least 0 and below 1"),
+            ("validation.every", self.validation.every as f64, |v| v >= 1.0, "at least 1"),
+            ("batch / parts", (self.batch / self.parts.max(1)) as f64, |v| v >= 4.0, "at least 4"),
+        ];
+        let wrong = checks.iter().find(|(_, value, fits, _)| !fits(*value));
+        if let Some((key, value, _, range)) = wrong {
+            return Err(PlanError::Range {
+                key,
+                value: value.to_string(),
+                range,
+            });
+        }
+        let terms = [l.cross_entropy, l.cka, l.similarity, l.harmonizer, l.distillation];
+        match terms.iter().any(|weight| *weight > 0.0) {
+            true => Ok(()),
+            false => Err(PlanError::NoLoss),
+        }
+    }
+
+    /// The same run with another control.
+    pub fn with_control(&self, control: Control) -> Self {
+        let mut plan = self.clone();
+        plan.control = control;
+        if control == Control::Unaligned {
+            plan.losses.cka = 0.0;
+            plan.losses.similarity = 0.0;
+        }
+        plan
+    }
+}

@@ -1,0 +1,67 @@
+//! Which weights an alignment changes.
+
+use burn::module::{Module, ParamGroup};
+
+use crate::model::names;
+use crate::model::network::Network;
+
+/// The simulated V1 of a VOneNet: part of the model, not of what is learnt.
+const FIXED: &str = "vone_block";
+
+/// What a classifier is called: in the CORnets, the ResNets, AlexNet.
+const DECODERS: [&str; 3] = ["decoder", "fc", "classifier"];
+
+/// The stage a parameter belongs to, from its published name: `V4` of `model.V4.conv1.weight`.
+/// The norms behind `conv1` of a ResNet belong to its stem, `conv1`.
+pub fn stage_of(name: &str) -> &str {
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    match name.split('.').next().unwrap_or(name) {
+        "bn1" => "conv1",
+        "fc" | "classifier" => "decoder",
+        stage => stage,
+    }
+}
+
+/// The stages that can be trained, in the order of the signal.
+pub fn stages(network: &Network) -> Vec<String> {
+    let mut stages: Vec<String> = Vec::new();
+    for (name, _) in names::parameters(network) {
+        let stage = stage_of(&name);
+        if stage != FIXED && !stages.iter().any(|known| known == stage) {
+            stages.push(stage.to_owned());
+        }
+    }
+    stages
+}
+
+/// A frozen network with all but `frozen` stages made trainable. Batch norms go on by their running
+/// statistics: a small set must not replace those of the data the model was trained on.
+///
+/// # Errors
+/// The name of a stage the network does not have.
+pub fn unfreeze(network: Network, frozen: &[String]) -> Result<Network, String> {
+    let known = stages(&network);
+    if let Some(unknown) = frozen.iter().find(|stage| !known.contains(stage)) {
+        return Err(format!(
+            "there is no stage `{unknown}` to freeze; the model has {}",
+            known.join(", ")
+        ));
+    }
+    let trained = |name: &str| {
+        let stage = stage_of(name);
+        stage != FIXED && !frozen.iter().any(|frozen| frozen == stage)
+    };
+    let parameters = names::parameters(&network);
+    let ids = parameters
+        .into_iter()
+        .filter(|(name, _)| trained(name))
+        .map(|(_, id)| id)
+        .collect();
+    // By their numbers alone: the flags of the norms have none of these, and stay as they are.
+    Ok(network.unfreeze_group(ParamGroup::from_ids(ids)))
+}
+
+/// Is this stage the classifier?
+pub fn is_decoder(stage: &str) -> bool {
+    DECODERS.contains(&stage)
+}
