@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bytes, Device, ExecutionError, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,8 @@ pub struct Kept {
     pub step: usize,
     pub best: Option<Look>,
     pub looks_since_best: usize,
+    /// The numbers the optimiser knows the parameters by, in the order of [`names::list`].
+    pub ids: Vec<u64>,
 }
 
 impl Aligner {
@@ -324,11 +326,11 @@ impl Aligner {
             }
         }
         if losses.harmonizer > 0.0 && !self.stimuli.heat_maps.is_empty() {
-            let (value, surrogate) = self.harmonize(&input).await?;
-            // The surrogate has the gradient and the value is another's: their difference is a
-            // constant.
-            let gap = value - surrogate.clone().detach();
-            terms.push(("harmonizer", warm * losses.harmonizer, surrogate + gap));
+            let still = self.network.clone().freeze();
+            let trained = |x| self.network.forward(x, None);
+            let still = |x| still.forward(x, None);
+            let loss = harmonize(trained, still, &input, self.side(), &self.device).await?;
+            terms.push(("harmonizer", warm * losses.harmonizer, loss));
         }
         if losses.stay > 0.0 {
             let loss = distance(&self.network, &self.start, &training);
@@ -345,38 +347,6 @@ impl Aligner {
         let heads = terms.iter().zip(values);
         let heads = heads.map(|((name, weight, _), value)| (*name, *weight, value));
         Ok((gradients, heads.collect()))
-    }
-
-    /// The harmonizer's loss, and a sum of logits with its gradient in the weights.
-    async fn harmonize(&self, input: &Input) -> Result<(Tensor<1>, Tensor<1>), AlignError> {
-        let training = self.device.clone().autodiff();
-        let (n, side) = (input.labels.len(), self.side());
-        let x = self.tensor(&input.pixels, &training).require_grad();
-        let logit = true_logits(self.network.forward(x.clone(), None), &input.labels);
-        let gradient = x
-            .grad(&logit.sum().backward())
-            .ok_or_else(|| AlignError::Model("the logits do not depend on the image".to_owned()))?;
-        let map = harmonizer::saliency(Tensor::from_data(gradient.into_data_async().await?, &training));
-        let map = map.require_grad();
-        let human = TensorData::new(input.heat_maps.clone(), [n, 1, side, side]);
-        let human = Tensor::from_data(human, &training);
-        let told: Vec<f32> = input
-            .heat_maps
-            .chunks_exact(side * side)
-            .map(|map| f32::from(u8::from(map.iter().any(|v| *v != 0.0))))
-            .collect();
-        let told = Tensor::from_data(TensorData::new(told, [n]), &training);
-        let loss = harmonizer::loss(map.clone(), human, told);
-        let slope = match map.grad(&loss.backward()) {
-            Some(slope) => read(slope).await?,
-            None => vec![0.0; n * side * side],
-        };
-        let probe = harmonizer::probe(&input.pixels, &slope, n);
-        let both: Vec<u16> = [input.labels.as_slice(), input.labels.as_slice()].concat();
-        let logits = self.network.forward(self.tensor(&probe.inputs, &training), None);
-        let factors = Tensor::from_data(TensorData::new(probe.factors, [2 * n]), &training);
-        let surrogate = (true_logits(logits, &both) * factors).sum();
-        Ok((loss.detach(), surrogate))
     }
 
     /// The starting network's logits, on the training side.
@@ -527,6 +497,7 @@ impl Aligner {
             step: self.step,
             best: self.best.as_ref().map(|(look, _)| *look),
             looks_since_best: self.looks_since_best,
+            ids: numbers(&self.network),
         };
         let state = |e: &dyn std::fmt::Display| AlignError::State(e.to_string());
         let steps = self.optimiser.into_bytes().map_err(|e| state(&e))?;
@@ -549,7 +520,7 @@ impl Aligner {
         }
         let [weights, steps, best] = files;
         let fill = |network: &Network, bytes: &[u8]| {
-            let network = filled(network.clone(), bytes)?;
+            let network = renumbered(filled(network.clone(), bytes)?, &kept.ids)?;
             unfreeze(network.freeze(), &self.plan.frozen).map_err(AlignError::Model)
         };
         let best = match kept.best {
@@ -567,10 +538,63 @@ impl Aligner {
 }
 
 /// A part of a batch on the host.
-struct Input {
-    pixels: Vec<f32>,
-    labels: Vec<u16>,
-    heat_maps: Vec<f32>,
+pub struct Input {
+    /// `[n, 3, side, side]` in [0, 1].
+    pub pixels: Vec<f32>,
+    /// `[n]`
+    pub labels: Vec<u16>,
+    /// `[n, side, side]`; empty, or 0 throughout for an image without one.
+    pub heat_maps: Vec<f32>,
+}
+
+/// The harmonizer's loss, `[1]`: its value is that of [`harmonizer::loss`], and its gradient in the
+/// weights is that value's, second derivatives and all, by the passes of [`harmonizer::probe`].
+///
+/// `trained` gives the logits of pixels on the training side of `device`; `still` gives the same and
+/// asks for no gradient in the weights. For a network of smooth units the gradient is exact to
+/// rounding (within 1 %); that of rectified ones also holds what comes from units the two passes
+/// find on different sides of 0, which twofold autodiff leaves out.
+///
+/// # Errors
+/// A device that failed.
+pub async fn harmonize(
+    trained: impl Fn(Tensor<4>) -> Tensor<2>,
+    still: impl Fn(Tensor<4>) -> Tensor<2>,
+    input: &Input,
+    side: usize,
+    device: &Device,
+) -> Result<Tensor<1>, AlignError> {
+    let training = device.clone().autodiff();
+    let n = input.labels.len();
+    let tensor = |pixels: &[f32]| {
+        let shape = [pixels.len() / (3 * side * side), 3, side, side];
+        Tensor::<4>::from_data(TensorData::new(pixels.to_vec(), shape), &training)
+    };
+    let x = tensor(&input.pixels).require_grad();
+    let logits = true_logits(still(x.clone()), &input.labels);
+    let gradient = x.grad(&logits.sum().backward());
+    let gradient =
+        gradient.ok_or_else(|| AlignError::Model("the logits do not depend on the image".into()))?;
+    let map = Tensor::from_inner(harmonizer::saliency(gradient)).require_grad();
+    let human = TensorData::new(input.heat_maps.clone(), [n, 1, side, side]);
+    let human = Tensor::from_data(human, &training);
+    let maps = input.heat_maps.chunks_exact(side * side);
+    let told: Vec<f32> = maps
+        .map(|map| f32::from(u8::from(map.iter().any(|v| *v != 0.0))))
+        .collect();
+    let told = Tensor::from_data(TensorData::new(told, [n]), &training);
+    let loss = harmonizer::loss(map.clone(), human, told);
+    let slope = match map.grad(&loss.backward()) {
+        Some(slope) => read(slope).await?,
+        None => vec![0.0; n * side * side],
+    };
+    let probe = harmonizer::probe(&input.pixels, &slope, n);
+    let both = [input.labels.as_slice(), input.labels.as_slice()].concat();
+    let logits = true_logits(trained(tensor(&probe.inputs)), &both);
+    let factors = Tensor::from_data(TensorData::new(probe.factors, [2 * n]), &training);
+    let slope = (logits * factors).sum();
+    // The slope has the gradient and the loss the value: what lies between is a constant.
+    Ok(slope.clone() + (loss.detach() - slope.detach()))
 }
 
 fn check(plan: &Plan, stimuli: &Stimuli, split: &Split) -> Result<(), AlignError> {
@@ -736,6 +760,36 @@ fn filled(network: Network, bytes: &[u8]) -> Result<Network, AlignError> {
         let count = shape.iter().product();
         Some(values.by_ref().take(count).collect())
     }))
+}
+
+/// The numbers of all parameters and buffers.
+fn numbers(network: &Network) -> Vec<u64> {
+    struct Numbers(Vec<u64>);
+    impl ModuleVisitor for Numbers {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.id.val());
+        }
+    }
+    let mut found = Numbers(Vec::new());
+    network.visit(&mut found);
+    found.0
+}
+
+/// The network with its parameters and buffers under these numbers.
+fn renumbered(network: Network, ids: &[u64]) -> Result<Network, AlignError> {
+    struct Renumber<'a>(std::slice::Iter<'a, u64>);
+    impl ModuleMapper for Renumber<'_> {
+        fn map_float<const D: usize>(&mut self, mut param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if let Some(id) = self.0.next() {
+                param.id = ParamId::from(*id);
+            }
+            param
+        }
+    }
+    match numbers(&network).len() == ids.len() {
+        true => Ok(network.map(&mut Renumber(ids.iter()))),
+        false => Err(AlignError::State("it is of another model".to_owned())),
+    }
 }
 
 async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, AlignError> {

@@ -31,12 +31,24 @@ pub fn saliency(gradient: Tensor<4>) -> Tensor<4> {
 /// an image that has a heat map and 0 for one without.
 ///
 /// Both maps are standardised per image and rectified, the human one brought to the network's
-/// maximum, and the squared difference averaged over a pyramid of [`LEVELS`].
+/// maximum, and the squared difference averaged over a pyramid of [`LEVELS`]. The maximum is taken
+/// for a constant.
 pub fn loss(saliency: Tensor<4>, human: Tensor<4>, told: Tensor<1>) -> Tensor<1> {
+    let largest = maximum(&standardise(saliency.clone()));
+    loss_at(saliency, human, told, largest)
+}
+
+/// [`loss`] with the network's maximum given, `[n, 1, 1, 1]`.
+pub fn loss_at(
+    saliency: Tensor<4>,
+    human: Tensor<4>,
+    told: Tensor<1>,
+    largest: Tensor<4>,
+) -> Tensor<1> {
     let [n, ..] = saliency.dims();
     let ours = standardise(saliency);
     let theirs = standardise(human);
-    let factor = (maximum(&ours) + EPSILON_MAXIMUM) / (maximum(&theirs) + EPSILON_MAXIMUM);
+    let factor = (largest + EPSILON_MAXIMUM) / (maximum(&theirs) + EPSILON_MAXIMUM);
     let theirs = theirs * factor;
     let mut difference = ours - theirs;
     let told = told.reshape([n, 1, 1, 1]);
@@ -66,7 +78,7 @@ pub fn standardise(map: Tensor<4>) -> Tensor<4> {
 }
 
 /// The largest value of each map, a constant. `[n, 1, 1, 1]`.
-fn maximum(map: &Tensor<4>) -> Tensor<4> {
+pub fn maximum(map: &Tensor<4>) -> Tensor<4> {
     let [n, c, h, w] = map.dims();
     let flat = map.clone().detach().reshape([n, c * h * w]);
     flat.max_dim(1).reshape([n, 1, 1, 1])
