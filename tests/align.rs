@@ -82,7 +82,10 @@ fn all_close(ours: &[f32], theirs: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), theirs.len());
     let largest = theirs.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
     for (a, b) in ours.iter().zip(theirs) {
-        assert!((a - b).abs() <= tolerance * largest, "{a} and {b}, largest {largest}");
+        assert!(
+            (a - b).abs() <= tolerance * largest,
+            "{a} and {b}, largest {largest}"
+        );
     }
 }
 
@@ -98,9 +101,7 @@ fn cka_losses_and_their_gradients_are_the_references() {
         (Form::LogDistance, "logCKA"),
         (Form::NegativeLog, "logCKA0"),
     ] {
-        let x: Tensor<4> = reference
-            .tensor::<4>("bt_X", [40, 8, 5, 5])
-            .require_grad();
+        let x: Tensor<4> = reference.tensor::<4>("bt_X", [40, 8, 5, 5]).require_grad();
         let loss = form.of(cka(x.clone().reshape([40, 200]), targets.clone()));
         let theirs = reference.number(&format!("/braintree/{number}/float64"));
         close(scalar(loss.clone()), theirs, 1e-5);
@@ -386,7 +387,11 @@ fn the_harmonizers_second_derivative_is_that_of_differences() {
         *v = (-((y - 6.0).powi(2) + (x - 9.0).powi(2)) / 20.0).exp();
     }
     let input = Input {
-        pixels: images.images.iter().map(|b| f32::from(*b) / 255.0).collect(),
+        pixels: images
+            .images
+            .iter()
+            .map(|b| f32::from(*b) / 255.0)
+            .collect(),
         labels: images.labels.clone(),
         heat_maps,
     };
@@ -410,7 +415,12 @@ fn the_harmonizers_second_derivative_is_that_of_differences() {
         let human = Tensor::from_data(human, &training());
         let told = TensorData::new(vec![1.0_f32, 1.0, 1.0, 0.0], [4]);
         let told = Tensor::from_data(told, &training());
-        scalar(harmonizer::loss_at(saliency(net), human, told, largest.clone()))
+        scalar(harmonizer::loss_at(
+            saliency(net),
+            human,
+            told,
+            largest.clone(),
+        ))
     };
     close(scalar(loss.clone()), value(&net), 1e-6);
     let gradients = loss.backward();
@@ -446,7 +456,10 @@ fn alignment_raises_similarity_and_its_control_does_not() {
     let falls = go(&mut aligned, 40);
     let after = look(&mut aligned);
     assert!(falls[39] < falls[0], "{falls:?}");
-    assert!(after.training > before.training + 0.05, "{before:?} {after:?}");
+    assert!(
+        after.training > before.training + 0.05,
+        "{before:?} {after:?}"
+    );
     assert!(
         after.held_out_stimuli > before.held_out_stimuli + 0.03,
         "{before:?} {after:?}"
@@ -462,7 +475,10 @@ fn alignment_raises_similarity_and_its_control_does_not() {
         pollster::block_on(aligned.held_out_kernels(&aligned.network())).unwrap();
     let [theirs, _] = pollster::block_on(shuffled.held_out_kernels(&shuffled.network())).unwrap();
     let gain = Gain::between(&ours, &theirs, &responses).unwrap();
-    assert!(gain.gain > 0.05 && gain.low < gain.gain && gain.gain < gain.high, "{gain:?}");
+    assert!(
+        gain.gain > 0.05 && gain.low < gain.gain && gain.gain < gain.high,
+        "{gain:?}"
+    );
 }
 
 #[test]
@@ -480,7 +496,11 @@ fn an_interrupted_alignment_ends_as_an_uninterrupted_one() {
     let mut second = aligner(plan(losses));
     second.resume(&kept, files).unwrap();
     go(&mut second, 20);
-    all_close(&weights(&second.network()), &weights(&whole.network()), 1e-6);
+    all_close(
+        &weights(&second.network()),
+        &weights(&whole.network()),
+        1e-6,
+    );
     assert_eq!(second.best().0, whole.best().0);
     all_close(&weights(&second.best().1), &weights(&whole.best().1), 0.0);
 
@@ -505,7 +525,11 @@ fn what_is_frozen_stays_and_undo_brings_everything_back() {
     aligner.undo().unwrap();
     assert_eq!(aligner.steps_done(), 0);
     let undone = pollster::block_on(to_host(&aligner.network())).unwrap();
-    assert!(undone.iter().all(|(name, t)| t.values == before[name].values));
+    assert!(
+        undone
+            .iter()
+            .all(|(name, t)| t.values == before[name].values)
+    );
     go(&mut aligner, 3);
     let again = pollster::block_on(to_host(&aligner.network())).unwrap();
     assert!(again.iter().all(|(name, t)| t.values == after[name].values));
@@ -532,7 +556,8 @@ fn controls_change_the_target_of_training_and_nothing_else() {
     assert_eq!((split.training.len(), split.held_out.len()), (32, 8));
     let counts = |rows: &[usize]| {
         let mut counts = [0; 4];
-        rows.iter().for_each(|i| counts[usize::from(stimuli.images.labels[*i])] += 1);
+        rows.iter()
+            .for_each(|i| counts[usize::from(stimuli.images.labels[*i])] += 1);
         counts
     };
     assert_eq!(counts(&split.held_out), [2; 4]);

@@ -10,9 +10,7 @@ use ventral::archive::Limits;
 use ventral::archive::npy::Npz;
 use ventral::measure::similarity::cka::{self, Estimator, Kernel, cka};
 use ventral::measure::similarity::dimension::participation_ratio;
-use ventral::measure::similarity::inference::{
-    Repeated, ceiling, permutation_test, reliabilities,
-};
+use ventral::measure::similarity::inference::{Repeated, ceiling, permutation_test, reliabilities};
 use ventral::measure::similarity::rdm::{Comparison, Dissimilarity, compare, rdm};
 use ventral::measure::similarity::{Matrix, SimilarityError, spearman};
 use ventral::rng::Rng;
@@ -216,7 +214,11 @@ fn minibatches_agree_with_the_whole() {
     let mut rng = Rng::from_seed(8);
     let x = random(600, 20, &mut rng);
     let y = times(&x, &random(20, 15, &mut rng));
-    let noisy: Vec<f64> = y.values.iter().map(|v| v + 3.0 * rng.normal_f64()).collect();
+    let noisy: Vec<f64> = y
+        .values
+        .iter()
+        .map(|v| v + 3.0 * rng.normal_f64())
+        .collect();
     let y = Matrix::new(600, 15, noisy).unwrap();
     let whole = cka(&x, &y, Kernel::Linear, Estimator::Unbiased).unwrap();
     assert!(whole > 0.3 && whole < 0.9, "{whole}");
@@ -268,6 +270,10 @@ fn what_cannot_be_compared_is_refused() {
     // A population that does not vary is like no other.
     let still = Matrix::new(10, 2, vec![4.0; 20]).unwrap();
     for kernel in [Kernel::Linear, Kernel::Rbf(1.0)] {
-        close(cka(&x, &still, kernel, Estimator::Biased).unwrap(), 0.0, 1e-9);
+        close(
+            cka(&x, &still, kernel, Estimator::Biased).unwrap(),
+            0.0,
+            1e-9,
+        );
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::{cka, distil, harmonizer, similarity};
 use super::mix::{Blend, targets as soft_targets};
-use super::optimise::optimiser;
+use super::optimise::{clip, optimiser};
 use super::plan::{Plan, PlanError};
 use super::stages::unfreeze;
 use super::stimuli::{Split, Stimuli, pick, targets};
@@ -255,9 +255,9 @@ impl Aligner {
                 loss: total,
             });
         }
-        self.network = self
-            .optimiser
-            .step(rate, self.network.clone(), sum.grads());
+        let mut gradients = sum.grads();
+        clip(&self.network, &mut gradients, self.plan.clip).await?;
+        self.network = self.optimiser.step(rate, self.network.clone(), gradients);
         self.step += 1;
         Ok(Step {
             step: self.step,
@@ -291,7 +291,10 @@ impl Aligner {
         let n = part.len();
         let x = self.tensor(&input.pixels, &training);
         let noise = self.network.draw_noise(n, self.side(), rng, &training);
-        let mut probe = Probe::new(Taps::Named(vec![self.plan.tap.clone()]), self.cancel.clone());
+        let mut probe = Probe::new(
+            Taps::Named(vec![self.plan.tap.clone()]),
+            self.cancel.clone(),
+        );
         let logits = self.network.forward_probed(x, noise, &mut probe)?;
         let features = flat(probe)?;
 
@@ -342,7 +345,13 @@ impl Aligner {
             .reduce(|sum, term| sum + term)
             .ok_or(PlanError::NoLoss)?;
         let gradients = GradientsParams::from_grads(total.backward(), &self.network);
-        let values = Tensor::cat(terms.iter().map(|(.., loss)| loss.clone().detach()).collect(), 0);
+        let values = Tensor::cat(
+            terms
+                .iter()
+                .map(|(.., loss)| loss.clone().detach())
+                .collect(),
+            0,
+        );
         let values = read(values).await?;
         let heads = terms.iter().zip(values);
         let heads = heads.map(|((name, weight, _), value)| (*name, *weight, value));
@@ -447,7 +456,9 @@ impl Aligner {
             let logits = read(network.forward(self.tensor(&pixels, &self.device), noise)).await?;
             let classes = logits.len() / rows.len().max(1);
             let pairs = logits.chunks_exact(classes.max(1)).zip(&labels);
-            hits += pairs.filter(|(row, label)| argmax(row) == usize::from(**label)).count();
+            hits += pairs
+                .filter(|(row, label)| argmax(row) == usize::from(**label))
+                .count();
         }
         Ok(Some(hits as f64 / self.test.len() as f64))
     }
@@ -515,7 +526,12 @@ impl Aligner {
     /// A state of another plan or model.
     pub fn resume(&mut self, kept: &Kept, files: [Vec<u8>; 3]) -> Result<(), AlignError> {
         let parts = kept.plan.parts;
-        if kept.plan != (Plan { parts, ..self.plan.clone() }) {
+        if kept.plan
+            != (Plan {
+                parts,
+                ..self.plan.clone()
+            })
+        {
             return Err(AlignError::State("it is of another plan".to_owned()));
         }
         let [weights, steps, best] = files;
@@ -573,8 +589,8 @@ pub async fn harmonize(
     let x = tensor(&input.pixels).require_grad();
     let logits = true_logits(still(x.clone()), &input.labels);
     let gradient = x.grad(&logits.sum().backward());
-    let gradient =
-        gradient.ok_or_else(|| AlignError::Model("the logits do not depend on the image".into()))?;
+    let gradient = gradient
+        .ok_or_else(|| AlignError::Model("the logits do not depend on the image".into()))?;
     let map = Tensor::from_inner(harmonizer::saliency(gradient)).require_grad();
     let human = TensorData::new(input.heat_maps.clone(), [n, 1, side, side]);
     let human = Tensor::from_data(human, &training);
@@ -671,7 +687,13 @@ fn pixels_of(images: &LabelledSet, rows: &[usize]) -> (Vec<f32>, Vec<u16>) {
     let mut pixels = Vec::with_capacity(rows.len() * images.stride());
     let mut labels = Vec::with_capacity(rows.len());
     for row in rows {
-        pixels.extend(images.image(*row).into_iter().flatten().map(|byte| unit(*byte)));
+        pixels.extend(
+            images
+                .image(*row)
+                .into_iter()
+                .flatten()
+                .map(|byte| unit(*byte)),
+        );
         labels.extend(images.labels.get(*row));
     }
     (pixels, labels)
@@ -750,7 +772,10 @@ async fn values_of(network: &Network) -> Result<Vec<u8>, AlignError> {
 /// The network with these values, as [`values_of`] gave them.
 fn filled(network: Network, bytes: &[u8]) -> Result<Network, AlignError> {
     let sizes = names::list(&network);
-    let wanted: usize = sizes.iter().map(|n| 4 * n.shape.iter().product::<usize>()).sum();
+    let wanted: usize = sizes
+        .iter()
+        .map(|n| 4 * n.shape.iter().product::<usize>())
+        .sum();
     if wanted != bytes.len() {
         return Err(AlignError::State("it is of another model".to_owned()));
     }
@@ -794,8 +819,9 @@ fn renumbered(network: Network, ids: &[u64]) -> Result<Network, AlignError> {
 
 async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, AlignError> {
     let data = tensor.into_data_async().await?;
-    data.try_to_vec()
-        .map_err(|_| AlignError::Model("the device returned numbers of an unexpected type".to_owned()))
+    data.try_to_vec().map_err(|_| {
+        AlignError::Model("the device returned numbers of an unexpected type".to_owned())
+    })
 }
 
 /// How much more alike one network is to the responses than another, with what chance alone would

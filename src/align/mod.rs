@@ -13,6 +13,7 @@ pub mod loss;
 pub mod metrics;
 pub mod mix;
 pub mod optimise;
+pub mod outcome;
 pub mod plan;
 pub mod plot;
 pub mod recipe;
@@ -22,5 +23,6 @@ pub mod stages;
 #[cfg(feature = "cli")]
 mod state;
 pub mod stimuli;
+pub mod target;
 #[cfg(feature = "cli")]
 pub mod trainer;

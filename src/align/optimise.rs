@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
-use burn::tensor::Tensor;
+use burn::tensor::{ExecutionError, Tensor};
 
 use super::recipe::{OptimiserConfig, OptimiserKind};
 
@@ -41,20 +41,27 @@ pub fn optimiser(config: &OptimiserConfig) -> ModuleOptimizer {
 /// Scales `gradients` down where they are longer than `longest`, in L2 over all parameters of
 /// `module` together (Pascanu et al. 2013). Returns their length before that; one that is not
 /// finite leaves the gradients as they are.
-pub fn clip(module: &impl Module, gradients: &mut GradientsParams, longest: f64) -> f64 {
+///
+/// # Errors
+/// A device that failed.
+pub async fn clip(
+    module: &impl Module,
+    gradients: &mut GradientsParams,
+    longest: f64,
+) -> Result<f64, ExecutionError> {
     let mut squares = Squares {
         gradients,
         sums: Vec::new(),
     };
     module.visit(&mut squares);
-    let length = squares.total().sqrt();
+    let length = squares.total().await?.sqrt();
     if length.is_finite() && length > longest {
         module.visit(&mut Scale {
             gradients,
             factor: longest / length,
         });
     }
-    length
+    Ok(length)
 }
 
 /// Sums the squares of every gradient.
@@ -64,13 +71,13 @@ struct Squares<'a> {
 }
 
 impl Squares<'_> {
-    fn total(self) -> f64 {
+    async fn total(self) -> Result<f64, ExecutionError> {
         if self.sums.is_empty() {
-            return 0.0;
+            return Ok(0.0);
         }
         // One read for all: on a GPU every read waits for it.
-        let sums = Tensor::cat(self.sums, 0).into_data();
-        sums.iter::<f32>().map(f64::from).sum()
+        let sums = Tensor::cat(self.sums, 0).into_data_async().await?;
+        Ok(sums.iter::<f32>().map(f64::from).sum())
     }
 }
 

@@ -47,6 +47,9 @@ pub struct Plan {
     /// Parts that a batch is passed in where memory is short. CKA is then the mean over parts.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub parts: usize,
+    /// Longest gradient, in L2 over all parameters together; a longer one is scaled down to it.
+    #[serde(default = "whole")]
+    pub clip: f64,
     /// Mirror half of the images.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flip: bool,
@@ -246,6 +249,10 @@ fn one() -> usize {
     1
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
 fn is_one(n: &usize) -> bool {
     *n == 1
 }
@@ -263,7 +270,7 @@ fn sgd() -> OptimiserConfig {
 fn gentle() -> ScheduleConfig {
     ScheduleConfig {
         kind: super::recipe::ScheduleKind::OneCycle,
-        peak: 0.01,
+        peak: 1e-3,
         warm_up: 0.1,
         milestones: Vec::new(),
         every: None,
@@ -276,7 +283,9 @@ fn gentle() -> ScheduleConfig {
 pub enum PlanError {
     #[error("the plan cannot be read: {0}")]
     Read(String),
-    #[error("this plan is of version {0} and this program reads up to {VERSION}; a newer one is needed")]
+    #[error(
+        "this plan is of version {0} and this program reads up to {VERSION}; a newer one is needed"
+    )]
     Version(u32),
     #[error("{key} is {value}, and must be {range}")]
     Range {
@@ -315,26 +324,82 @@ impl Plan {
         let weight = |v: f64| v >= 0.0 && v.is_finite();
         let share: fn(f64) -> bool = |v| (0.0..1.0).contains(&v);
         let l = &self.losses;
-        let checks: [Check; 19] = [
+        let checks: [Check; 20] = [
             ("steps", self.steps as f64, |v| v >= 1.0, "at least 1"),
             ("batch", self.batch as f64, |v| v >= 4.0, "at least 4"),
             ("parts", self.parts as f64, |v| v >= 1.0, "at least 1"),
-            ("losses.warm_up", l.warm_up, |v| (0.0..=1.0).contains(&v), "0 to 1"),
-            ("losses.cross_entropy", l.cross_entropy, weight, "at least 0"),
-            ("losses.label_smoothing", l.label_smoothing, share, "at least 0 and below 1"),
+            ("clip", self.clip, |v| v > 0.0 && v.is_finite(), "above 0"),
+            (
+                "losses.warm_up",
+                l.warm_up,
+                |v| (0.0..=1.0).contains(&v),
+                "0 to 1",
+            ),
+            (
+                "losses.cross_entropy",
+                l.cross_entropy,
+                weight,
+                "at least 0",
+            ),
+            (
+                "losses.label_smoothing",
+                l.label_smoothing,
+                share,
+                "at least 0 and below 1",
+            ),
             ("losses.cka", l.cka, weight, "at least 0"),
             ("losses.similarity", l.similarity, weight, "at least 0"),
             ("losses.harmonizer", l.harmonizer, weight, "at least 0"),
             ("losses.distillation", l.distillation, weight, "at least 0"),
-            ("losses.temperature", l.temperature, |v| v > 0.0 && v.is_finite(), "above 0"),
+            (
+                "losses.temperature",
+                l.temperature,
+                |v| v > 0.0 && v.is_finite(),
+                "above 0",
+            ),
             ("losses.stay", l.stay, weight, "at least 0"),
-            ("schedule.peak", self.schedule.peak, |v| v > 0.0 && v.is_finite(), "above 0"),
-            ("schedule.warm_up", self.schedule.warm_up, share, "at least 0 and below 1"),
-            ("optimiser.weight_decay", self.optimiser.weight_decay.into(), weight, "at least 0"),
-            ("validation.stimuli", self.validation.stimuli, share, "at least 0 and below 1"),
-            ("validation.neuroids", self.validation.neuroids, share, "at least 0 and below 1"),
-            ("validation.every", self.validation.every as f64, |v| v >= 1.0, "at least 1"),
-            ("batch / parts", (self.batch / self.parts.max(1)) as f64, |v| v >= 4.0, "at least 4"),
+            (
+                "schedule.peak",
+                self.schedule.peak,
+                |v| v > 0.0 && v.is_finite(),
+                "above 0",
+            ),
+            (
+                "schedule.warm_up",
+                self.schedule.warm_up,
+                share,
+                "at least 0 and below 1",
+            ),
+            (
+                "optimiser.weight_decay",
+                self.optimiser.weight_decay.into(),
+                weight,
+                "at least 0",
+            ),
+            (
+                "validation.stimuli",
+                self.validation.stimuli,
+                share,
+                "at least 0 and below 1",
+            ),
+            (
+                "validation.neuroids",
+                self.validation.neuroids,
+                share,
+                "at least 0 and below 1",
+            ),
+            (
+                "validation.every",
+                self.validation.every as f64,
+                |v| v >= 1.0,
+                "at least 1",
+            ),
+            (
+                "batch / parts",
+                (self.batch / self.parts.max(1)) as f64,
+                |v| v >= 4.0,
+                "at least 4",
+            ),
         ];
         let wrong = checks.iter().find(|(_, value, fits, _)| !fits(*value));
         if let Some((key, value, _, range)) = wrong {
@@ -344,7 +409,13 @@ impl Plan {
                 range,
             });
         }
-        let terms = [l.cross_entropy, l.cka, l.similarity, l.harmonizer, l.distillation];
+        let terms = [
+            l.cross_entropy,
+            l.cka,
+            l.similarity,
+            l.harmonizer,
+            l.distillation,
+        ];
         match terms.iter().any(|weight| *weight > 0.0) {
             true => Ok(()),
             false => Err(PlanError::NoLoss),

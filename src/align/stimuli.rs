@@ -103,7 +103,12 @@ pub fn population(
         rng.fill_normal(&mut weights);
         let sums: Vec<f64> = features
             .chunks_exact(p.max(1))
-            .map(|row| row.iter().zip(&weights).map(|(a, b)| f64::from(a * b)).sum())
+            .map(|row| {
+                row.iter()
+                    .zip(&weights)
+                    .map(|(a, b)| f64::from(a * b))
+                    .sum()
+            })
             .collect();
         let mean = sums.iter().sum::<f64>() / n.max(1) as f64;
         let variance = sums.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / n.max(1) as f64;

@@ -277,6 +277,8 @@ impl Trainer<'_> {
         }
         if let Some(longest) = recipe.clip {
             let length = clip(&self.state.network, &mut outcome.gradients, longest);
+            // A device that fails here has failed the step.
+            let length = pollster::block_on(length).unwrap_or(f64::NAN);
             if !length.is_finite() {
                 return Err(diverged(outcome.loss));
             }

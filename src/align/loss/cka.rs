@@ -44,13 +44,24 @@ pub fn cka(features: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
 /// and f32 does not hold the fourth power of any feature.
 fn gram(x: Tensor<2>) -> Tensor<2> {
     let x = x.clone() - x.mean_dim(0);
-    let scale = x.clone().powf_scalar(2.0).mean().clamp_min(1e-20).sqrt().detach();
+    let scale = x
+        .clone()
+        .powf_scalar(2.0)
+        .mean()
+        .clamp_min(1e-20)
+        .sqrt()
+        .detach();
     let x = x / scale.unsqueeze();
     x.clone().matmul(x.transpose())
 }
 
 /// Rows of a matrix `[_, columns]` as a tensor.
-pub fn rows(matrix: &[f32], columns: usize, rows: &[usize], device: &burn::tensor::Device) -> Tensor<2> {
+pub fn rows(
+    matrix: &[f32],
+    columns: usize,
+    rows: &[usize],
+    device: &burn::tensor::Device,
+) -> Tensor<2> {
     let values: Vec<f32> = rows
         .iter()
         .flat_map(|row| &matrix[row * columns..(row + 1) * columns])

@@ -9,6 +9,7 @@ use burn::tensor::activation::{log_softmax, softmax};
 pub fn distillation(student: Tensor<2>, teacher: Tensor<2>, temperature: f64) -> Tensor<1> {
     let [n, _] = student.dims();
     let p = softmax(teacher.clone() / temperature, 1);
-    let entropy = p.clone() * (log_softmax(teacher / temperature, 1) - log_softmax(student / temperature, 1));
+    let entropy =
+        p.clone() * (log_softmax(teacher / temperature, 1) - log_softmax(student / temperature, 1));
     entropy.sum() * (temperature * temperature / n as f64)
 }

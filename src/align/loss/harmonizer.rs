@@ -126,8 +126,17 @@ pub fn probe(pixels: &[f32], gradient: &[f32], n: usize) -> Probe {
         let image = &pixels[i * length..(i + 1) * length];
         let slope = &gradient[i * plane..(i + 1) * plane];
         // The saliency is a mean over three channels: each has a third of its gradient.
-        let norm = slope.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() / 3f64.sqrt();
-        let size = image.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let norm = slope
+            .iter()
+            .map(|v| f64::from(*v).powi(2))
+            .sum::<f64>()
+            .sqrt()
+            / 3f64.sqrt();
+        let size = image
+            .iter()
+            .map(|v| f64::from(*v).powi(2))
+            .sum::<f64>()
+            .sqrt();
         let step = STEP * size.max(1.0);
         let scale = if norm > 0.0 { step / norm / 3.0 } else { 0.0 };
         for (at, pixel) in image.iter().enumerate() {

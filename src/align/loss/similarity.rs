@@ -19,7 +19,12 @@ pub fn loss(features: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
 
 /// Cosines of the angles between all rows of `[n, p]`: `[n, n]`.
 pub fn cosines(x: Tensor<2>) -> Tensor<2> {
-    let length = x.clone().powf_scalar(2.0).sum_dim(1).clamp_min(1e-20).sqrt();
+    let length = x
+        .clone()
+        .powf_scalar(2.0)
+        .sum_dim(1)
+        .clamp_min(1e-20)
+        .sqrt();
     let x = x / length;
     x.clone().matmul(x.transpose())
 }

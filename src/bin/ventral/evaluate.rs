@@ -205,7 +205,7 @@ fn models(plan: &Plan, args: &Args, device: &Device) -> Result<Vec<Model>, Failu
 /// Unreadable files that are named.
 const MOST_LISTED: usize = 10;
 
-fn list(skipped: &[(String, DatasetError)]) {
+pub fn list(skipped: &[(String, DatasetError)]) {
     if skipped.is_empty() {
         return;
     }
@@ -219,7 +219,7 @@ fn list(skipped: &[(String, DatasetError)]) {
 }
 
 /// The set's path: as given, or the shipped one that fits.
-fn data(given: Option<&str>, loaded: &Loaded) -> Result<PathBuf, Failure> {
+pub fn data(given: Option<&str>, loaded: &Loaded) -> Result<PathBuf, Failure> {
     let shipped = |file: &str| {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/testset");
         let folders = ["static/testset".into(), "dist/testset".into(), here];

@@ -1,5 +1,6 @@
 //! The native command line.
 
+mod align;
 mod attack;
 mod card;
 mod corrupt;
@@ -50,6 +51,8 @@ enum Command {
     Fetch(fetch::Args),
     /// Serve the built page, compressed, with the headers it needs.
     Serve(serve::Args),
+    /// Align a model with the responses of another population, beside its controls.
+    Align(align::Args),
     /// Train a model by a recipe; an interrupted run goes on where it was.
     Train(train::Args),
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Align(args) => align::run(&args),
         Command::Train(args) => train::run(args),
     };
     match done {

@@ -1,0 +1,144 @@
+//! What an alignment came to, and whether it beat its controls.
+
+use serde::{Deserialize, Serialize};
+
+use super::aligner::{Gain, Look};
+use super::plan::Control;
+use crate::measure::interval::wilson;
+use crate::measure::similarity::inference::{Ceiling, Permuted};
+
+/// A share of images right in one condition of a robustness test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Robust {
+    pub condition: String,
+    pub right: usize,
+    pub images: usize,
+}
+
+/// A finished run: the plan with one seed and one control.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub seed: u64,
+    pub control: Control,
+    pub steps: usize,
+    pub before: Look,
+    pub after: Look,
+    /// All held-out stimuli and all neuroids, against permuted stimuli.
+    pub chance: Permuted,
+    pub ceiling: Option<Ceiling>,
+    /// Over the run with this seed whose target was shuffled, where there was one.
+    pub gain: Option<Gain>,
+    /// Conditions, before and after; empty where none were asked for.
+    pub robust_before: Vec<Robust>,
+    pub robust_after: Vec<Robust>,
+    pub seconds: f32,
+}
+
+/// What a run and its shuffled control say, in plain words.
+pub fn verdict(aligned: &Outcome) -> String {
+    let similarity = match aligned.gain {
+        None => format!(
+            "Similarity to the responses on held-out stimuli went from {:.3} to {:.3} (chance {:.3}, \
+             p {:.3}). Without a shuffled control this does not tell alignment from training.",
+            aligned.before.held_out_stimuli,
+            aligned.after.held_out_stimuli,
+            aligned.chance.chance,
+            aligned.chance.p
+        ),
+        Some(gain) => {
+            let beat = match (gain.low > 0.0, gain.high < 0.0) {
+                (true, _) => "Alignment beat its shuffled control",
+                (_, true) => "The shuffled control came out above alignment",
+                _ => "Alignment cannot be told from its shuffled control",
+            };
+            format!(
+                "{beat}: CKA {:.3} against {:.3} on held-out stimuli, a difference of {:+.3} (95 % \
+                 interval {:+.3} to {:+.3}).",
+                gain.ours, gain.theirs, gain.gain, gain.low, gain.high
+            )
+        }
+    };
+    match (aligned.before.accuracy, aligned.after.accuracy) {
+        (Some(before), Some(after)) => {
+            let (low, high) = wilson(after, aligned.after.images);
+            format!(
+                "{similarity} Accuracy went from {:.1} % to {:.1} % ({:.1} to {:.1}) on {} images \
+                 that were not trained on.",
+                100.0 * before,
+                100.0 * after,
+                100.0 * low,
+                100.0 * high,
+                aligned.after.images
+            )
+        }
+        _ => similarity,
+    }
+}
+
+/// One row a control, the mean and the standard deviation over seeds.
+pub fn table(outcomes: &[Outcome]) -> String {
+    let conditions: Vec<&str> = outcomes.first().map_or(Vec::new(), |o| {
+        let named = o.robust_after.iter().map(|r| r.condition.as_str());
+        named.collect()
+    });
+    let head = [
+        "run",
+        "seeds",
+        "CKA, held-out stimuli",
+        "CKA, held-out neuroids",
+        "accuracy, %",
+    ];
+    let head = head.into_iter().chain(conditions.iter().copied());
+    let head: Vec<&str> = head.collect();
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+    let before: Vec<&Outcome> = outcomes.iter().filter(|o| o.control.is_none()).collect();
+    text += &row("before", &before, |o| o.before, |o| &o.robust_before);
+    for control in Control::ALL {
+        let of: Vec<&Outcome> = outcomes.iter().filter(|o| o.control == control).collect();
+        let name = match control {
+            Control::None => "aligned",
+            other => other.name(),
+        };
+        if !of.is_empty() {
+            text += &row(name, &of, |o| o.after, |o| &o.robust_after);
+        }
+    }
+    text
+}
+
+fn row(
+    name: &str,
+    outcomes: &[&Outcome],
+    look: impl Fn(&Outcome) -> Look,
+    robust: impl Fn(&Outcome) -> &[Robust],
+) -> String {
+    let spread = |values: Vec<f64>, digits: usize| {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n.max(1.0);
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        match values.len() {
+            0 => "–".to_owned(),
+            1 => format!("{mean:.digits$}"),
+            _ => format!(
+                "{mean:.digits$} ± {:.digits$}",
+                (squares / (n - 1.0)).sqrt()
+            ),
+        }
+    };
+    let of = |f: &dyn Fn(Look) -> f64| outcomes.iter().map(|o| f(look(o))).collect::<Vec<f64>>();
+    let accuracies = outcomes.iter().filter_map(|o| look(o).accuracy);
+    let mut cells = vec![
+        name.to_owned(),
+        outcomes.len().to_string(),
+        spread(of(&|l| l.held_out_stimuli), 3),
+        spread(of(&|l| l.held_out_neuroids), 3),
+        spread(accuracies.map(|a| 100.0 * a).collect(), 1),
+    ];
+    let conditions = outcomes.first().map_or(0, |o| robust(o).len());
+    for condition in 0..conditions {
+        let shares = outcomes.iter().filter_map(|o| robust(o).get(condition));
+        let shares = shares.map(|r| 100.0 * r.right as f64 / r.images.max(1) as f64);
+        cells.push(spread(shares.collect(), 1));
+    }
+    format!("| {} |\n", cells.join(" | "))
+}
