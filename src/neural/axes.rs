@@ -27,6 +27,16 @@ impl Axis {
         }
     }
 
+    /// `stimuli`, `repetitions`, `neuroids`, `time bins`.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Stimulus => "stimuli",
+            Self::Repetition => "repetitions",
+            Self::Neuroid => "neuroids",
+            Self::TimeBin => "time bins",
+        }
+    }
+
     /// What an axis of this name is, in any case.
     pub(super) fn named(name: &str) -> Option<Self> {
         let found = AXES.iter().find(|(_, names)| is_one_of(name, names));

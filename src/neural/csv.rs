@@ -80,9 +80,11 @@ pub(super) fn read_lines(bytes: &[u8], separator: u8) -> Result<Lines, NeuralErr
     Ok(Lines { lines })
 }
 
-/// The separator that the first line has where the expected one does not occur in it.
+/// The separator that the first line of cells has where the expected one does not occur in it.
 fn used_separator(text: &[u8], expected: u8) -> u8 {
-    let first = text.split(|byte| *byte == b'\n').next().unwrap_or(text);
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let has_cells = |line: &&[u8]| !line.trim_ascii().is_empty() && !line.starts_with(b"#");
+    let first = lines.find(has_cells).unwrap_or(text);
     let used = [expected, b'\t', b';', b','];
     let found = used.into_iter().find(|separator| first.contains(separator));
     found.unwrap_or(expected)
@@ -106,13 +108,14 @@ fn explain(error: ::csv::Error) -> NeuralError {
 /// Whether the first line names columns: no cell but the first is a number, or the first cell is a
 /// name of a column while the others number the neuroids.
 fn is_header(lines: &[(u64, Vec<String>)]) -> bool {
-    let [(_, first), (_, second), ..] = lines else {
+    let Some((_, first)) = lines.first() else {
         return false;
     };
     let numbers = |cells: &[String]| cells.iter().filter(|c| number(c).is_some()).count();
     let (head, rest) = first.split_at(1.min(first.len()));
     if rest.is_empty() {
-        return numbers(head) == 0 && numbers(second) == 1;
+        let below = lines.get(1).map_or(0, |(_, second)| numbers(second));
+        return numbers(head) == 0 && below == 1;
     }
     let is_name = |cell: &String| cell.is_empty() || Role::named(cell).is_some();
     let counts = rest

@@ -83,7 +83,7 @@ pub enum NeuralError {
         found: usize,
         shape: Vec<usize>,
     },
-    #[error("two axes of the array are {0}s: please name every axis once")]
+    #[error("two axes of the array are {}: please name every axis once", .0.plural())]
     AxisTwice(Axis),
     #[error("no axis of the array is the {0}: please name one so")]
     AxisMissing(Axis),
@@ -108,7 +108,7 @@ pub enum NeuralError {
     )]
     TooMany { values: u64 },
     #[error(
-        "there are {found} {what} and {expected} {axis}s: please give one for each, in the same order"
+        "there are {found} {what} and {expected} {}: please give one for each, in the same order", .axis.plural()
     )]
     Labels {
         what: String,

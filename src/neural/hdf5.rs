@@ -421,13 +421,19 @@ fn bins(begins: Option<Vec<String>>, ends: Option<Vec<String>>) -> Vec<String> {
 fn drop_fill(values: &mut [f32], variable: &Variable) {
     let fill = ["_FillValue", "missing_value"]
         .iter()
-        .find_map(|name| variable.attributes.get(*name)?.to_f64s()?.first().copied());
+        .find_map(|name| first_number(variable.attributes.get(*name)?));
     let Some(fill) = fill.filter(|fill| fill.is_finite()) else {
         return;
     };
     for value in values.iter_mut().filter(|v| **v == fill as f32) {
         *value = f32::NAN;
     }
+}
+
+fn first_number(attribute: &AttrValue) -> Option<f64> {
+    let whole = || attribute.to_i64s()?.first().map(|n| *n as f64);
+    let fraction = attribute.to_f64s().and_then(|all| all.first().copied());
+    fraction.or_else(whole)
 }
 
 /// Drops axes of one entry that are nothing by their name.

@@ -1,5 +1,7 @@
 //! Responses in Parquet: a column a neuroid, or one column of lists.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
@@ -18,7 +20,15 @@ impl From<ParquetError> for NeuralError {
     }
 }
 
+/// The reader of pages asserts where bytes are damaged. That is caught here, which a program that
+/// aborts on panic cannot do: so this format is for the command line only.
 pub(super) fn responses(bytes: Vec<u8>, options: &ReadOptions) -> Result<Found, NeuralError> {
+    let reading = AssertUnwindSafe(|| read(bytes, options));
+    let damaged = |_| Err(NeuralError::Parquet("it is damaged".to_owned()));
+    catch_unwind(reading).unwrap_or_else(damaged)
+}
+
+fn read(bytes: Vec<u8>, options: &ReadOptions) -> Result<Found, NeuralError> {
     let size = bytes.len() as u64;
     let file = SerializedFileReader::new(Bytes::from(bytes))?;
     let meta = file.metadata();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::axes::{Axis, AxisTaken};
+use super::axes::AxisTaken;
 use super::names::{Listed, Matched, Rule, listed, pairs, report};
 use super::read::Format;
 use super::{NeuralError, Responses};
@@ -46,7 +46,7 @@ pub struct NotFinite {
     pub first: Vec<(String, usize)>,
 }
 
-/// A region and how many of the neroids that are kept lie in it.
+/// A region and how many of the neuroids that are kept lie in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     pub name: String,
@@ -380,13 +380,8 @@ impl Understood {
 
 fn axis_said(axis: &AxisTaken) -> String {
     let AxisTaken { name, size, .. } = axis;
-    let what = match axis.axis {
-        Axis::Stimulus => "the stimuli",
-        Axis::Repetition => "the repetitions",
-        Axis::Neuroid => "the neuroids",
-        Axis::TimeBin => "the time bins",
-    };
-    format!("`{name}` ({size}) was taken for {what}: {}.", axis.why)
+    let what = axis.axis.plural();
+    format!("`{name}` ({size}) was taken for the {what}: {}.", axis.why)
 }
 
 fn names_said(names: &Matched) -> Vec<String> {
