@@ -344,7 +344,7 @@ fn names_match_exactly_then_by_stem_then_in_any_case() {
     assert_eq!(names.extra.first, ["zzz"]);
     let said = understood.sentences().join("\n");
     assert!(
-        said.contains("1 pictures have no responses: x/e.png"),
+        said.contains("Pictures without responses: 1 (x/e.png)"),
         "{said}"
     );
     let json = serde_json::to_string(&understood).unwrap();

@@ -355,27 +355,32 @@ impl Understood {
                 if first.len() < *stimuli { ", …" } else { "" }
             ));
         }
-        let left_out = [
+        all.extend(counted(&[
             (
                 &self.unrecorded_neuroids,
-                "neuroids have no number for more than half of the stimuli",
+                "Neuroids left out because they have no number for more than half of the stimuli",
             ),
             (
                 &self.unrecorded_stimuli,
-                "stimuli have no number for a neuroid",
+                "Stimuli left out because a neuroid has no number for them",
             ),
             (
                 &self.constant_neuroids,
-                "neuroids respond to all stimuli alike",
+                "Neuroids left out because they respond to all stimuli alike",
             ),
-        ];
-        for (listed, what) in left_out {
-            if listed.count > 0 {
-                all.push(format!("Left out: {} {what}: {listed}.", listed.count));
-            }
-        }
+        ]));
         all
     }
+}
+
+/// "Stimuli without a picture: 2 (a, b)." for each that are any.
+fn counted(lists: &[(&Listed, &str)]) -> Vec<String> {
+    let any = lists.iter().filter(|(listed, _)| listed.count > 0);
+    let said = any.map(|(Listed { count, first }, what)| {
+        let more = if first.len() < *count { ", …" } else { "" };
+        format!("{what}: {count} ({}{more}).", first.join(", "))
+    });
+    said.collect()
 }
 
 fn axis_said(axis: &AxisTaken) -> String {
@@ -390,23 +395,19 @@ fn names_said(names: &Matched) -> Vec<String> {
         .iter()
         .map(|(rule, count)| format!("{count} {}", rule.says()))
         .collect();
+    let column = match &names.column {
+        Some(column) => format!(" (the stimuli are named by `{column}`)"),
+        None => String::new(),
+    };
     let mut all = vec![format!(
-        "{} stimuli have a picture: {}{}.",
+        "Stimuli with a picture: {}, {}{column}.",
         names.count,
         by.join(", "),
-        match &names.column {
-            Some(column) => format!(" (by `{column}`)"),
-            None => String::new(),
-        }
     )];
-    for (listed, what) in [
-        (&names.missing, "pictures have no responses"),
-        (&names.extra, "stimuli have no picture"),
-    ] {
-        if listed.count > 0 {
-            all.push(format!("{} {what}: {listed}.", listed.count));
-        }
-    }
+    all.extend(counted(&[
+        (&names.missing, "Pictures without responses"),
+        (&names.extra, "Stimuli without a picture"),
+    ]));
     all
 }
 
