@@ -4,7 +4,7 @@
 //! a room never reaches up:
 //!
 //! ```text
-//! bin -> session -> {measure, align} -> {perturb, model} -> {image, compute} -> archive
+//! bin -> session -> {measure, align} -> {perturb, model, neural} -> {image, compute} -> archive
 //! ```
 //!
 //! Pixels are f32 NCHW RGB in [0, 1] at every public boundary; a model owns its preprocessing.
@@ -23,6 +23,8 @@ pub mod image;
 #[cfg(any(not(feature = "page"), feature = "compute"))]
 pub mod measure;
 pub mod model;
+#[cfg(feature = "neural")]
+pub mod neural;
 pub mod pack;
 pub mod perturb;
 pub mod rng;

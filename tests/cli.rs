@@ -1024,3 +1024,26 @@ fn an_interrupted_corruption_leaves_whole_files_alone() {
         assert!(!read_picture(&path).data.is_empty(), "{}", path.display());
     }
 }
+
+#[test]
+fn responses_are_understood_and_refused_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("it.csv"), "image,n1,n2\na,1,2\nb,3,5\nc,2,2\n").unwrap();
+    fs::create_dir(at("pictures")).unwrap();
+    for name in ["a.png", "b.png"] {
+        fs::write(at("pictures").join(name), []).unwrap();
+    }
+    let arguments = ["responses", "it.csv", "--images", "pictures"];
+    let said = succeeds(&arguments, folder.path());
+    assert!(said.contains("Stimuli with a picture: 2"), "{said}");
+    assert!(said.contains("Stimuli without a picture: 1 (c)"), "{said}");
+    let json = succeeds(&["responses", "it.csv", "--json"], folder.path());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["kept"], serde_json::json!([3, 1, 2]));
+    fs::write(at("it.csv"), "image,n1\na,1\nb,x\nc,3\n").unwrap();
+    let output = run(&["responses", "it.csv"], folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("“x” in line 3, column 2"), "{said}");
+}

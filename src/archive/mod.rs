@@ -132,6 +132,7 @@ pub(crate) struct Backing {
     pub deflated: bool,
     /// CRC-32 of the unpacked bytes, where the file keeps one.
     pub crc: Option<u32>,
+    #[cfg_attr(not(feature = "checkpoint"), allow(dead_code))]
     pub endian: Endian,
 }
 
@@ -189,6 +190,7 @@ impl<S: Read> Read for Unpacked<'_, S> {
 }
 
 /// All bytes of a small backing, `limit` at most.
+#[cfg(feature = "checkpoint")]
 pub(crate) fn read_all<S: Read + Seek>(
     source: &mut S,
     backing: &Backing,
@@ -274,6 +276,7 @@ pub(crate) fn gather<T: Copy>(
 ///
 /// # Errors
 /// More than `limit` bytes, damage, and whatever `source` reports.
+#[cfg(feature = "dataset")]
 pub(crate) fn read_checked<S: Read + Seek>(
     source: &mut S,
     name: &str,

@@ -18,7 +18,7 @@ pub use layout::Classes;
 #[cfg(feature = "dataset")]
 pub use load::{
     LoadOptions, OpenOptions, Opened, PicturesBelow, Progress, load, load_cifar10, load_classes,
-    load_readable, load_tiny_imagenet, open, pictures_below, quiet,
+    load_readable, load_tiny_imagenet, open, picture_names, pictures_below, quiet,
 };
 
 use std::ops::Range;

@@ -219,6 +219,41 @@ fn is_svg(bytes: &[u8]) -> bool {
 /// # Errors
 /// An [`ImageError`] with a sentence for the user; no input makes it panic.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, ImageError> {
+    let (image, format) = decode_any(bytes)?;
+    Ok(Decoded {
+        picture: flatten(image)?,
+        format,
+    })
+}
+
+/// A grey picture with all its bits, `[height, width]` from 0 to 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grey {
+    pub width: usize,
+    pub height: usize,
+    pub values: Vec<f32>,
+}
+
+/// Decodes a grey picture without losing bits: 16 stay 16. `None` for a picture that has colours;
+/// one that is stored in colour and is grey everywhere is grey.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_grey(bytes: &[u8]) -> Result<Option<Grey>, ImageError> {
+    let (image, _) = decode_any(bytes)?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let rgb = image.into_rgb16();
+    let is_grey = rgb.pixels().all(|p| p.0[0] == p.0[1] && p.0[1] == p.0[2]);
+    let value = |p: &::image::Rgb<u16>| f32::from(p.0[0]) / f32::from(u16::MAX);
+    Ok(is_grey.then(|| Grey {
+        width,
+        height,
+        values: rgb.pixels().map(value).collect(),
+    }))
+}
+
+/// The picture as it is stored, turned upright.
+fn decode_any(bytes: &[u8]) -> Result<(DynamicImage, PictureFormat), ImageError> {
     let format = sniff(bytes)?;
     check_frame(format, bytes)?;
     let fail = |error| explain(error, format, bytes.len());
@@ -231,10 +266,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, ImageError> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(fail)?;
     image.apply_orientation(orientation);
-    Ok(Decoded {
-        picture: flatten(image)?,
-        format,
-    })
+    Ok((image, format))
 }
 
 fn limits() -> Limits {

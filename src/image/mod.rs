@@ -11,7 +11,9 @@ mod jpeg;
 mod resize;
 mod webp;
 
-pub use decode::{Decoded, ImageError, MAX_PIXELS, MAX_SIDE, PictureFormat, decode, sniff};
+pub use decode::{
+    Decoded, Grey, ImageError, MAX_PIXELS, MAX_SIDE, PictureFormat, decode, decode_grey, sniff,
+};
 pub use encode::{encode_png, encode_png_rgba, to_rgba};
 pub use resize::{
     Filter, Preprocessing, center_crop, resample, resize, resize_and_crop, resized_size, to_input,

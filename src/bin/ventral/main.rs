@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod recipe;
 mod report;
+mod responses;
 mod serve;
 mod store;
 mod train;
@@ -49,6 +50,9 @@ enum Command {
     Models(models::Args),
     /// Download a published model, check it and keep it as f16 safetensors shards.
     Fetch(fetch::Args),
+    /// What a file of neural responses holds, and which pictures its stimuli are.
+    #[command(after_long_help = responses::EXAMPLES)]
+    Responses(responses::Args),
     /// Serve the built page, compressed, with the headers it needs.
     Serve(serve::Args),
     /// Align a model with the responses of another population, beside its controls.
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(args),
         Command::Fetch(args) => fetch::run(args),
+        Command::Responses(args) => responses::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Align(args) => align::run(&args),
         Command::Train(args) => train::run(args),
@@ -77,7 +82,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            match error.is::<responses::Refused>() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

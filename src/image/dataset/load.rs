@@ -791,6 +791,63 @@ pub fn pictures_below(root: &Path) -> Result<PicturesBelow, DatasetError> {
     })
 }
 
+/// The names of the pictures in a folder or in an archive (`.zip`, `.tar`, `.tar.gz`, `.tar.xz`)
+/// of any split, in alphabetical order. Nothing is decoded.
+///
+/// # Errors
+/// [`DatasetError::NotASet`] for what keeps no pictures under names; as [`load`] otherwise.
+pub fn picture_names(path: &Path) -> Result<Vec<String>, DatasetError> {
+    if path.is_dir() {
+        let found = pictures_below(path)?.pictures;
+        return Ok(found.into_iter().map(|(name, _)| name).collect());
+    }
+    let packing = packing(path)?;
+    let file = fs::File::open(path).map_err(read_error(path))?;
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    let mut names = match packing {
+        Packing::Tar => names_in_tar(path, file)?,
+        Packing::TarGzip => names_in_tar(path, flate2::bufread::MultiGzDecoder::new(file))?,
+        Packing::TarXz => names_in_tar(path, lzma_rust2::XzReader::new(file, true))?,
+        Packing::Zip => {
+            let size = file.seek(SeekFrom::End(0)).map_err(read_error(path))?;
+            let directory = Directory::read(&mut file, size, MAX_DIRECTORY);
+            let damaged = |cause| DatasetError::Archive {
+                path: path.to_owned(),
+                cause,
+            };
+            directory.map_err(damaged)?.entries.into_keys().collect()
+        }
+        Packing::Arrays | Packing::Batch => {
+            return Err(DatasetError::NotASet {
+                path: path.to_owned(),
+            });
+        }
+    };
+    names.retain(|name| {
+        let file = name.rsplit('/').next().unwrap_or(name);
+        !file.starts_with('.') && layout::is_picture(file)
+    });
+    names.sort();
+    Ok(names)
+}
+
+fn names_in_tar(path: &Path, unpacked: impl Read) -> Result<Vec<String>, DatasetError> {
+    let mut archive = tar::Archive::new(Limited {
+        inner: unpacked,
+        left: MOST_UNPACKED,
+    });
+    let fail = read_error(path);
+    let mut names = Vec::new();
+    for entry in archive.entries().map_err(&fail)? {
+        let entry = entry.map_err(&fail)?;
+        if entry.header().entry_type().is_file() {
+            let name = entry.path().map_err(&fail)?;
+            names.push(name.to_string_lossy().replace('\\', "/"));
+        }
+    }
+    Ok(names)
+}
+
 fn gather_folder(root: &Path, split: Split, report: Report<'_>) -> Result<Parts, DatasetError> {
     let mut parts = Parts::default();
     let files = files_below(root)?;

@@ -1,0 +1,201 @@
+//! Human heat maps, such as ClickMe's: where people look for what they see (Linsley et al. 2019).
+
+use std::io::Cursor;
+
+use crate::archive::npy::{Array, Npz, read_npy};
+
+use super::names::{Column, Listed, Matched, listed, pairs, report};
+use super::{MOST_VALUES, NeuralError, limits};
+
+/// Heat maps of pictures, f32 row-major `[maps, height, width]`, the higher the more a place
+/// matters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeatMaps {
+    pub shape: [usize; 3],
+    pub values: Vec<f32>,
+    /// Which picture each is of.
+    pub names: Option<Vec<String>>,
+}
+
+/// What heat maps are called in archives, the usual names first.
+const MAPS: [&str; 8] = [
+    "heatmaps",
+    "heatmap",
+    "maps",
+    "saliency",
+    "clickme",
+    "importance",
+    "data",
+    "arr_0",
+];
+
+/// What their pictures are called there.
+const NAMES: [&str; 6] = [
+    "names",
+    "image_names",
+    "filenames",
+    "image_ids",
+    "stimuli",
+    "files",
+];
+
+/// Reads heat maps from `.npy` or `.npz`: `[n, h, w]`, with or without one channel before or
+/// behind the rows.
+///
+/// # Errors
+/// Another format, another shape, values that are no numbers.
+pub fn read_maps(bytes: &[u8]) -> Result<HeatMaps, NeuralError> {
+    if bytes.is_empty() {
+        return Err(NeuralError::Empty);
+    }
+    if bytes.starts_with(b"\x93NUMPY") {
+        return from_array(&read_npy(Cursor::new(bytes), &limits())?, None);
+    }
+    let mut archive = Npz::open(Cursor::new(bytes), &limits())?;
+    let all: Vec<String> = archive.names().map(str::to_owned).collect();
+    let find = |known: &&str| all.iter().find(|name| name.eq_ignore_ascii_case(known));
+    let only = || all.first().filter(|_| all.len() == 1);
+    let Some(maps) = MAPS.iter().find_map(find).or_else(only) else {
+        return Err(NeuralError::NoArray {
+            found: listed(&all),
+        });
+    };
+    let array = archive.read(maps)?;
+    let names = match NAMES.iter().find_map(find) {
+        Some(name) => Some(archive.read_strings(name)?),
+        None => None,
+    };
+    from_array(&array, names)
+}
+
+fn from_array(array: &Array, names: Option<Vec<String>>) -> Result<HeatMaps, NeuralError> {
+    let shape = match *array.shape.as_slice() {
+        [n, h, w] | [n, h, w, 1] | [n, 1, h, w] => [n, h, w],
+        _ => return Err(NeuralError::MapShape(array.shape.clone())),
+    };
+    HeatMaps::new(shape, array.data.to_f32(), names)
+}
+
+/// Makes heat maps of grey pictures of one size, by name and bytes: 8 or 16 bits become 0 to 1.
+///
+/// # Errors
+/// A coloured picture, pictures of several sizes, one that cannot be decoded.
+#[cfg(feature = "picture")]
+pub fn maps_from_pictures<'a>(
+    pictures: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<HeatMaps, NeuralError> {
+    let (mut names, mut values, mut size) = (Vec::new(), Vec::new(), None);
+    for (name, bytes) in pictures {
+        let short = || crate::archive::shorten(name);
+        let decoded = crate::image::decode_grey(bytes);
+        let decoded = decoded.map_err(|cause| NeuralError::Picture {
+            name: short(),
+            cause,
+        })?;
+        let map = decoded.ok_or_else(|| NeuralError::MapColour(short()))?;
+        let first = *size.get_or_insert((map.width, map.height));
+        if first != (map.width, map.height) {
+            return Err(NeuralError::MapSize {
+                name: short(),
+                width: map.width,
+                height: map.height,
+                first,
+            });
+        }
+        values.extend(map.values);
+        names.push(name.to_owned());
+        if values.len() > MOST_VALUES {
+            return Err(NeuralError::TooMany {
+                values: values.len() as u64,
+            });
+        }
+    }
+    let (width, height) = size.ok_or(NeuralError::NoMaps)?;
+    HeatMaps::new([names.len(), height, width], values, Some(names))
+}
+
+impl HeatMaps {
+    /// # Errors
+    /// A shape that does not fit the values or has no entry, values that are no numbers, another
+    /// number of names than of maps.
+    pub fn new(
+        shape: [usize; 3],
+        values: Vec<f32>,
+        names: Option<Vec<String>>,
+    ) -> Result<Self, NeuralError> {
+        let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        if count != Some(values.len()) || values.is_empty() {
+            return Err(NeuralError::MapShape(shape.to_vec()));
+        }
+        let found = names.as_ref().map_or(shape[0], Vec::len);
+        if found != shape[0] {
+            return Err(NeuralError::Labels {
+                what: "names".to_owned(),
+                found,
+                expected: shape[0],
+                axis: super::Axis::Stimulus,
+            });
+        }
+        let area = shape[1] * shape[2];
+        let mut maps = values.chunks_exact(area);
+        if let Some(bad) = maps.position(|map| map.iter().any(|v| !v.is_finite())) {
+            let name = names.as_ref().and_then(|names| names.get(bad)).cloned();
+            let name = name.unwrap_or_else(|| format!("number {bad}"));
+            return Err(NeuralError::MapNan(crate::archive::shorten(&name)));
+        }
+        Ok(Self {
+            shape,
+            values,
+            names,
+        })
+    }
+
+    /// The maps of these pictures in their order, the picture of each, and how names were matched;
+    /// by order where the maps have no names.
+    ///
+    /// # Errors
+    /// No name that matches; without names, another number of maps than of pictures.
+    pub fn for_images(
+        &self,
+        images: &[String],
+    ) -> Result<(Self, Vec<usize>, Matched), NeuralError> {
+        let column = self.names.clone().map(|values| Column {
+            name: "names".to_owned(),
+            values,
+        });
+        let pairs = match &column {
+            Some(column) => pairs(&column.values, images),
+            None if self.shape[0] == images.len() => {
+                let all = 0..images.len();
+                all.map(|i| (i, i, super::Rule::Order)).collect()
+            }
+            None => {
+                return Err(NeuralError::Count {
+                    stimuli: self.shape[0],
+                    images: images.len(),
+                });
+            }
+        };
+        if pairs.is_empty() {
+            return Err(NeuralError::NoMatch {
+                stimuli: Listed::of(self.names.iter().flatten()).to_string(),
+                images: listed(images),
+            });
+        }
+        let area = self.shape[1] * self.shape[2];
+        let values = pairs
+            .iter()
+            .flat_map(|(_, map, _)| &self.values[map * area..(map + 1) * area]);
+        let names = self.names.as_ref().map(|names| {
+            let places: Vec<usize> = pairs.iter().map(|p| p.1).collect();
+            super::found::picked(names, &places)
+        });
+        let maps = Self {
+            shape: [pairs.len(), self.shape[1], self.shape[2]],
+            values: values.copied().collect(),
+            names,
+        };
+        let places = pairs.iter().map(|p| p.0).collect();
+        Ok((maps, places, report(column.as_ref(), &pairs, images)))
+    }
+}
