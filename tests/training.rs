@@ -649,7 +649,9 @@ fn long_gradients_are_scaled_down_together() {
     // (3, 4) for the weights and, times 12, a bias that alone is twice as long as the rest.
     for (longest, factor) in [(6.5, 0.5), (13.0, 1.0), (100.0, 1.0)] {
         let mut found = gradients(&layer, [0.25, 1.0 / 3.0], 12.0, &device);
-        assert!((block_on(clip(&layer, &mut found, longest)).unwrap() - 13.0).abs() < 1e-5);
+        assert!(
+            (pollster::block_on(clip(&layer, &mut found, longest)).unwrap() - 13.0).abs() < 1e-5
+        );
         let weight: Tensor<2> = found.get(layer.weight.id).expect("a gradient");
         let bias: Tensor<1> = found.get(layer.bias.id).expect("a gradient");
         let (weight, bias) = (weight.into_data(), bias.into_data());

@@ -167,9 +167,7 @@ impl Work {
         let failures = Crew::new(cores).each((0..cores).collect(), |_| {
             loop {
                 let job = next.fetch_add(1, Ordering::Relaxed);
-                let Some((seed, control)) = jobs.get(job) else {
-                    return None;
-                };
+                let (seed, control) = jobs.get(job)?;
                 match self.run(*seed, *control) {
                     // Another thread that panicked has left the list as it was.
                     Ok(run) => ended
