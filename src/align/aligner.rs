@@ -89,7 +89,7 @@ pub struct Look {
     pub held_out_stimuli: f64,
     /// Of held-out stimuli, with held-out neuroids.
     pub held_out_neuroids: f64,
-    /// Share right of images that are no stimuli, where they have classes of the model.
+    /// Share right of images that are no stimuli, where there are any.
     pub accuracy: Option<f64>,
     /// How many those are.
     pub images: usize,
@@ -443,7 +443,7 @@ impl Aligner {
     }
 
     async fn accuracy(&self, network: &Network) -> Result<Option<f64>, AlignError> {
-        if self.test.is_empty() || !self.stimuli.labelled {
+        if self.test.is_empty() {
             return Ok(None);
         }
         let mut rng = Rng::stream(0, "evaluation");
@@ -632,6 +632,15 @@ fn check(plan: &Plan, stimuli: &Stimuli, split: &Split) -> Result<(), AlignError
     }
     if plan.losses.aligns() && split.neuroids.is_empty() {
         return data("no neuroid is left to train on".to_owned());
+    }
+    let l = &plan.losses;
+    let others = [l.cka, l.similarity, l.harmonizer, l.distillation];
+    if !stimuli.labelled && others.iter().all(|weight| *weight == 0.0) {
+        return data(
+            "the stimuli have no classes of the model, so cross-entropy alone trains nothing; give \
+             another term a weight"
+                .to_owned(),
+        );
     }
     Ok(())
 }

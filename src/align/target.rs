@@ -9,6 +9,13 @@ use super::stimuli::population;
 use crate::image::dataset::LabelledSet;
 use crate::image::unit;
 use crate::measure::similarity::inference::{Ceiling, Repeated, ceiling};
+#[cfg(feature = "neural")]
+use crate::measure::similarity::{
+    Matrix,
+    cka::{Estimator, Kernel, cka},
+    inference::reliabilities,
+    median,
+};
 use crate::model::load::Loaded;
 use crate::model::probe::CancelToken;
 use crate::rng::Rng;
@@ -94,6 +101,38 @@ pub fn repeated(data: Repeated, seed: u64) -> Result<Responses, AlignError> {
         values: data.mean(&all).values.iter().map(|v| *v as f32).collect(),
         neuroids: data.neuroids,
         ceiling: ceiling(data, SPLITS, &mut rng)?,
+    })
+}
+
+/// Recorded responses as a target: means over repetitions, and over splits of these the ceilings.
+///
+/// # Errors
+/// Fewer than four stimuli.
+#[cfg(feature = "neural")]
+pub fn recorded(data: &crate::neural::Responses, seed: u64) -> Result<Responses, AlignError> {
+    let [stimuli, repetitions, neuroids] = data.shape();
+    let matrix = |values: &[f32]| Matrix::from_f32(stimuli, neuroids, values);
+    let mut found: Option<Ceiling> = None;
+    for split in 0..if repetitions > 1 { SPLITS } else { 0 } {
+        // Too few repetitions of a stimulus leave no halves, and no ceiling.
+        let Ok((a, b)) = data.halves(seed.wrapping_add(split as u64)) else {
+            break;
+        };
+        let (Ok(a), Ok(b)) = (matrix(&a), matrix(&b)) else {
+            break;
+        };
+        let sum = found.get_or_insert(Ceiling {
+            reliability: 0.0,
+            cka: 0.0,
+            splits: SPLITS,
+        });
+        sum.reliability += median(reliabilities(&a, &b)) / SPLITS as f64;
+        sum.cka += cka(&a, &b, Kernel::Linear, Estimator::Unbiased)? / SPLITS as f64;
+    }
+    Ok(Responses {
+        values: data.mean(),
+        neuroids,
+        ceiling: found,
     })
 }
 

@@ -11,12 +11,14 @@ use burn::tensor::Device;
 use indicatif::ProgressBar;
 use ventral::align::aligner::{Aligner, Gain, Look, Step, to_host};
 use ventral::align::outcome::{Outcome, Robust, table, verdict};
-use ventral::align::plan::{Control, Plan};
+use ventral::align::plan::{Control, Plan, Target};
 use ventral::align::shards::Crew;
 use ventral::align::stimuli::Stimuli;
-use ventral::align::target::{Other, Responses, responses};
+use ventral::align::target::{Other, Responses, recorded as recorded_target, responses};
 use ventral::compute::device::Devices;
-use ventral::image::dataset::{LabelledSet, LoadOptions, Split, load_readable, quiet};
+use ventral::image::dataset::{
+    LabelledSet, LoadOptions, Split, decode_planar, load_readable, picture_names, quiet,
+};
 use ventral::measure::robustness::plan::Plan as TestPlan;
 use ventral::measure::robustness::presets;
 use ventral::measure::robustness::run::Bench;
@@ -26,6 +28,7 @@ use ventral::model::classes::match_classes;
 use ventral::model::load::Loaded;
 use ventral::model::probe::CancelToken;
 use ventral::model::save;
+use ventral::neural;
 use ventral::perturb::corruption::Textures;
 use ventral::rng::Rng;
 
@@ -75,6 +78,9 @@ struct Work {
     plan: Plan,
     model: Loaded,
     stimuli: LabelledSet,
+    /// The stimuli's labels are classes of the model.
+    labelled: bool,
+    recorded: Option<neural::Responses>,
     rest: LabelledSet,
     other: Option<(Loaded, LabelledSet)>,
     test: Option<TestPlan>,
@@ -135,7 +141,12 @@ fn compare(runs: &mut [Ended]) -> Result<(), Failure> {
 impl Work {
     fn new(plan: Plan, args: &Args) -> Result<Self, Failure> {
         let model = load(&plan.model)?;
-        let images = args.data.as_deref().unwrap_or(&plan.data.images);
+        let images = args.data.clone();
+        let images = images.unwrap_or_else(|| plan.data.images.clone());
+        let images = images.as_str();
+        if let Target::Responses { file } = &plan.target {
+            return Self::with_recorded(file.clone(), images, plan, model, args);
+        }
         let (stimuli, rest) = images_for(&plan, images, &model, &args.cache)?;
         let other = match plan.target.model() {
             Some((name, _)) => {
@@ -151,8 +162,61 @@ impl Work {
             plan,
             model,
             stimuli,
+            labelled: true,
+            recorded: None,
             rest,
             other,
+            device: Devices::cpu("", None).device,
+            cancel: interrupt::on_ctrl_c(),
+            output: args.output.clone(),
+        })
+    }
+
+    /// Pictures of a folder with recorded responses to them; accuracy is measured on the shipped
+    /// set, where one has the model's classes.
+    fn with_recorded(
+        file: String,
+        folder: &str,
+        plan: Plan,
+        model: Loaded,
+        args: &Args,
+    ) -> Result<Self, Failure> {
+        let folder = Path::new(folder);
+        if !folder.is_dir() {
+            return Err(format!(
+                "data.images is {}, and recorded responses need the folder of the pictures that were \
+                 shown; give it there or with --data",
+                folder.display()
+            )
+            .into());
+        }
+        let said = |e: &dyn std::fmt::Display| format!("{file}: {e}");
+        let bytes = fs::read(&file).map_err(|e| said(&e))?;
+        let responses = neural::read(&file, bytes, &neural::ReadOptions::default());
+        let responses = responses.map_err(|e| said(&e))?;
+        let names = picture_names(folder)?;
+        let (understood, aligned) =
+            neural::understand(&responses, Some(&names)).map_err(|e| said(&e))?;
+        understood
+            .sentences()
+            .iter()
+            .for_each(|line| eprintln!("{line}"));
+        let names: Vec<String> = aligned.images.iter().map(|i| names[*i].clone()).collect();
+        let (stimuli, labelled) = pictures(folder, &names, &model)?;
+        let rest = match evaluate::data(None, &model) {
+            Ok(path) => whole_set(&path, &model, &args.cache)?,
+            Err(_) => LabelledSet::default(),
+        };
+        fs::create_dir_all(&args.output)?;
+        Ok(Self {
+            test: test_plan(args, &model, rest.len())?,
+            plan,
+            model,
+            stimuli,
+            labelled,
+            recorded: Some(aligned.responses),
+            rest,
+            other: None,
             device: Devices::cpu("", None).device,
             cancel: interrupt::on_ctrl_c(),
             output: args.output.clone(),
@@ -201,7 +265,7 @@ impl Work {
         } = self.responses(&plan)?;
         let stimuli = Stimuli {
             images: self.stimuli.clone(),
-            labelled: true,
+            labelled: self.labelled,
             responses: values,
             neuroids,
             heat_maps: Vec::new(),
@@ -278,7 +342,10 @@ impl Work {
             .as_ref()
             .map(|(model, images)| Other { model, images });
         let (device, cancel) = (&self.device, &self.cancel);
-        let found = responses(plan, &self.stimuli, other, None, device, cancel);
+        let recorded = self.recorded.as_ref();
+        let recorded = recorded.map(|data| recorded_target(data, plan.seed));
+        let recorded = recorded.transpose()?;
+        let found = responses(plan, &self.stimuli, other, recorded, device, cancel);
         Ok(pollster::block_on(found)?)
     }
 
@@ -373,11 +440,21 @@ fn images_for(
     cache: &Path,
 ) -> Result<(LabelledSet, LabelledSet), Failure> {
     let path = evaluate::data(Some(images), model)?;
+    let set = whole_set(&path, model, cache)?;
+    let count = match plan.data.stimuli {
+        0 => set.len(),
+        stimuli => stimuli.min(set.len()),
+    };
+    Ok((set.slice(0..count), set.slice(count..set.len())))
+}
+
+/// A labelled set as a model takes it, its classes taking turns, its labels those of the model.
+fn whole_set(path: &Path, model: &Loaded, cache: &Path) -> Result<LabelledSet, Failure> {
     let options = LoadOptions {
         size: model.config.preprocessing.crop,
         cache: Some(cache.to_owned()),
     };
-    let opened = load_readable(&path, Split::Test, &options, &mut quiet)?;
+    let opened = load_readable(path, Split::Test, &options, &mut quiet)?;
     evaluate::list(&opened.skipped);
     let named = std::collections::BTreeMap::new();
     let classes = match_classes(&opened.set.classes, &model.classes, &named)
@@ -388,11 +465,37 @@ fn images_for(
         *label = class as u16;
     }
     set.classes.clone_from(&model.classes);
-    let count = match plan.data.stimuli {
-        0 => set.len(),
-        stimuli => stimuli.min(set.len()),
+    Ok(set)
+}
+
+/// Pictures of a folder as a model takes them, and whether their folders are classes of it.
+fn pictures(
+    folder: &Path,
+    names: &[String],
+    model: &Loaded,
+) -> Result<(LabelledSet, bool), Failure> {
+    let mut set = LabelledSet {
+        classes: model.classes.clone(),
+        size: model.config.preprocessing.crop,
+        ..LabelledSet::default()
     };
-    Ok((set.slice(0..count), set.slice(count..set.len())))
+    let mut labelled = true;
+    for name in names {
+        let bytes = fs::read(folder.join(name)).map_err(|e| format!("{name}: {e}"))?;
+        let planes = decode_planar(&bytes, set.size).map_err(|e| format!("{name}: {e}"))?;
+        set.images.extend(planes);
+        let parent = Path::new(name).parent().and_then(Path::file_name);
+        let parent = parent.map(|p| p.to_string_lossy().into_owned());
+        let class = parent.and_then(|p| model.classes.iter().position(|class| *class == p));
+        labelled &= class.is_some();
+        set.labels.push(class.unwrap_or_default() as u16);
+    }
+    if !labelled {
+        eprintln!(
+            "the pictures' folders are not the model's classes: no cross-entropy is computed"
+        );
+    }
+    Ok((set, labelled))
 }
 
 fn test_plan(args: &Args, model: &Loaded, images: usize) -> Result<Option<TestPlan>, Failure> {
