@@ -21,7 +21,12 @@ pub enum NeuralError {
     )]
     NotBuilt(&'static str),
     #[error("{0}")]
-    Archive(#[from] ArchiveError),
+    Archive(#[source] ArchiveError),
+    #[error(
+        "{0} holds Python objects, which are not read: please save it as text with \
+         `x.astype(str)` or as numbers with `x.astype(float)`"
+    )]
+    Objects(String),
     #[error(
         "this is a NetCDF-3 file, which is not read: please convert it with `nccopy -k nc4 old.nc \
          new.nc`, or in Python with `xarray.open_dataarray(\"old.nc\").to_netcdf(\"new.nc\", \
@@ -212,6 +217,18 @@ pub enum NeuralError {
         name: String,
         cause: crate::image::ImageError,
     },
+}
+
+impl From<ArchiveError> for NeuralError {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            // NumPy's name of the type.
+            ArchiveError::Array { name, problem } if problem.contains("`|O`") => {
+                Self::Objects(name)
+            }
+            other => Self::Archive(other),
+        }
+    }
 }
 
 /// `0 (70 to 170), 1 (170 to 270)`, the first few.

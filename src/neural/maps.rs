@@ -5,7 +5,7 @@ use std::io::Cursor;
 use crate::archive::npy::{Array, Npz, read_npy};
 
 use super::names::{Column, Listed, Matched, listed, pairs, report};
-use super::{MOST_VALUES, NeuralError, limits};
+use super::{NeuralError, limits};
 
 /// Heat maps of pictures, f32 row-major `[maps, height, width]`, the higher the more a place
 /// matters.
@@ -104,7 +104,7 @@ pub fn maps_from_pictures<'a>(
         }
         values.extend(map.values);
         names.push(name.to_owned());
-        if values.len() > MOST_VALUES {
+        if values.len() > super::MOST_VALUES {
             return Err(NeuralError::TooMany {
                 values: values.len() as u64,
             });

@@ -561,6 +561,16 @@ fn arrays_that_are_not_taken_without_a_word() {
     refused(read_as("x.h5", strange), &["`wavelength` of 2 entries"]);
 }
 
+#[test]
+fn arrays_of_python_objects_are_refused_with_the_way_out() {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut bytes = npy(&[2, 3]);
+    let at = text(&bytes[10..128]).find("<f4").unwrap() + 10;
+    bytes[at..at + 3].copy_from_slice(b"|O'");
+    bytes[at + 3] = b' ';
+    refused(read_as("x.npy", bytes), &["Python objects", "astype"]);
+}
+
 /// No header makes a reader take memory for what is not there.
 #[test]
 fn claims_are_not_believed() {
