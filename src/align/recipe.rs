@@ -903,7 +903,7 @@ mod tests {
                 compared[usize::from(recipe.data.set == DataSet::TinyImagenet)].push(recipe);
             }
         }
-        assert_eq!(compared.each_ref().map(Vec::len), [5, 2]);
+        assert_eq!(compared.each_ref().map(Vec::len), [7, 2]);
         for pair in compared.iter().flat_map(|recipes| recipes.windows(2)) {
             let how = |r: &Recipe| {
                 let (schedule, augmentation) = (r.schedule.clone(), r.augmentation);
