@@ -9,7 +9,7 @@ use std::io::BufReader;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use common::shared;
-use ventral::align::aligner::{Aligner, Gain, Input, Look, features, harmonize, to_host};
+use ventral::align::aligner::{Aligner, Gain, Input, Look, features, harmonize};
 use ventral::align::loss::cka::{Form, cka};
 use ventral::align::loss::{distil, harmonizer, similarity};
 use ventral::align::plan::{Control, Plan, PlanError};
@@ -343,7 +343,7 @@ fn look(aligner: &mut Aligner) -> Look {
 }
 
 fn weights(network: &Network) -> Vec<f32> {
-    let host = pollster::block_on(to_host(network)).unwrap();
+    let host = save::to_host(network);
     host.into_values().flat_map(|t| t.values).collect()
 }
 
@@ -514,9 +514,9 @@ fn what_is_frozen_stays_and_undo_brings_everything_back() {
     let mut plan = plan("cka = 1.0");
     plan.frozen = vec!["conv1".into(), "layer1".into()];
     let mut aligner = aligner(plan);
-    let before = pollster::block_on(to_host(&aligner.network())).unwrap();
+    let before = save::to_host(&aligner.network());
     go(&mut aligner, 3);
-    let after = pollster::block_on(to_host(&aligner.network())).unwrap();
+    let after = save::to_host(&aligner.network());
     for (name, tensor) in &after {
         let same = tensor.values == before[name].values;
         let stays = ["conv1", "layer1"].contains(&stage_of(name)) || name.contains(".running_");
@@ -524,14 +524,14 @@ fn what_is_frozen_stays_and_undo_brings_everything_back() {
     }
     aligner.undo().unwrap();
     assert_eq!(aligner.steps_done(), 0);
-    let undone = pollster::block_on(to_host(&aligner.network())).unwrap();
+    let undone = save::to_host(&aligner.network());
     assert!(
         undone
             .iter()
             .all(|(name, t)| t.values == before[name].values)
     );
     go(&mut aligner, 3);
-    let again = pollster::block_on(to_host(&aligner.network())).unwrap();
+    let again = save::to_host(&aligner.network());
     assert!(again.iter().all(|(name, t)| t.values == after[name].values));
 }
 

@@ -2,26 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bytes, Device, ExecutionError, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use super::accuracy::right;
+use super::loss::cross_entropy::cross_entropy;
 use super::loss::{cka, distil, harmonizer, similarity};
-use super::mix::{Blend, targets as soft_targets};
 use super::optimise::{clip, optimiser};
 use super::plan::{Plan, PlanError};
 use super::stages::unfreeze;
 use super::stimuli::{Split, Stimuli, pick, targets};
 use crate::image::dataset::LabelledSet;
-use crate::image::unit;
 use crate::measure::similarity::cka::{Estimator, Kernel, cka as measure_cka, of_centred};
 use crate::measure::similarity::{Gram, Matrix, SimilarityError};
-use crate::model::load::{HostTensor, Loaded};
+use crate::model::load::Loaded;
 use crate::model::names;
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled, Probe, Taps};
-use crate::perturb::attack::goal::argmax;
 use crate::rng::Rng;
 
 /// Images a pass while looking.
@@ -446,21 +445,8 @@ impl Aligner {
         if self.test.is_empty() {
             return Ok(None);
         }
-        let mut rng = Rng::stream(0, "evaluation");
-        let rows: Vec<usize> = (0..self.test.len()).collect();
-        let mut hits = 0;
-        for rows in rows.chunks(LOOK_BATCH) {
-            self.cancel.check()?;
-            let (pixels, labels) = pixels_of(&self.test, rows);
-            let noise = network.draw_noise(rows.len(), self.test.size, &mut rng, &self.device);
-            let logits = read(network.forward(self.tensor(&pixels, &self.device), noise)).await?;
-            let classes = logits.len() / rows.len().max(1);
-            let pairs = logits.chunks_exact(classes.max(1)).zip(&labels);
-            hits += pairs
-                .filter(|(row, label)| argmax(row) == usize::from(**label))
-                .count();
-        }
-        Ok(Some(hits as f64 / self.test.len() as f64))
+        let right = right(network, &self.test, LOOK_BATCH, &self.device, &self.cancel).await?;
+        Ok(Some(right as f64 / self.test.len() as f64))
     }
 
     fn side(&self) -> usize {
@@ -477,7 +463,7 @@ impl Aligner {
     fn input(&self, part: &[usize], rng: &mut Rng) -> Input {
         let rows: Vec<usize> = part.iter().map(|i| self.split.training[*i]).collect();
         let side = self.side();
-        let (mut pixels, labels) = pixels_of(&self.stimuli.images, &rows);
+        let (mut pixels, labels) = self.stimuli.images.inputs(&rows);
         let plane = side * side;
         let maps = |row: &usize| self.stimuli.heat_maps.get(row * plane..(row + 1) * plane);
         let mut heat_maps: Vec<f32> = rows.iter().flat_map(maps).flatten().copied().collect();
@@ -674,7 +660,7 @@ pub async fn features(
     let side = images.size;
     let mut values = Vec::new();
     for rows in rows.chunks(LOOK_BATCH) {
-        let (pixels, _) = pixels_of(images, rows);
+        let (pixels, _) = images.inputs(rows);
         let shape = [rows.len(), 3, side, side];
         let x = Tensor::from_data(TensorData::new(pixels, shape), device);
         let mut probe = Probe::new(Taps::Named(vec![tap.to_owned()]), cancel.clone());
@@ -692,32 +678,8 @@ fn flat(probe: Probe) -> Result<Tensor<2>, AlignError> {
     Ok(crate::model::layers::flatten(x))
 }
 
-fn pixels_of(images: &LabelledSet, rows: &[usize]) -> (Vec<f32>, Vec<u16>) {
-    let mut pixels = Vec::with_capacity(rows.len() * images.stride());
-    let mut labels = Vec::with_capacity(rows.len());
-    for row in rows {
-        pixels.extend(
-            images
-                .image(*row)
-                .into_iter()
-                .flatten()
-                .map(|byte| unit(*byte)),
-        );
-        labels.extend(images.labels.get(*row));
-    }
-    (pixels, labels)
-}
-
 fn mirror(planes: &mut [f32], side: usize) {
     planes.chunks_exact_mut(side).for_each(<[f32]>::reverse);
-}
-
-fn cross_entropy(logits: Tensor<2>, labels: &[u16], smoothing: f64) -> Tensor<1> {
-    let [n, classes] = logits.dims();
-    let blends: Vec<Blend> = labels.iter().copied().map(Blend::pure).collect();
-    let targets = TensorData::new(soft_targets(&blends, classes, smoothing), [n, classes]);
-    let targets = Tensor::<2>::from_data(targets, &logits.device());
-    -(burn::tensor::activation::log_softmax(logits, 1) * targets).sum() / n as f64
 }
 
 /// The logit of each image's class, `[n]`.
@@ -748,23 +710,6 @@ fn distance(network: &Network, start: &Network, device: &Device) -> Tensor<1> {
         sum = sum.clone() + moved.powf_scalar(2.0).sum() * 0.5;
     });
     sum
-}
-
-/// The weights of a network on the host, by published name.
-///
-/// # Errors
-/// A device that failed.
-pub async fn to_host(network: &Network) -> Result<BTreeMap<String, HostTensor>, AlignError> {
-    let mut tensors = Vec::new();
-    names::visit(network, |name, shape, flat| {
-        tensors.push((name.to_owned(), shape.to_vec(), flat.tensor()));
-    });
-    let mut weights = BTreeMap::new();
-    for (name, shape, tensor) in tensors {
-        let values = read(tensor).await?;
-        weights.insert(name, HostTensor { shape, values });
-    }
-    Ok(weights)
 }
 
 /// All parameters and buffers, f32 little-endian, in the order of [`names::list`].
@@ -798,15 +743,9 @@ fn filled(network: Network, bytes: &[u8]) -> Result<Network, AlignError> {
 
 /// The numbers of all parameters and buffers.
 fn numbers(network: &Network) -> Vec<u64> {
-    struct Numbers(Vec<u64>);
-    impl ModuleVisitor for Numbers {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.push(param.id.val());
-        }
-    }
-    let mut found = Numbers(Vec::new());
-    network.visit(&mut found);
-    found.0
+    let mut found = Vec::new();
+    names::visit(network, |_, _, flat| found.push(flat.id.val()));
+    found
 }
 
 /// The network with its parameters and buffers under these numbers.
@@ -826,7 +765,8 @@ fn renumbered(network: Network, ids: &[u64]) -> Result<Network, AlignError> {
     }
 }
 
-async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, AlignError> {
+/// Reads a tensor back as f32.
+pub(super) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, AlignError> {
     let data = tensor.into_data_async().await?;
     data.try_to_vec().map_err(|_| {
         AlignError::Model("the device returned numbers of an unexpected type".to_owned())

@@ -1,6 +1,7 @@
 //! Training: recipes, schedules, the trainer; and aligning a trained network with a population's
 //! responses: plans, losses, the aligner.
 
+pub mod accuracy;
 #[cfg(feature = "cli")]
 pub mod adversary;
 pub mod aligner;

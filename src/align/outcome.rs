@@ -95,12 +95,8 @@ pub fn table(outcomes: &[Outcome]) -> String {
     text += &row("before", &before, |o| o.before, |o| &o.robust_before);
     for control in Control::ALL {
         let of: Vec<&Outcome> = outcomes.iter().filter(|o| o.control == control).collect();
-        let name = match control {
-            Control::None => "aligned",
-            other => other.name(),
-        };
         if !of.is_empty() {
-            text += &row(name, &of, |o| o.after, |o| &o.robust_after);
+            text += &row(control.run(), &of, |o| o.after, |o| &o.robust_after);
         }
     }
     text

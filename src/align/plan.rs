@@ -210,6 +210,14 @@ impl Control {
             Self::Unaligned => "unaligned",
         }
     }
+
+    /// What a run with it is called.
+    pub fn run(self) -> &'static str {
+        match self {
+            Self::None => "aligned",
+            other => other.name(),
+        }
+    }
 }
 
 /// What is held out, and when to stop.

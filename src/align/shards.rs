@@ -3,6 +3,8 @@
 //! Burn's CPU backend shares one operation among threads, and a compact network's operations are
 //! too short for that to pay. A batch cut in parts keeps every core busy from end to end.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// One pool of threads a part, so that the parts never wait for each other's.
@@ -41,11 +43,46 @@ impl Crew {
         // A panic in a part has passed through the scope by now: every result is there.
         results.into_iter().flatten().collect()
     }
+
+    /// `work` on every job, as many at a time as the crew has parts; the results in the order of
+    /// the jobs. After a failure no other job is begun.
+    ///
+    /// # Errors
+    /// The first failure of the first part that had one.
+    pub fn queue<J: Sync, T: Send, E: Send>(
+        &self,
+        jobs: &[J],
+        work: impl Fn(&J) -> Result<T, E> + Sync,
+    ) -> Result<Vec<T>, E> {
+        let next = AtomicUsize::new(0);
+        let parts = self.each((0..self.pools.len().max(1)).collect(), |_: usize| {
+            let mut done = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(job) = jobs.get(number) else {
+                    return Ok(done);
+                };
+                match work(job) {
+                    Ok(result) => done.push((number, result)),
+                    Err(error) => {
+                        next.store(jobs.len(), Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
+            }
+        });
+        let mut done = Vec::with_capacity(jobs.len());
+        for part in parts {
+            done.extend(part?);
+        }
+        done.sort_unstable_by_key(|(number, _)| *number);
+        Ok(done.into_iter().map(|(_, result)| result).collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Crew;
+    use super::{AtomicUsize, Crew, Ordering};
 
     #[test]
     fn every_part_is_worked_on_once_and_in_order() {
@@ -54,5 +91,19 @@ mod tests {
             Crew::new(2).each((0..5).collect(), |i: usize| i * i),
             squares
         );
+    }
+
+    #[test]
+    fn a_queue_keeps_its_order_and_begins_nothing_after_a_failure() {
+        let jobs: Vec<usize> = (0..50).collect();
+        let doubled = Crew::new(3).queue(&jobs, |job| Ok::<_, ()>(2 * job));
+        assert_eq!(doubled, Ok(jobs.iter().map(|job| 2 * job).collect()));
+        let begun = AtomicUsize::new(0);
+        let failed = Crew::new(1).queue(&jobs, |job| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            if *job == 7 { Err("seven") } else { Ok(()) }
+        });
+        assert_eq!(failed, Err("seven"));
+        assert_eq!(begun.into_inner(), 8);
     }
 }

@@ -8,9 +8,6 @@ use crate::model::network::Network;
 /// The simulated V1 of a VOneNet: part of the model, not of what is learnt.
 const FIXED: &str = "vone_block";
 
-/// What a classifier is called: in the CORnets, the ResNets, AlexNet.
-const DECODERS: [&str; 3] = ["decoder", "fc", "classifier"];
-
 /// The stage a parameter belongs to, from its published name: `V4` of `model.V4.conv1.weight`.
 /// The norms behind `conv1` of a ResNet belong to its stem, `conv1`.
 pub fn stage_of(name: &str) -> &str {
@@ -59,9 +56,4 @@ pub fn unfreeze(network: Network, frozen: &[String]) -> Result<Network, String> 
         .collect();
     // By their numbers alone: the flags of the norms have none of these, and stay as they are.
     Ok(network.unfreeze_group(ParamGroup::from_ids(ids)))
-}
-
-/// Is this stage the classifier?
-pub fn is_decoder(stage: &str) -> bool {
-    DECODERS.contains(&stage)
 }

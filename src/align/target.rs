@@ -10,12 +10,7 @@ use crate::image::dataset::LabelledSet;
 use crate::image::unit;
 use crate::measure::similarity::inference::{Ceiling, Repeated, ceiling};
 #[cfg(feature = "neural")]
-use crate::measure::similarity::{
-    Matrix,
-    cka::{Estimator, Kernel, cka},
-    inference::reliabilities,
-    median,
-};
+use crate::measure::similarity::{Matrix, inference::ceiling_of};
 use crate::model::load::Loaded;
 use crate::model::probe::CancelToken;
 use crate::rng::Rng;
@@ -23,10 +18,33 @@ use crate::rng::Rng;
 /// Halves drawn for a ceiling.
 const SPLITS: usize = 20;
 
-/// Another model, and the stimuli as it takes them.
-pub struct Other<'a> {
-    pub model: &'a Loaded,
-    pub images: &'a LabelledSet,
+/// What another model's area answers to the stimuli. It does not depend on a run's seed.
+pub struct Answers {
+    /// `[stimuli, units]`.
+    values: Vec<f32>,
+    stimuli: usize,
+}
+
+impl Answers {
+    /// Of `tap` of `model` to `images`, the stimuli as that model takes them.
+    ///
+    /// # Errors
+    /// A tap the model does not have, a device that failed.
+    pub async fn of(
+        model: &Loaded,
+        tap: &str,
+        images: &LabelledSet,
+        device: &Device,
+        cancel: &CancelToken,
+    ) -> Result<Self, AlignError> {
+        let network = model.to_network(&device.clone().autodiff()).valid();
+        let rows: Vec<usize> = (0..images.len()).collect();
+        let found = features(&network, images, &rows, tap, device, cancel).await?;
+        Ok(Self {
+            values: found.values.iter().map(|v| *v as f32).collect(),
+            stimuli: images.len(),
+        })
+    }
 }
 
 /// Responses to the stimuli, and what their noise lets a model reach.
@@ -40,43 +58,37 @@ pub struct Responses {
 }
 
 /// The responses a plan's target gives to `images`, the stimuli as the aligned model takes them.
-/// `other` is the model of a target that has one.
+/// `answers` are those of a target's model.
 ///
 /// # Errors
-/// A target whose model or file was not brought, a tap the model does not have, a device that
-/// failed.
-pub async fn responses(
+/// A target whose answers or file did not come, fewer than four stimuli.
+pub fn responses(
     plan: &Plan,
     images: &LabelledSet,
-    other: Option<Other<'_>>,
+    answers: Option<&Answers>,
     recorded: Option<Responses>,
-    device: &Device,
-    cancel: &CancelToken,
 ) -> Result<Responses, AlignError> {
     let missing = |what: &str| AlignError::Data(format!("the target needs {what}, and none came"));
     match &plan.target {
         Target::Responses { .. } => recorded.ok_or_else(|| missing("a file of responses")),
         Target::Pixels => Ok(pixels(images)),
-        Target::Model { tap, .. } => {
-            let other = other.ok_or_else(|| missing("a model"))?;
-            let values = answers(&other, tap, device, cancel).await?;
+        Target::Model { .. } => {
+            let Answers { values, stimuli } = answers.ok_or_else(|| missing("a model"))?;
             Ok(Responses {
-                neuroids: values.len() / other.images.len().max(1),
-                values,
+                neuroids: values.len() / (*stimuli).max(1),
+                values: values.clone(),
                 ceiling: None,
             })
         }
         Target::Population {
-            tap,
             neuroids,
             repetitions,
             rate,
             ..
         } => {
-            let other = other.ok_or_else(|| missing("a model"))?;
-            let values = answers(&other, tap, device, cancel).await?;
-            let n = other.images.len();
-            let counts = population(&values, n, *neuroids, *repetitions, *rate, plan.seed);
+            let Answers { values, stimuli } = answers.ok_or_else(|| missing("a model"))?;
+            let n = *stimuli;
+            let counts = population(values, n, *neuroids, *repetitions, *rate, plan.seed);
             repeated(
                 Repeated {
                     repetitions: *repetitions,
@@ -110,42 +122,18 @@ pub fn repeated(data: Repeated, seed: u64) -> Result<Responses, AlignError> {
 /// Fewer than four stimuli.
 #[cfg(feature = "neural")]
 pub fn recorded(data: &crate::neural::Responses, seed: u64) -> Result<Responses, AlignError> {
-    let [stimuli, repetitions, neuroids] = data.shape();
+    let [stimuli, _, neuroids] = data.shape();
     let matrix = |values: &[f32]| Matrix::from_f32(stimuli, neuroids, values);
-    let mut found: Option<Ceiling> = None;
-    for split in 0..if repetitions > 1 { SPLITS } else { 0 } {
-        // Too few repetitions of a stimulus leave no halves, and no ceiling.
-        let Ok((a, b)) = data.halves(seed.wrapping_add(split as u64)) else {
-            break;
-        };
-        let (Ok(a), Ok(b)) = (matrix(&a), matrix(&b)) else {
-            break;
-        };
-        let sum = found.get_or_insert(Ceiling {
-            reliability: 0.0,
-            cka: 0.0,
-            splits: SPLITS,
-        });
-        sum.reliability += median(reliabilities(&a, &b)) / SPLITS as f64;
-        sum.cka += cka(&a, &b, Kernel::Linear, Estimator::Unbiased)? / SPLITS as f64;
-    }
+    // Too few repetitions of a stimulus leave no halves, and no ceiling.
+    let halves = |split: usize| {
+        let (a, b) = data.halves(seed.wrapping_add(split as u64)).ok()?;
+        Some([matrix(&a).ok()?, matrix(&b).ok()?])
+    };
     Ok(Responses {
         values: data.mean(),
         neuroids,
-        ceiling: found,
+        ceiling: ceiling_of(SPLITS, halves)?,
     })
-}
-
-async fn answers(
-    other: &Other<'_>,
-    tap: &str,
-    device: &Device,
-    cancel: &CancelToken,
-) -> Result<Vec<f32>, AlignError> {
-    let network = other.model.to_network(&device.clone().autodiff()).valid();
-    let rows: Vec<usize> = (0..other.images.len()).collect();
-    let found = features(&network, other.images, &rows, tap, device, cancel).await?;
-    Ok(found.values.iter().map(|v| *v as f32).collect())
 }
 
 fn pixels(images: &LabelledSet) -> Responses {

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::accuracy::{hits, right};
 use super::adversary::Adversary;
 use super::examples::{Examples, Source, Window};
+pub use super::loss::cross_entropy::cross_entropy;
+use super::loss::cross_entropy::soft_cross_entropy;
 pub use super::metrics::EpochMetrics;
-use super::mix::{Blend, targets};
 use super::optimise::clip;
 use super::recipe::{Recipe, ema_decay};
 use super::shards::Crew;
@@ -19,8 +20,8 @@ use super::state::{State, StateFiles};
 use crate::image::dataset::LabelledSet;
 use crate::model::names;
 use crate::model::network::Network;
+use crate::model::probe::CancelToken;
 use crate::perturb::attack::Stopped;
-use crate::perturb::attack::goal::argmax;
 use crate::perturb::corruption::CorruptionError;
 use crate::rng::Rng;
 
@@ -432,29 +433,8 @@ fn check_finite(network: &Network, epoch: usize, step: usize) -> Result<(), Trai
     }
 }
 
-/// Mean cross-entropy against labels that keep `1 − smoothing` for the true class and share the
-/// rest evenly among all (Szegedy et al. 2016).
-pub fn cross_entropy(logits: Tensor<2>, labels: &[u16], smoothing: f64) -> Tensor<1> {
-    let [_, classes] = logits.dims();
-    let blends: Vec<Blend> = labels.iter().copied().map(Blend::pure).collect();
-    soft_cross_entropy(logits, targets(&blends, classes, smoothing))
-}
-
-/// Mean cross-entropy of logits `[n, classes]` against as many probabilities.
-fn soft_cross_entropy(logits: Tensor<2>, targets: Vec<f32>) -> Tensor<1> {
-    let [n, classes] = logits.dims();
-    let targets = Tensor::<2>::from_data(TensorData::new(targets, [n, classes]), &logits.device());
-    -(log_softmax(logits, 1) * targets).sum() / n as f64
-}
-
 fn count_hits(logits: Tensor<2>, labels: &[u16]) -> usize {
-    let [_, classes] = logits.dims();
-    let values: Vec<f32> = to_vec(logits.detach());
-    values
-        .chunks_exact(classes)
-        .zip(labels)
-        .filter(|(row, label)| argmax(row) == usize::from(**label))
-        .count()
+    hits(&to_vec(logits.detach()), labels)
 }
 
 fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -466,22 +446,8 @@ fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// Top-1 accuracy in [0, 1], the noise of a stochastic network drawn from seed 0.
 pub fn evaluate(network: &Network, set: &LabelledSet, batch: usize, device: &Device) -> f32 {
-    let mut rng = Rng::stream(0, "evaluation");
-    let indices: Vec<usize> = (0..set.len()).collect();
-    let hits: usize = indices
-        .chunks(batch)
-        .map(|chunk| {
-            let mut pixels = Vec::with_capacity(chunk.len() * set.stride());
-            // Every index is of the set: none is left out.
-            let labels: Vec<u16> = chunk
-                .iter()
-                .filter_map(|index| set.push_input(*index, &mut pixels))
-                .collect();
-            let shape = [labels.len(), 3, set.size, set.size];
-            let pixels = Tensor::from_data(TensorData::new(pixels, shape), device);
-            let noise = network.draw_noise(chunk.len(), set.size, &mut rng, device);
-            count_hits(network.forward(pixels, noise), &labels)
-        })
-        .sum();
-    hits as f32 / set.len().max(1) as f32
+    let cancel = CancelToken::default();
+    let right = pollster::block_on(right(network, set, batch, device, &cancel));
+    let right = right.expect("nobody cancels, and a device that fails here ends the run");
+    right as f32 / set.len().max(1) as f32
 }

@@ -199,6 +199,17 @@ impl LabelledSet {
         Some(label)
     }
 
+    /// These pictures as f32 `[n, 3, size, size]` in [0, 1], and their labels `[n]`; numbers beyond
+    /// the end are left out.
+    pub fn inputs(&self, indices: &[usize]) -> (Vec<f32>, Vec<u16>) {
+        let mut pixels = Vec::with_capacity(indices.len() * self.stride());
+        let labels = indices
+            .iter()
+            .filter_map(|index| self.push_input(*index, &mut pixels))
+            .collect();
+        (pixels, labels)
+    }
+
     /// How many pictures each class has, in class order.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];

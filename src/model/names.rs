@@ -107,8 +107,12 @@ pub struct Named {
 impl Named {
     /// Running statistics are state, not parameters.
     pub fn is_buffer(&self) -> bool {
-        self.name.ends_with(".running_mean") || self.name.ends_with(".running_var")
+        is_buffer(&self.name)
     }
+}
+
+fn is_buffer(name: &str) -> bool {
+    name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
 /// All parameters and buffers of a network.
@@ -127,37 +131,12 @@ pub fn list(network: &Network) -> Vec<Named> {
 /// none.
 pub fn parameters(network: &Network) -> Vec<(String, ParamId)> {
     let mut found = Vec::new();
-    let speller = Speller::new(network.config());
-    network.visit(&mut Ids {
-        speller,
-        found: &mut found,
+    visit(network, |name, _, flat| {
+        if !is_buffer(name) {
+            found.push((name.to_owned(), flat.id));
+        }
     });
     found
-}
-
-struct Ids<'a> {
-    speller: Speller,
-    found: &'a mut Vec<(String, ParamId)>,
-}
-
-impl ModuleVisitor for Ids<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.speller.enter(name);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.speller.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let named = Named {
-            name: self.speller.spell(),
-            shape: Vec::new(),
-        };
-        if !named.is_buffer() {
-            self.found.push((named.name, param.id));
-        }
-    }
 }
 
 /// Calls `f(name, shape, tensor)` for all of them; the tensor comes flattened.
@@ -167,11 +146,15 @@ pub fn visit(network: &Network, f: impl FnMut(&str, &[usize], Flat)) {
 }
 
 /// A tensor that has not been flattened yet: most callers of [`visit`] only want the shape.
-pub struct Flat<'a>(&'a dyn Fn() -> Tensor<1>);
+pub struct Flat<'a> {
+    make: &'a dyn Fn() -> Tensor<1>,
+    /// What an optimiser knows it by.
+    pub id: ParamId,
+}
 
 impl Flat<'_> {
     pub fn tensor(&self) -> Tensor<1> {
-        (self.0)()
+        (self.make)()
     }
 }
 
@@ -197,7 +180,14 @@ impl<F: FnMut(&str, &[usize], Flat)> ModuleVisitor for Walk<F> {
             let n = tensor.shape().num_elements();
             tensor.reshape([n])
         };
-        (self.f)(&name, &shape, Flat(&flat));
+        (self.f)(
+            &name,
+            &shape,
+            Flat {
+                make: &flat,
+                id: param.id,
+            },
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use crate::archive::gather;
 use super::axes::{Axis, AxisTaken};
 use super::names::Column;
 use super::read::Format;
-use super::responses::{Origin, Responses};
+use super::responses::{Origin, Responses, check};
 use super::{MOST_VALUES, NeuralError};
 
 /// An array with its axes in the file's own order, and the labels of their entries.
@@ -143,14 +143,7 @@ impl Found {
             .map(|(what, found)| (what, found, stimuli, Axis::Stimulus))
             .chain(by_neuroid.map(|(what, found)| (what, found, neuroids, Axis::Neuroid)));
         for (what, found, expected, axis) in all {
-            if found != expected {
-                return Err(NeuralError::Labels {
-                    what: what.to_owned(),
-                    found,
-                    expected,
-                    axis,
-                });
-            }
+            check(what, found, expected, axis)?;
         }
         Ok(())
     }

@@ -253,7 +253,14 @@ impl Responses {
     }
 }
 
-fn check(what: &str, found: usize, expected: usize, axis: Axis) -> Result<(), NeuralError> {
+/// # Errors
+/// [`NeuralError::Labels`] where there is not one label an entry of the axis.
+pub(super) fn check(
+    what: &str,
+    found: usize,
+    expected: usize,
+    axis: Axis,
+) -> Result<(), NeuralError> {
     match found == expected {
         true => Ok(()),
         false => Err(NeuralError::Labels {

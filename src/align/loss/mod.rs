@@ -4,6 +4,7 @@
 //! and warm-up are the plan's ([`super::plan::Losses`]).
 
 pub mod cka;
+pub mod cross_entropy;
 pub mod distil;
 pub mod harmonizer;
 pub mod similarity;

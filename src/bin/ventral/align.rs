@@ -3,24 +3,19 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
 use indicatif::ProgressBar;
-use ventral::align::aligner::{Aligner, Gain, Look, Step, to_host};
+use ventral::align::aligner::{Aligner, Gain, Look, Step};
 use ventral::align::outcome::{Outcome, Robust, table, verdict};
 use ventral::align::plan::{Control, Plan, Target};
 use ventral::align::shards::Crew;
 use ventral::align::stimuli::Stimuli;
-use ventral::align::target::{Other, Responses, recorded as recorded_target, responses};
+use ventral::align::target::{Answers, Responses, recorded as recorded_target, responses};
 use ventral::compute::device::Devices;
-use ventral::image::dataset::{
-    LabelledSet, LoadOptions, Split, decode_planar, load_readable, picture_names, quiet,
-};
+use ventral::image::dataset::{LabelledSet, decode_planar, picture_names};
 use ventral::measure::robustness::plan::Plan as TestPlan;
-use ventral::measure::robustness::presets;
 use ventral::measure::robustness::run::Bench;
 use ventral::measure::similarity::Gram;
 use ventral::measure::similarity::inference::permutation_test;
@@ -73,17 +68,25 @@ fn control(name: &str) -> Result<Control, String> {
     })
 }
 
+/// What a plan trains on, and is measured on.
+struct Images {
+    stimuli: LabelledSet,
+    /// The stimuli's labels are classes of the model.
+    labelled: bool,
+    /// None of them a stimulus.
+    rest: LabelledSet,
+    recorded: Option<neural::Responses>,
+    answers: Option<Answers>,
+}
+
 /// What all runs share.
 struct Work {
     plan: Plan,
     model: Loaded,
-    stimuli: LabelledSet,
-    /// The stimuli's labels are classes of the model.
-    labelled: bool,
-    recorded: Option<neural::Responses>,
-    rest: LabelledSet,
-    other: Option<(Loaded, LabelledSet)>,
+    images: Images,
     test: Option<TestPlan>,
+    /// Of the model as it was.
+    robust: Vec<Robust>,
     device: Device,
     cancel: CancelToken,
     output: PathBuf,
@@ -138,49 +141,38 @@ fn compare(runs: &mut [Ended]) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Work {
-    fn new(plan: Plan, args: &Args) -> Result<Self, Failure> {
-        let model = load(&plan.model)?;
-        let images = args.data.clone();
-        let images = images.unwrap_or_else(|| plan.data.images.clone());
-        let images = images.as_str();
-        if let Target::Responses { file } = &plan.target {
-            return Self::with_recorded(file.clone(), images, plan, model, args);
-        }
-        let (stimuli, rest) = images_for(&plan, images, &model, &args.cache)?;
-        let other = match plan.target.model() {
-            Some((name, _)) => {
-                let other = load(name)?;
-                let (images, _) = images_for(&plan, images, &other, &args.cache)?;
-                Some((other, images))
+impl Images {
+    /// Of a labelled set, and the other model's answers where the target has one.
+    fn of_set(
+        plan: &Plan,
+        images: &str,
+        model: &Loaded,
+        args: &Args,
+        device: &Device,
+        cancel: &CancelToken,
+    ) -> Result<Self, Failure> {
+        let (stimuli, rest) = images_for(plan, images, model, &args.cache)?;
+        let answers = match plan.target.model() {
+            Some((name, tap)) => {
+                let other = weights::load_path_or_name(name)?;
+                let (images, _) = images_for(plan, images, &other, &args.cache)?;
+                let answers = Answers::of(&other, tap, &images, device, cancel);
+                Some(pollster::block_on(answers)?)
             }
             None => None,
         };
-        fs::create_dir_all(&args.output)?;
         Ok(Self {
-            test: test_plan(args, &model, rest.len())?,
-            plan,
-            model,
             stimuli,
             labelled: true,
-            recorded: None,
             rest,
-            other,
-            device: Devices::cpu("", None).device,
-            cancel: interrupt::on_ctrl_c(),
-            output: args.output.clone(),
+            recorded: None,
+            answers,
         })
     }
 
     /// Pictures of a folder with recorded responses to them; accuracy is measured on the shipped
     /// set, where one has the model's classes.
-    fn with_recorded(
-        file: String,
-        folder: &str,
-        plan: Plan,
-        model: Loaded,
-        args: &Args,
-    ) -> Result<Self, Failure> {
+    fn recorded(file: &str, folder: &str, model: &Loaded, args: &Args) -> Result<Self, Failure> {
         let folder = Path::new(folder);
         if !folder.is_dir() {
             return Err(format!(
@@ -191,67 +183,63 @@ impl Work {
             .into());
         }
         let said = |e: &dyn std::fmt::Display| format!("{file}: {e}");
-        let bytes = fs::read(&file).map_err(|e| said(&e))?;
-        let responses = neural::read(&file, bytes, &neural::ReadOptions::default());
+        let bytes = fs::read(file).map_err(|e| said(&e))?;
+        let responses = neural::read(file, bytes, &neural::ReadOptions::default());
         let responses = responses.map_err(|e| said(&e))?;
         let names = picture_names(folder)?;
         let (understood, aligned) =
             neural::understand(&responses, Some(&names)).map_err(|e| said(&e))?;
-        understood
-            .sentences()
-            .iter()
-            .for_each(|line| eprintln!("{line}"));
+        for sentence in understood.sentences() {
+            eprintln!("{sentence}");
+        }
         let names: Vec<String> = aligned.images.iter().map(|i| names[*i].clone()).collect();
-        let (stimuli, labelled) = pictures(folder, &names, &model)?;
-        let rest = match evaluate::data(None, &model) {
-            Ok(path) => whole_set(&path, &model, &args.cache)?,
+        let (stimuli, labelled) = pictures(folder, &names, model)?;
+        let rest = match evaluate::data(None, model) {
+            Ok(path) => whole_set(&path, model, &args.cache)?,
             Err(_) => LabelledSet::default(),
         };
-        fs::create_dir_all(&args.output)?;
         Ok(Self {
-            test: test_plan(args, &model, rest.len())?,
-            plan,
-            model,
             stimuli,
             labelled,
-            recorded: Some(aligned.responses),
             rest,
-            other: None,
-            device: Devices::cpu("", None).device,
-            cancel: interrupt::on_ctrl_c(),
-            output: args.output.clone(),
+            recorded: Some(aligned.responses),
+            answers: None,
         })
+    }
+}
+
+impl Work {
+    fn new(plan: Plan, args: &Args) -> Result<Self, Failure> {
+        let model = weights::load_path_or_name(&plan.model)?;
+        let (device, cancel) = (Devices::cpu("", None).device, interrupt::on_ctrl_c());
+        let named = args.data.as_deref().unwrap_or(&plan.data.images);
+        let images = match &plan.target {
+            Target::Responses { file } => Images::recorded(file, named, &model, args)?,
+            _ => Images::of_set(&plan, named, &model, args, &device, &cancel)?,
+        };
+        fs::create_dir_all(&args.output)?;
+        let mut work = Self {
+            test: test_plan(args, &model, images.rest.len())?,
+            plan,
+            model,
+            images,
+            robust: Vec::new(),
+            device,
+            cancel,
+            output: args.output.clone(),
+        };
+        work.robust = work.robustness(&work.model)?;
+        Ok(work)
     }
 
     /// The runs, a thread each and as many at a time as there are cores; in their order.
     fn run_all(&self, jobs: &[(u64, Control)]) -> Result<Vec<Ended>, Failure> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let next = AtomicUsize::new(0);
-        let ended = Mutex::new(Vec::new());
-        let failures = Crew::new(cores).each((0..cores).collect(), |_| {
-            loop {
-                let job = next.fetch_add(1, Ordering::Relaxed);
-                let (seed, control) = jobs.get(job)?;
-                match self.run(*seed, *control) {
-                    // Another thread that panicked has left the list as it was.
-                    Ok(run) => ended
-                        .lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .push((job, run)),
-                    Err(error) => {
-                        // The others need not begin anything new.
-                        next.store(jobs.len(), Ordering::Relaxed);
-                        return Some(error.to_string());
-                    }
-                }
-            }
-        });
-        if let Some(error) = failures.into_iter().flatten().next() {
-            return Err(error.into());
-        }
-        let mut ended = ended.into_inner().unwrap_or_else(|e| e.into_inner());
-        ended.sort_by_key(|(job, _)| *job);
-        Ok(ended.into_iter().map(|(_, run)| run).collect())
+        let run = |(seed, control): &(u64, Control)| {
+            // An error of another kind cannot pass between threads.
+            self.run(*seed, *control).map_err(|e| e.to_string())
+        };
+        Ok(Crew::new(cores).queue(jobs, run)?)
     }
 
     fn run(&self, seed: u64, control: Control) -> Result<Ended, Failure> {
@@ -264,8 +252,8 @@ impl Work {
             ceiling,
         } = self.responses(&plan)?;
         let stimuli = Stimuli {
-            images: self.stimuli.clone(),
-            labelled: self.labelled,
+            images: self.images.stimuli.clone(),
+            labelled: self.images.labelled,
             responses: values,
             neuroids,
             heat_maps: Vec::new(),
@@ -274,11 +262,11 @@ impl Work {
             plan,
             &self.model,
             stimuli,
-            self.rest.clone(),
+            self.images.rest.clone(),
             self.device.clone(),
             self.cancel.clone(),
         )?;
-        let name = format!("{}-{}-seed{seed}", self.plan.name, run_name(control));
+        let name = format!("{}-{}-seed{seed}", self.plan.name, control.run());
         let mut curve = fs::File::create(self.output.join(format!("{name}.jsonl")))?;
         let before = pollster::block_on(aligner.look())?;
         writeln!(curve, "{}", serde_json::to_string(&before)?)?;
@@ -303,7 +291,7 @@ impl Work {
         let mut rng = Rng::stream(seed, "permutations");
         let chance = permutation_test(&kernel, &responses, PERMUTATIONS, &mut rng);
         let mut aligned = self.model.clone();
-        aligned.weights = pollster::block_on(to_host(&network))?;
+        aligned.weights = save::to_host(&network);
         aligned.name.clone_from(&name);
         write_file(&self.output.join(format!("{name}.safetensors")), |out| {
             Ok(save::write(&aligned, false, out)?)
@@ -317,7 +305,7 @@ impl Work {
             chance,
             ceiling,
             gain: None,
-            robust_before: self.robustness(&self.model)?,
+            robust_before: self.robust.clone(),
             robust_after: self.robustness(&aligned)?,
             seconds: clock.elapsed().as_secs_f32(),
         };
@@ -337,16 +325,20 @@ impl Work {
     }
 
     fn responses(&self, plan: &Plan) -> Result<Responses, Failure> {
-        let other = self
-            .other
-            .as_ref()
-            .map(|(model, images)| Other { model, images });
-        let (device, cancel) = (&self.device, &self.cancel);
-        let recorded = self.recorded.as_ref();
+        let Images {
+            stimuli,
+            recorded,
+            answers,
+            ..
+        } = &self.images;
+        let recorded = recorded.as_ref();
         let recorded = recorded.map(|data| recorded_target(data, plan.seed));
-        let recorded = recorded.transpose()?;
-        let found = responses(plan, &self.stimuli, other, recorded, device, cancel);
-        Ok(pollster::block_on(found)?)
+        Ok(responses(
+            plan,
+            stimuli,
+            answers.as_ref(),
+            recorded.transpose()?,
+        )?)
     }
 
     /// The plan's conditions on images that are no stimuli.
@@ -355,7 +347,7 @@ impl Work {
             return Ok(Vec::new());
         };
         let conditions = plan.conditions()?;
-        let set = self.rest.in_turns(plan.images);
+        let set = self.images.rest.in_turns(plan.images);
         let classes: Vec<usize> = (0..set.classes.len()).collect();
         let network = model.to_network(&self.device.clone().autodiff());
         let bench = Bench {
@@ -402,13 +394,6 @@ impl Work {
     }
 }
 
-fn run_name(control: Control) -> &'static str {
-    match control {
-        Control::None => "aligned",
-        other => other.name(),
-    }
-}
-
 fn percent(look: &Look) -> String {
     look.accuracy
         .map_or("–".to_owned(), |a| format!("{:.1}", 100.0 * a))
@@ -420,16 +405,6 @@ fn show(bar: &ProgressBar, step: &Step, look: &Look) {
         "loss {:.3}, CKA {:.3}",
         step.loss, look.held_out_stimuli
     ));
-}
-
-fn load(name: &str) -> Result<Loaded, Failure> {
-    let path = match Path::new(name).is_file() {
-        true => PathBuf::from(name),
-        false => weights::find(name).ok_or_else(|| {
-            format!("there is no model or file `{name}`; `ventral models` lists those at hand")
-        })?,
-    };
-    weights::load_file(&path)
 }
 
 /// The stimuli, and the images left for accuracy, as a model takes them.
@@ -450,16 +425,11 @@ fn images_for(
 
 /// A labelled set as a model takes it, its classes taking turns, its labels those of the model.
 fn whole_set(path: &Path, model: &Loaded, cache: &Path) -> Result<LabelledSet, Failure> {
-    let options = LoadOptions {
-        size: model.config.preprocessing.crop,
-        cache: Some(cache.to_owned()),
-    };
-    let opened = load_readable(path, Split::Test, &options, &mut quiet)?;
-    evaluate::list(&opened.skipped);
+    let set = evaluate::read_set(path, model, cache)?;
     let named = std::collections::BTreeMap::new();
-    let classes = match_classes(&opened.set.classes, &model.classes, &named)
+    let classes = match_classes(&set.classes, &model.classes, &named)
         .map_err(|e| format!("{} and {}: {e}", model.name, path.display()))?;
-    let mut set = opened.set.in_turns(usize::MAX);
+    let mut set = set.in_turns(usize::MAX);
     for label in &mut set.labels {
         let class = classes[usize::from(*label)].unwrap_or_default();
         *label = class as u16;
@@ -502,14 +472,7 @@ fn test_plan(args: &Args, model: &Loaded, images: usize) -> Result<Option<TestPl
     if args.robustness == "none" || images == 0 {
         return Ok(None);
     }
-    let mut plan = match presets::find(&args.robustness) {
-        Some(preset) => preset.plan(Vec::new()),
-        None => {
-            let text = fs::read_to_string(&args.robustness);
-            let text = text.map_err(|e| format!("{}: {e}", args.robustness))?;
-            TestPlan::parse(&text)?
-        }
-    };
+    let mut plan = evaluate::read_plan(&args.robustness)?;
     plan.models = vec![model.name.clone()];
     plan.reference = None;
     plan.images = args.robustness_images.unwrap_or(plan.images).min(images);

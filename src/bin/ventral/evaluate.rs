@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 use indicatif::ProgressBar;
@@ -133,20 +132,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn plan(args: &Args) -> Result<Plan, Failure> {
-    let mut plan = match presets::find(&args.plan) {
-        Some(preset) => preset.plan(Vec::new()),
-        None => {
-            let text = fs::read_to_string(&args.plan).map_err(|e| {
-                let names: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
-                format!(
-                    "{}: {e}; it is also none of the presets {}",
-                    args.plan,
-                    names.join(", ")
-                )
-            })?;
-            Plan::parse(&text)?
-        }
-    };
+    let mut plan = read_plan(&args.plan)?;
     if !args.models.is_empty() {
         plan.models.clone_from(&args.models);
         // The plan's own may not be among them.
@@ -164,22 +150,26 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
     }
 }
 
+/// A plan from its file, or the preset of that name.
+pub fn read_plan(name: &str) -> Result<Plan, Failure> {
+    if let Some(preset) = presets::find(name) {
+        return Ok(preset.plan(Vec::new()));
+    }
+    let text = fs::read_to_string(name).map_err(|e| {
+        let names: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
+        format!(
+            "{name}: {e}; it is also none of the presets {}",
+            names.join(", ")
+        )
+    })?;
+    Ok(Plan::parse(&text)?)
+}
+
 fn models(plan: &Plan, args: &Args, device: &Device) -> Result<Vec<Model>, Failure> {
     let model = |name: &String| -> Result<Model, Failure> {
-        let path = match Path::new(name).is_file() {
-            true => PathBuf::from(name),
-            false => weights::find(name).ok_or_else(|| {
-                format!("there is no model or file `{name}`; `ventral models` lists those at hand")
-            })?,
-        };
-        let loaded = weights::load_file(&path)?;
+        let loaded = weights::load_path_or_name(name)?;
         let data = data(plan.data.as_deref(), &loaded)?;
-        let options = LoadOptions {
-            size: loaded.config.preprocessing.crop,
-            cache: Some(args.cache.clone()),
-        };
-        let Opened { set, skipped } = load_readable(&data, Split::Test, &options, &mut quiet)?;
-        list(&skipped);
+        let set = read_set(&data, &loaded, &args.cache)?;
         let classes = match_classes(&set.classes, &loaded.classes, &plan.classes).map_err(|e| {
             format!(
                 "{name} and {}: {e}; a table [classes] in the plan says what they are, or leaves \
@@ -202,10 +192,21 @@ fn models(plan: &Plan, args: &Args, device: &Device) -> Result<Vec<Model>, Failu
     plan.models.iter().map(model).collect()
 }
 
+/// The test images at `path` as a model takes them; what cannot be read is listed.
+pub fn read_set(path: &Path, model: &Loaded, cache: &Path) -> Result<LabelledSet, Failure> {
+    let options = LoadOptions {
+        size: model.config.preprocessing.crop,
+        cache: Some(cache.to_owned()),
+    };
+    let Opened { set, skipped } = load_readable(path, Split::Test, &options, &mut quiet)?;
+    list(&skipped);
+    Ok(set)
+}
+
 /// Unreadable files that are named.
 const MOST_LISTED: usize = 10;
 
-pub fn list(skipped: &[(String, DatasetError)]) {
+fn list(skipped: &[(String, DatasetError)]) {
     if skipped.is_empty() {
         return;
     }
@@ -326,36 +327,21 @@ impl Work<'_> {
             .into_iter()
             .filter(|(unit, _)| !journal.has(unit.number))
             .collect();
-        let next = AtomicUsize::new(0);
         let journal = Mutex::new(journal);
-        let crew = Crew::new(jobs);
-        let outcomes = crew.each((0..jobs).collect(), |_| -> Result<(), String> {
-            loop {
-                let Some((unit, cost)) = open.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                    return Ok(());
-                };
-                let rows = match self.unit(unit, &bar) {
-                    Ok(rows) => rows,
-                    Err(error) => {
-                        // The others need not begin anything new.
-                        next.store(open.len(), Ordering::Relaxed);
-                        return Err(error.to_string());
-                    }
-                };
-                // Another thread that panicked has left the journal as it was.
-                let mut journal = journal.lock().unwrap_or_else(|e| e.into_inner());
-                journal.push(unit.number, rows).map_err(|e| e.to_string())?;
-                bar.inc(*cost);
-            }
+        let outcome = Crew::new(jobs).queue(&open, |(unit, cost)| {
+            let rows = self.unit(unit, &bar).map_err(|e| e.to_string())?;
+            // Another thread that panicked has left the journal as it was.
+            let mut journal = journal.lock().unwrap_or_else(|e| e.into_inner());
+            journal.push(unit.number, rows).map_err(|e| e.to_string())?;
+            bar.inc(*cost);
+            Ok::<_, String>(())
         });
         bar.finish_and_clear();
         let stopped = self.cancel.check().is_err();
         if stopped {
             return Err("stopped; what is finished is kept, and the same command goes on".into());
         }
-        if let Some(error) = outcomes.into_iter().find_map(Result::err) {
-            return Err(error.into());
-        }
+        outcome?;
         let journal = journal.into_inner().unwrap_or_else(|e| e.into_inner());
         journal.finish()?;
         Ok(())

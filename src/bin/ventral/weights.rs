@@ -44,6 +44,17 @@ fn load_named(name: &str) -> Result<Loaded, Failure> {
     }
 }
 
+/// Reads the weights of a model that a plan names by a path or by its name in the catalog.
+pub fn load_path_or_name(name: &str) -> Result<Loaded, Failure> {
+    let path = match Path::new(name).is_file() {
+        true => PathBuf::from(name),
+        false => find(name).ok_or_else(|| {
+            format!("there is no model or file `{name}`; `ventral models` lists those at hand")
+        })?,
+    };
+    load_file(&path)
+}
+
 /// Where models are kept: fetched ones in the user's cache, shipped ones beside the page.
 pub fn folders() -> Vec<PathBuf> {
     let mut folders = vec![fetched_folder()];

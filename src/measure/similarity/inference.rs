@@ -97,9 +97,20 @@ pub fn ceiling(
     splits: usize,
     rng: &mut Rng,
 ) -> Result<Option<Ceiling>, SimilarityError> {
+    ceiling_of(splits, |_| data.halves(rng))
+}
+
+/// Ceilings from the halves of each of `splits` splits. `None` where a split has none.
+///
+/// # Errors
+/// As [`cka`].
+pub fn ceiling_of(
+    splits: usize,
+    mut halves: impl FnMut(usize) -> Option<[Matrix; 2]>,
+) -> Result<Option<Ceiling>, SimilarityError> {
     let (mut reliability, mut alike) = (0.0, 0.0);
-    for _ in 0..splits {
-        let Some([a, b]) = data.halves(rng) else {
+    for split in 0..splits {
+        let Some([a, b]) = halves(split) else {
             return Ok(None);
         };
         reliability += median(reliabilities(&a, &b));
