@@ -67,6 +67,11 @@ pub enum Request {
     Test(TestOptions),
     /// Read a report that was saved as JSON, here or by the command line, to compare with.
     ReadReport { bytes: Bytes },
+    /// What was recorded of the images of the set taken last, for the bench Align, in a file handed
+    /// over beside this message. Without a file: forget what was taken of this kind.
+    TakeRecorded { kind: Recorded, name: String },
+    /// Align a model that was brought. What was begun before goes on where it was.
+    Align(AlignOptions),
     /// Run the model on a batch of numbers and hand the numbers back: what a script asks for, not
     /// the page.
     #[cfg(any(not(feature = "page"), feature = "compute"))]
@@ -146,6 +151,31 @@ pub struct TestOptions {
     /// plan has them, or matched by name.
     #[serde(default)]
     pub classes: BTreeMap<String, String>,
+}
+
+/// What was recorded of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recorded {
+    /// Stimuli × neuroids, or stimuli × repetitions × neuroids: NumPy, CSV, HDF5, NetCDF-4.
+    Responses,
+    /// Where people looked: an array, or a zip archive of pictures named as the images are.
+    HeatMaps,
+    /// The images' classes: a CSV file.
+    Labels,
+}
+
+/// An alignment of a model that was brought.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AlignOptions {
+    /// The plan, TOML or JSON. Its models go by the names they were brought under.
+    pub plan: String,
+    /// Runs to compare with, by name: `shuffled`, `gaussian`, `unaligned`.
+    pub controls: Vec<String>,
+    /// Images of the robustness quick look before and after; 0 for none.
+    pub robustness: usize,
+    /// From the pretrained weights: what was begun before is thrown away.
+    pub fresh: bool,
 }
 
 /// A batch for the current model, and what of the pass to return.
@@ -249,6 +279,10 @@ pub enum Event {
     Tested(Box<TestReport>),
     /// The answer to `ReadReport`.
     Report(Box<TestReport>),
+    /// The answer to `TakeRecorded`.
+    Understood(Understood),
+    /// How far an alignment is; the last one has the documents.
+    Aligned(Box<AlignReport>),
     /// The answer to `Run`.
     #[cfg(any(not(feature = "page"), feature = "compute"))]
     Tensors(Vec<RawTensor>),
@@ -513,6 +547,40 @@ pub struct Brought {
     /// Side of its images, px.
     pub side: usize,
     pub stochastic: bool,
+    /// What of it can be aligned: areas, in the order of the signal.
+    pub areas: Vec<String>,
+    /// What of it can be frozen: the stages that have weights to train.
+    pub stages: Vec<String>,
+}
+
+/// What was recorded, as it was understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Understood {
+    pub kind: Recorded,
+    pub name: String,
+    /// Shapes, what matched, what was dropped and why.
+    pub sentences: Vec<String>,
+}
+
+/// An alignment on its way, or at its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlignReport {
+    /// Of the plan.
+    pub name: String,
+    /// Steps done and steps to do, over all runs.
+    pub done: usize,
+    pub steps: usize,
+    /// What was understood of the data, what the ceiling is.
+    pub remarks: Vec<String>,
+    /// Did it beat its control? Empty before the end.
+    pub verdict: String,
+    /// A table: its heads, and a row for the model before and one for each run that ended.
+    pub heads: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+    /// Curves as they grow; at the end similarities of areas and dissimilarity matrices too.
+    pub charts: Vec<TestedChart>,
+    /// Files to take away, by name; none before the end. The aligned weights come first.
+    pub documents: Vec<(String, Bytes)>,
 }
 
 /// Labelled images as they were understood.
