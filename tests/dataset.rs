@@ -332,6 +332,7 @@ fn opened(bytes: &[u8], name: &str, images: usize) -> Result<Opened, DatasetErro
         size: 8,
         images,
         without: Vec::new(),
+        flat: false,
     };
     open(bytes, name, &options, &mut quiet)
 }
@@ -368,6 +369,7 @@ fn archives_in_memory_give_classes_their_turns() {
             size: 8,
             images: 3,
             without: vec!["dog".to_owned()],
+            flat: false,
         };
         let two = open(&bytes, name, &options, &mut quiet).unwrap();
         assert_eq!(

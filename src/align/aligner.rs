@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bytes, Device, ExecutionError, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::accuracy::right;
 use super::loss::cross_entropy::cross_entropy;
@@ -83,15 +83,24 @@ pub struct Step {
 pub struct Look {
     /// Steps done.
     pub step: usize,
+    #[serde(deserialize_with = "or_nan")]
     pub training: f64,
     /// Of held-out stimuli, with the neuroids of training.
+    #[serde(deserialize_with = "or_nan")]
     pub held_out_stimuli: f64,
     /// Of held-out stimuli, with held-out neuroids.
+    #[serde(deserialize_with = "or_nan")]
     pub held_out_neuroids: f64,
     /// Share right of images that are no stimuli, where there are any.
     pub accuracy: Option<f64>,
     /// How many those are.
     pub images: usize,
+}
+
+/// JSON has no word for a similarity that cannot be told, where nothing was held out, and writes
+/// `null`.
+fn or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// A run of a plan.
@@ -194,6 +203,11 @@ impl Aligner {
     /// The network as it is now, on the inner side.
     pub fn network(&self) -> Network {
         self.network.valid()
+    }
+
+    /// The network as it began, on the inner side.
+    pub fn start(&self) -> &Network {
+        &self.start
     }
 
     /// The network as it was at the best look, or as it is now where there was none.
@@ -422,11 +436,47 @@ impl Aligner {
     /// As [`Self::look`].
     pub async fn held_out_kernels(&self, network: &Network) -> Result<[Gram; 2], AlignError> {
         let features = self.held_out_features(network).await?;
+        Ok([centred(&features), centred(&self.held_out_responses()?)])
+    }
+
+    /// The true responses to the held-out stimuli, `[stimuli, neuroids]`.
+    ///
+    /// # Errors
+    /// Nothing held out.
+    pub fn held_out_responses(&self) -> Result<Matrix, AlignError> {
         let rows = &self.split.held_out;
         let all: Vec<usize> = (0..self.stimuli.neuroids).collect();
-        let responses = Matrix::from_f32(rows.len(), all.len(), &pick(&self.stimuli, rows, &all))?;
-        let centred = |m: &Matrix| Estimator::Unbiased.centre(&Kernel::Linear.of(m));
-        Ok([centred(&features), centred(&responses)])
+        let values = pick(&self.stimuli, rows, &all);
+        Ok(Matrix::from_f32(rows.len(), all.len(), &values)?)
+    }
+
+    /// The held-out stimuli in the order of their classes: places among them, and the classes.
+    pub fn held_out_by_class(&self) -> (Vec<usize>, Vec<u16>) {
+        let label = |place: &usize| self.stimuli.images.labels[self.split.held_out[*place]];
+        let mut order: Vec<usize> = (0..self.split.held_out.len()).collect();
+        order.sort_by_key(label);
+        let classes = order.iter().map(label).collect();
+        (order, classes)
+    }
+
+    /// Every area's name and its centred kernel of the held-out stimuli, at its last time step.
+    ///
+    /// # Errors
+    /// A device that failed.
+    pub async fn area_kernels(
+        &self,
+        network: &Network,
+    ) -> Result<(Vec<String>, Vec<Gram>), AlignError> {
+        let mut areas: Vec<String> = network.taps().into_iter().map(|tap| tap.area).collect();
+        areas.dedup();
+        let (images, rows) = (&self.stimuli.images, &self.split.held_out);
+        let mut kernels = Vec::new();
+        for area in &areas {
+            let (device, cancel) = (&self.device, &self.cancel);
+            let features = features(network, images, rows, area, device, cancel).await?;
+            kernels.push(centred(&features));
+        }
+        Ok((areas, kernels))
     }
 
     async fn features(&self, network: &Network, rows: &[usize]) -> Result<Matrix, AlignError> {
@@ -669,6 +719,10 @@ pub async fn features(
     }
     let columns = values.len() / rows.len().max(1);
     Ok(Matrix::from_f32(rows.len(), columns, &values)?)
+}
+
+fn centred(responses: &Matrix) -> Gram {
+    Estimator::Unbiased.centre(&Kernel::Linear.of(responses))
 }
 
 /// The one tap of a pass, `[n, c · h · w]`.

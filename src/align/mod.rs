@@ -9,6 +9,7 @@ pub mod aligner;
 pub mod average;
 #[cfg(feature = "cli")]
 pub mod examples;
+pub mod experiment;
 pub mod fourier;
 pub mod loss;
 pub mod metrics;

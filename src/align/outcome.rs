@@ -75,31 +75,38 @@ pub fn verdict(aligned: &Outcome) -> String {
     }
 }
 
-/// One row a control, the mean and the standard deviation over seeds.
-pub fn table(outcomes: &[Outcome]) -> String {
-    let conditions: Vec<&str> = outcomes.first().map_or(Vec::new(), |o| {
-        let named = o.robust_after.iter().map(|r| r.condition.as_str());
-        named.collect()
-    });
-    let head = [
-        "run",
-        "seeds",
-        "CKA, held-out stimuli",
-        "CKA, held-out neuroids",
-        "accuracy, %",
-    ];
-    let head = head.into_iter().chain(conditions.iter().copied());
-    let head: Vec<&str> = head.collect();
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+/// One row a control, the mean and the standard deviation over seeds: the heads and the rows.
+pub fn rows(outcomes: &[Outcome]) -> (Vec<String>, Vec<Vec<String>>) {
+    let conditions = outcomes.first().map_or(&[][..], |o| &o.robust_after);
+    let heads = HEADS.iter().map(|head| (*head).to_owned());
+    let heads = heads.chain(conditions.iter().map(|r| r.condition.clone()));
     let before: Vec<&Outcome> = outcomes.iter().filter(|o| o.control.is_none()).collect();
-    text += &row("before", &before, |o| o.before, |o| &o.robust_before);
+    let mut rows = vec![row("before", &before, |o| o.before, |o| &o.robust_before)];
     for control in Control::ALL {
         let of: Vec<&Outcome> = outcomes.iter().filter(|o| o.control == control).collect();
         if !of.is_empty() {
-            text += &row(control.run(), &of, |o| o.after, |o| &o.robust_after);
+            rows.push(row(control.run(), &of, |o| o.after, |o| &o.robust_after));
         }
     }
-    text
+    (heads.collect(), rows)
+}
+
+/// What every table of runs begins with.
+const HEADS: [&str; 5] = [
+    "run",
+    "seeds",
+    "CKA, held-out stimuli",
+    "CKA, held-out neuroids",
+    "accuracy, %",
+];
+
+/// [`rows`] in Markdown.
+pub fn table(outcomes: &[Outcome]) -> String {
+    let (heads, rows) = rows(outcomes);
+    let line = |cells: &Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let rule = "---|".repeat(heads.len());
+    let body: String = rows.iter().map(line).collect();
+    format!("{}|{rule}\n{body}", line(&heads))
 }
 
 fn row(
@@ -107,7 +114,7 @@ fn row(
     outcomes: &[&Outcome],
     look: impl Fn(&Outcome) -> Look,
     robust: impl Fn(&Outcome) -> &[Robust],
-) -> String {
+) -> Vec<String> {
     let spread = |values: Vec<f64>, digits: usize| {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n.max(1.0);
@@ -136,5 +143,5 @@ fn row(
         let shares = shares.map(|r| 100.0 * r.right as f64 / r.images.max(1) as f64);
         cells.push(spread(shares.collect(), 1));
     }
-    format!("| {} |\n", cells.join(" | "))
+    cells
 }

@@ -9,7 +9,6 @@ use super::stimuli::population;
 use crate::image::dataset::LabelledSet;
 use crate::image::unit;
 use crate::measure::similarity::inference::{Ceiling, Repeated, ceiling};
-#[cfg(feature = "neural")]
 use crate::measure::similarity::{Matrix, inference::ceiling_of};
 use crate::model::load::Loaded;
 use crate::model::probe::CancelToken;
@@ -120,7 +119,6 @@ pub fn repeated(data: Repeated, seed: u64) -> Result<Responses, AlignError> {
 ///
 /// # Errors
 /// Fewer than four stimuli.
-#[cfg(feature = "neural")]
 pub fn recorded(data: &crate::neural::Responses, seed: u64) -> Result<Responses, AlignError> {
     let [stimuli, _, neuroids] = data.shape();
     let matrix = |values: &[f32]| Matrix::from_f32(stimuli, neuroids, values);

@@ -17,8 +17,9 @@ mod load;
 pub use layout::Classes;
 #[cfg(feature = "dataset")]
 pub use load::{
-    LoadOptions, OpenOptions, Opened, PicturesBelow, Progress, load, load_cifar10, load_classes,
-    load_readable, load_tiny_imagenet, open, picture_names, pictures_below, quiet,
+    LoadOptions, NO_FOLDER, OpenOptions, Opened, PicturesBelow, Progress, encoded, load,
+    load_cifar10, load_classes, load_readable, load_tiny_imagenet, open, picture_names,
+    pictures_below, quiet,
 };
 
 use std::ops::Range;
@@ -266,7 +267,8 @@ impl LabelledSet {
         self.picked(kept)
     }
 
-    fn picked(&self, indices: impl IntoIterator<Item = usize>) -> Self {
+    /// The pictures at `indices`, in that order; those beyond the set are left out.
+    pub fn picked(&self, indices: impl IntoIterator<Item = usize>) -> Self {
         let mut set = Self {
             classes: self.classes.clone(),
             size: self.size,

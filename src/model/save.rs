@@ -3,26 +3,32 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use burn::tensor::ExecutionError;
+
 use super::checkpoint::{CONFIG_KEY, write_safetensors};
 use super::load::{CLASSES_KEY, HostTensor, Loaded};
 use super::names;
 use super::network::Network;
 
-/// All parameters and buffers of a network on the CPU, by published name.
+/// All parameters and buffers of a network, by published name.
+///
+/// # Errors
+/// A device that failed.
 ///
 /// # Panics
-/// On a device that cannot be read synchronously (WebGPU in a browser).
-pub fn to_host(network: &Network) -> BTreeMap<String, HostTensor> {
-    let mut weights = BTreeMap::new();
+/// A network that is not f32 throughout; ours are.
+pub async fn to_host(network: &Network) -> Result<BTreeMap<String, HostTensor>, ExecutionError> {
+    let mut found = Vec::new();
     names::visit(network, |name, shape, flat| {
-        let values = flat.tensor().into_data().try_to_vec();
-        let tensor = HostTensor {
-            shape: shape.to_vec(),
-            values: values.expect("the networks are f32 throughout"),
-        };
-        weights.insert(name.to_owned(), tensor);
+        found.push((name.to_owned(), shape.to_vec(), flat.tensor()));
     });
-    weights
+    let mut weights = BTreeMap::new();
+    for (name, shape, tensor) in found {
+        let values = tensor.into_data_async().await?.try_to_vec();
+        let values = values.expect("the networks are f32 throughout");
+        weights.insert(name, HostTensor { shape, values });
+    }
+    Ok(weights)
 }
 
 /// What a safetensors file of ours says beside its tensors.

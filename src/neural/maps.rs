@@ -198,4 +198,48 @@ impl HeatMaps {
         let places = pairs.iter().map(|p| p.0).collect();
         Ok((maps, places, report(column.as_ref(), &pairs, images)))
     }
+
+    /// The maps as a model sees its pictures: the short side brought to `side` and the middle square
+    /// kept, `[maps, side, side]`. A triangle filter as wide as the step, as pictures are resized.
+    pub fn fitted(&self, side: usize) -> Vec<f32> {
+        let [_, height, width] = self.shape;
+        let square = height.min(width);
+        let (top, left) = ((height - square) / 2, (width - square) / 2);
+        let taps = triangle(square, side);
+        let map = |map: &[f32]| -> Vec<f32> {
+            let rows = map.chunks_exact(width).skip(top).take(square);
+            let narrow: Vec<f32> = rows
+                .flat_map(|row| taps.iter().map(|t| sum(t, |i| row[left + i])))
+                .collect();
+            let down = |t: &Taps, x: usize| sum(t, |i| narrow[i * side + x]);
+            let all = taps.iter().flat_map(|t| (0..side).map(move |x| down(t, x)));
+            all.collect()
+        };
+        let maps = self.values.chunks_exact(height * width);
+        maps.flat_map(map).collect()
+    }
+}
+
+/// Where an output sample looks, and how much of it.
+type Taps = Vec<(usize, f32)>;
+
+fn sum(taps: &Taps, value: impl Fn(usize) -> f32) -> f32 {
+    taps.iter().map(|(i, weight)| weight * value(*i)).sum()
+}
+
+/// The taps of `to` samples of `from`; each one's weights sum to 1.
+fn triangle(from: usize, to: usize) -> Vec<Taps> {
+    let scale = from as f32 / to.max(1) as f32;
+    let reach = scale.max(1.0);
+    let of = |i: usize| {
+        let middle = (i as f32 + 0.5) * scale;
+        let weight = |j: usize| (1.0 - ((j as f32 + 0.5 - middle) / reach).abs()).max(0.0);
+        let taps: Taps = (0..from)
+            .map(|j| (j, weight(j)))
+            .filter(|t| t.1 > 0.0)
+            .collect();
+        let whole: f32 = taps.iter().map(|t| t.1).sum();
+        taps.into_iter().map(|(j, w)| (j, w / whole)).collect()
+    };
+    (0..to).map(of).collect()
 }

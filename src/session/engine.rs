@@ -5,12 +5,14 @@ use std::pin::Pin;
 
 use burn::tensor::{ExecutionError, Tensor, TensorData};
 
+use super::aligning::Recordings;
 use super::perturbing::Bench;
 use super::protocol::{
     BackendChoice, Bytes, Event, Failure, ImageInfo, ModelInfo, Prediction, Preprocessing,
     Progress, Request, Rgba,
 };
 use super::testing::{self, Laboratory};
+use crate::align::aligner::AlignError;
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
 use crate::image::dataset::DatasetError;
@@ -48,6 +50,8 @@ pub enum SessionError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Set(#[from] DatasetError),
+    #[error("{}", sentence(.0))]
+    Align(AlignError),
 }
 
 /// [`ExecutionError`] as an error value.
@@ -82,6 +86,17 @@ impl SessionError {
             }),
         }
     }
+}
+
+/// As a sentence of its own.
+fn sentence(error: &AlignError) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first: String = letters
+        .next()
+        .map(|first| first.to_uppercase().collect())
+        .unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
 }
 
 fn causes(error: &dyn std::error::Error) -> String {
@@ -133,6 +148,7 @@ pub struct Session {
     /// What frost is taken from; ours are grown when they are first wanted.
     pub(super) textures: Textures,
     pub(super) laboratory: Laboratory,
+    pub(super) recordings: Recordings,
 }
 
 /// A model on the active device.
@@ -179,6 +195,10 @@ impl Session {
             Request::TakeSet { name } => self.take_set(&name, attachment, host),
             Request::Test(options) => self.test(&options, host).await,
             Request::ReadReport { bytes } => testing::read_report(&bytes, host),
+            Request::TakeRecorded { kind, name } => {
+                self.take_recorded(kind, &name, attachment, host)
+            }
+            Request::Align(options) => self.align(&options, host).await,
             Request::Run(options) => self.run(&options, host).await,
         };
         match answered {

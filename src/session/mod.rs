@@ -3,6 +3,8 @@
 pub mod protocol;
 
 #[cfg(feature = "compute")]
+mod aligning;
+#[cfg(feature = "compute")]
 mod checking;
 #[cfg(feature = "compute")]
 mod engine;

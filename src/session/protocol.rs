@@ -176,6 +176,10 @@ pub struct AlignOptions {
     pub robustness: usize,
     /// From the pretrained weights: what was begun before is thrown away.
     pub fresh: bool,
+    /// Which class of the models a class of the set is, "" to leave it out; the others are matched
+    /// by name.
+    #[serde(default)]
+    pub classes: BTreeMap<String, String>,
 }
 
 /// A batch for the current model, and what of the pass to return.

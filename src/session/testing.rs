@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Attachment, Host, Session, SessionError, read_weights};
@@ -10,6 +11,7 @@ use super::protocol::{
     Brought, Bytes, Event, Progress, SetInfo, TestOptions, TestReport, TestedChart,
     TestedCondition, TestedLost, TestedModel,
 };
+use crate::align::stages::stages;
 use crate::clock::Clock;
 use crate::compute::device::Active;
 use crate::image::dataset::{LabelledSet, OpenOptions, Opened, open, quiet};
@@ -48,15 +50,19 @@ const BATCH_PIXELS: usize = 50 * 32 * 32;
 #[derive(Default)]
 pub(super) struct Laboratory {
     models: Vec<Loaded>,
-    set: Option<Archive>,
+    pub set: Option<Archive>,
 }
 
 /// Labelled images as they came. They are decoded for the size a model takes.
-struct Archive {
-    name: String,
-    bytes: Vec<u8>,
+pub(super) struct Archive {
+    pub name: String,
+    pub bytes: Vec<u8>,
     /// Of the bytes.
-    hash: u64,
+    pub hash: u64,
+    /// Of the files the images are of, in their order; empty where they have none.
+    pub names: Vec<String>,
+    /// How many images can be read.
+    pub images: usize,
 }
 
 /// What a journal begins with: a test of another head is another test.
@@ -94,6 +100,8 @@ impl Session {
             classes: loaded.classes.clone(),
             side: loaded.config.preprocessing.crop,
             stochastic: loaded.config.front.is_some(),
+            areas: areas(&loaded),
+            stages: stages_of(&loaded),
         }));
         let models = &mut self.laboratory.models;
         models.retain(|known| known.name != loaded.name);
@@ -108,30 +116,24 @@ impl Session {
         attachment: Option<Attachment>,
         host: &dyn Host,
     ) -> Result<(), SessionError> {
-        let source = attachment.ok_or(SessionError::Missing(
-            "No images came with the request to take a set.",
-        ))?;
-        let mut bytes = Vec::new();
-        let read = source.take(MOST_BYTES + 1).read_to_end(&mut bytes);
-        read.map_err(|_| SessionError::Missing("The archive of images could not be read."))?;
-        if bytes.len() as u64 > MOST_BYTES {
-            return Err(SessionError::Missing(
-                "The archive is larger than 1 GB, more than a page can hold. The command line \
-                 (ventral evaluate) has no such limit.",
-            ));
-        }
+        let bytes = whole(attachment)?;
         // The size does not matter for what is said of it.
         let options = OpenOptions {
             size: 32,
             images: usize::MAX,
             without: Vec::new(),
+            flat: true,
         };
-        let Opened { set, skipped } = open(&bytes, name, &options, &mut quiet)?;
-        let counts = set.counts();
+        let Opened {
+            set,
+            names,
+            skipped,
+        } = open(&bytes, name, &options, &mut quiet)?;
+        let (counts, images) = (set.counts(), set.len());
         let listed = skipped.iter().take(MOST_SKIPPED);
         host.tell(Event::Set(SetInfo {
             name: name.to_owned(),
-            images: set.len(),
+            images,
             unreadable: skipped.len(),
             skipped: listed
                 .map(|(name, why)| (name.clone(), why.reason()))
@@ -142,6 +144,8 @@ impl Session {
             name: name.to_owned(),
             hash: digest(&bytes),
             bytes,
+            names,
+            images,
         });
         Ok(())
     }
@@ -245,6 +249,19 @@ impl Session {
     }
 }
 
+/// What of a model can be aligned: its areas, the last time step of a recurrent one.
+fn areas(loaded: &Loaded) -> Vec<String> {
+    let network = loaded.to_network(&Device::flex());
+    let mut areas: Vec<String> = network.taps().into_iter().map(|tap| tap.area).collect();
+    areas.dedup();
+    areas
+}
+
+/// The stages of a model that have weights to train, in the order of the signal.
+fn stages_of(loaded: &Loaded) -> Vec<String> {
+    stages(&loaded.to_network(&Device::flex()))
+}
+
 impl From<RunError> for SessionError {
     fn from(error: RunError) -> Self {
         match error {
@@ -256,7 +273,7 @@ impl From<RunError> for SessionError {
 
 impl Laboratory {
     /// The models of these names, in this order.
-    fn chosen(&self, names: &[String]) -> Result<Vec<&Loaded>, SessionError> {
+    pub fn chosen(&self, names: &[String]) -> Result<Vec<&Loaded>, SessionError> {
         let find = |name: &String| {
             let found = self.models.iter().find(|model| model.name == *name);
             found.ok_or_else(|| SessionError::Attack(format!("The model {name} was not read yet.")))
@@ -283,6 +300,7 @@ impl Laboratory {
             size: side,
             images: plan.images,
             without: left_out.map(|(name, _)| name.clone()).collect(),
+            flat: true,
         };
         let set = open(&archive.bytes, &archive.name, &options, &mut quiet)?.set;
         let classes = match_classes(&set.classes, &loaded.classes, &plan.classes);
@@ -326,8 +344,23 @@ fn plan(options: &TestOptions, models: &[&Loaded]) -> Result<Plan, SessionError>
     Ok(plan)
 }
 
+/// All of a file that came with a request.
+pub(super) fn whole(attachment: Option<Attachment>) -> Result<Vec<u8>, SessionError> {
+    let source = attachment.ok_or(SessionError::Missing("No file came with the request."))?;
+    let mut bytes = Vec::new();
+    let read = source.take(MOST_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|_| SessionError::Missing("The file could not be read."))?;
+    match bytes.len() as u64 > MOST_BYTES {
+        true => Err(SessionError::Missing(
+            "The file is larger than 1 GB, more than a page can hold. The command line has no such \
+             limit.",
+        )),
+        false => Ok(bytes),
+    }
+}
+
 /// The first 64 bits of a hash.
-fn digest(bytes: &[u8]) -> u64 {
+pub(super) fn digest(bytes: &[u8]) -> u64 {
     use sha2::{Digest, Sha256};
     let hash: [u8; 32] = Sha256::digest(bytes).into();
     // Eight of 32 bytes are always there.
@@ -588,7 +621,7 @@ pub(super) fn read_report(bytes: &[u8], host: &dyn Host) -> Result<(), SessionEr
     Ok(())
 }
 
-fn drawn(chart: Chart) -> TestedChart {
+pub(super) fn drawn(chart: Chart) -> TestedChart {
     TestedChart {
         name: chart.name,
         title: chart.title,

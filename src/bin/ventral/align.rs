@@ -1,5 +1,6 @@
 //! `ventral align`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,31 +8,23 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use indicatif::ProgressBar;
-use ventral::align::aligner::{Aligner, Gain, Look, Step};
+use ventral::align::aligner::{Aligner, Look, Step};
+use ventral::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
 use ventral::align::outcome::{Outcome, Robust, table, verdict};
 use ventral::align::plan::{Control, Plan, Target};
 use ventral::align::shards::Crew;
 use ventral::align::stimuli::Stimuli;
-use ventral::align::target::{Answers, Responses, recorded as recorded_target, responses};
+use ventral::align::target::{Answers, Responses};
 use ventral::compute::device::Devices;
 use ventral::image::dataset::{LabelledSet, decode_planar, picture_names};
 use ventral::measure::robustness::plan::Plan as TestPlan;
-use ventral::measure::robustness::run::Bench;
-use ventral::measure::similarity::Gram;
-use ventral::measure::similarity::inference::permutation_test;
-use ventral::model::classes::match_classes;
 use ventral::model::load::Loaded;
 use ventral::model::probe::CancelToken;
 use ventral::model::save;
 use ventral::neural;
-use ventral::perturb::corruption::Textures;
-use ventral::rng::Rng;
 
 use crate::output::write_file;
 use crate::{Failure, evaluate, interrupt, progress, weights};
-
-/// Permutations of the held-out stimuli.
-const PERMUTATIONS: usize = 1000;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -68,17 +61,6 @@ fn control(name: &str) -> Result<Control, String> {
     })
 }
 
-/// What a plan trains on, and is measured on.
-struct Images {
-    stimuli: LabelledSet,
-    /// The stimuli's labels are classes of the model.
-    labelled: bool,
-    /// None of them a stimulus.
-    rest: LabelledSet,
-    recorded: Option<neural::Responses>,
-    answers: Option<Answers>,
-}
-
 /// What all runs share.
 struct Work {
     plan: Plan,
@@ -90,13 +72,6 @@ struct Work {
     device: Device,
     cancel: CancelToken,
     output: PathBuf,
-}
-
-/// A run that has ended, with what is compared.
-struct Ended {
-    outcome: Outcome,
-    network: Gram,
-    responses: Gram,
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
@@ -125,87 +100,74 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives every aligned run its gain over the shuffled run of its seed.
-fn compare(runs: &mut [Ended]) -> Result<(), Failure> {
-    let shuffled: Vec<(u64, Gram)> = runs
-        .iter()
-        .filter(|run| run.outcome.control == Control::Shuffled)
-        .map(|run| (run.outcome.seed, run.network.clone()))
-        .collect();
-    for run in runs.iter_mut().filter(|run| run.outcome.control.is_none()) {
-        let theirs = shuffled.iter().find(|(seed, _)| *seed == run.outcome.seed);
-        if let Some((_, theirs)) = theirs {
-            run.outcome.gain = Some(Gain::between(&run.network, theirs, &run.responses)?);
+/// Of a labelled set, and the other model's answers where the target has one.
+fn images_of_set(
+    plan: &Plan,
+    images: &str,
+    model: &Loaded,
+    args: &Args,
+    device: &Device,
+    cancel: &CancelToken,
+) -> Result<Images, Failure> {
+    let (stimuli, rest) = images_for(plan, images, model, &args.cache)?;
+    let answers = match plan.target.model() {
+        Some((name, tap)) => {
+            let other = weights::load_path_or_name(name)?;
+            let (images, _) = images_for(plan, images, &other, &args.cache)?;
+            let answers = Answers::of(&other, tap, &images, device, cancel);
+            Some(pollster::block_on(answers)?)
         }
-    }
-    Ok(())
+        None => None,
+    };
+    Ok(Images {
+        stimuli,
+        labelled: true,
+        rest,
+        answers,
+        ..Images::default()
+    })
 }
 
-impl Images {
-    /// Of a labelled set, and the other model's answers where the target has one.
-    fn of_set(
-        plan: &Plan,
-        images: &str,
-        model: &Loaded,
-        args: &Args,
-        device: &Device,
-        cancel: &CancelToken,
-    ) -> Result<Self, Failure> {
-        let (stimuli, rest) = images_for(plan, images, model, &args.cache)?;
-        let answers = match plan.target.model() {
-            Some((name, tap)) => {
-                let other = weights::load_path_or_name(name)?;
-                let (images, _) = images_for(plan, images, &other, &args.cache)?;
-                let answers = Answers::of(&other, tap, &images, device, cancel);
-                Some(pollster::block_on(answers)?)
-            }
-            None => None,
-        };
-        Ok(Self {
-            stimuli,
-            labelled: true,
-            rest,
-            recorded: None,
-            answers,
-        })
+/// Pictures of a folder with recorded responses to them; accuracy is measured on the shipped set,
+/// where one has the model's classes.
+fn images_recorded(
+    file: &str,
+    folder: &str,
+    model: &Loaded,
+    args: &Args,
+) -> Result<Images, Failure> {
+    let folder = Path::new(folder);
+    if !folder.is_dir() {
+        return Err(format!(
+            "data.images is {}, and recorded responses need the folder of the pictures that were \
+             shown; give it there or with --data",
+            folder.display()
+        )
+        .into());
     }
-
-    /// Pictures of a folder with recorded responses to them; accuracy is measured on the shipped
-    /// set, where one has the model's classes.
-    fn recorded(file: &str, folder: &str, model: &Loaded, args: &Args) -> Result<Self, Failure> {
-        let folder = Path::new(folder);
-        if !folder.is_dir() {
-            return Err(format!(
-                "data.images is {}, and recorded responses need the folder of the pictures that were \
-                 shown; give it there or with --data",
-                folder.display()
-            )
-            .into());
-        }
-        let said = |e: &dyn std::fmt::Display| format!("{file}: {e}");
-        let bytes = fs::read(file).map_err(|e| said(&e))?;
-        let responses = neural::read(file, bytes, &neural::ReadOptions::default());
-        let responses = responses.map_err(|e| said(&e))?;
-        let names = picture_names(folder)?;
-        let (understood, aligned) =
-            neural::understand(&responses, Some(&names)).map_err(|e| said(&e))?;
-        for sentence in understood.sentences() {
-            eprintln!("{sentence}");
-        }
-        let names: Vec<String> = aligned.images.iter().map(|i| names[*i].clone()).collect();
-        let (stimuli, labelled) = pictures(folder, &names, model)?;
-        let rest = match evaluate::data(None, model) {
-            Ok(path) => whole_set(&path, model, &args.cache)?,
-            Err(_) => LabelledSet::default(),
-        };
-        Ok(Self {
-            stimuli,
-            labelled,
-            rest,
-            recorded: Some(aligned.responses),
-            answers: None,
-        })
+    let said = |e: &dyn std::fmt::Display| format!("{file}: {e}");
+    let bytes = fs::read(file).map_err(|e| said(&e))?;
+    let responses = neural::read(file, bytes, &neural::ReadOptions::default());
+    let responses = responses.map_err(|e| said(&e))?;
+    let names = picture_names(folder)?;
+    let (understood, aligned) =
+        neural::understand(&responses, Some(&names)).map_err(|e| said(&e))?;
+    for sentence in understood.sentences() {
+        eprintln!("{sentence}");
     }
+    let names: Vec<String> = aligned.images.iter().map(|i| names[*i].clone()).collect();
+    let (stimuli, labelled) = pictures(folder, &names, model)?;
+    let rest = match evaluate::data(None, model) {
+        Ok(path) => whole_set(&path, model, &args.cache)?,
+        Err(_) => LabelledSet::default(),
+    };
+    Ok(Images {
+        stimuli,
+        labelled,
+        rest,
+        recorded: Some(aligned.responses),
+        ..Images::default()
+    })
 }
 
 impl Work {
@@ -214,8 +176,8 @@ impl Work {
         let (device, cancel) = (Devices::cpu("", None).device, interrupt::on_ctrl_c());
         let named = args.data.as_deref().unwrap_or(&plan.data.images);
         let images = match &plan.target {
-            Target::Responses { file } => Images::recorded(file, named, &model, args)?,
-            _ => Images::of_set(&plan, named, &model, args, &device, &cancel)?,
+            Target::Responses { file } => images_recorded(file, named, &model, args)?,
+            _ => images_of_set(&plan, named, &model, args, &device, &cancel)?,
         };
         fs::create_dir_all(&args.output)?;
         let mut work = Self {
@@ -250,13 +212,13 @@ impl Work {
             values,
             neuroids,
             ceiling,
-        } = self.responses(&plan)?;
+        } = self.images.responses(&plan)?;
         let stimuli = Stimuli {
             images: self.images.stimuli.clone(),
             labelled: self.images.labelled,
             responses: values,
             neuroids,
-            heat_maps: Vec::new(),
+            heat_maps: self.images.heat_maps.clone(),
         };
         let mut aligner = Aligner::new(
             plan,
@@ -267,9 +229,11 @@ impl Work {
             self.cancel.clone(),
         )?;
         let name = format!("{}-{}-seed{seed}", self.plan.name, control.run());
-        let mut curve = fs::File::create(self.output.join(format!("{name}.jsonl")))?;
+        let mut file = fs::File::create(self.output.join(format!("{name}.jsonl")))?;
+        let mut curve = Curve::default();
         let before = pollster::block_on(aligner.look())?;
-        writeln!(curve, "{}", serde_json::to_string(&before)?)?;
+        writeln!(file, "{}", serde_json::to_string(&before)?)?;
+        curve.looks.push(before);
         let bar = progress::bar(
             "{prefix} {wide_bar} {percent} % {eta} {msg}",
             self.plan.steps as u64,
@@ -278,67 +242,35 @@ impl Work {
         let mut after = before;
         while !aligner.is_finished() {
             let step = pollster::block_on(aligner.step())?;
-            writeln!(curve, "{}", serde_json::to_string(&step)?)?;
+            writeln!(file, "{}", serde_json::to_string(&step)?)?;
             if aligner.is_look_due() {
                 after = pollster::block_on(aligner.look())?;
-                writeln!(curve, "{}", serde_json::to_string(&after)?)?;
+                writeln!(file, "{}", serde_json::to_string(&after)?)?;
+                curve.looks.push(after);
             }
             show(&bar, &step, &after);
+            curve.steps.push(step);
         }
         bar.finish_and_clear();
-        let network = aligner.network();
-        let [kernel, responses] = pollster::block_on(aligner.held_out_kernels(&network))?;
-        let mut rng = Rng::stream(seed, "permutations");
-        let chance = permutation_test(&kernel, &responses, PERMUTATIONS, &mut rng);
         let mut aligned = self.model.clone();
-        aligned.weights = save::to_host(&network);
+        aligned.weights = pollster::block_on(save::to_host(&aligner.network()))?;
         aligned.name.clone_from(&name);
         write_file(&self.output.join(format!("{name}.safetensors")), |out| {
             Ok(save::write(&aligned, false, out)?)
         })?;
-        let outcome = Outcome {
-            seed,
-            control,
-            steps: aligner.steps_done(),
-            before,
-            after,
-            chance,
-            ceiling,
-            gain: None,
-            robust_before: self.robust.clone(),
-            robust_after: self.robustness(&aligned)?,
-            seconds: clock.elapsed().as_secs_f32(),
-        };
+        let mut ended = pollster::block_on(Ended::of(&aligner, control, ceiling, curve))?;
+        ended.outcome.robust_before.clone_from(&self.robust);
+        ended.outcome.robust_after = self.robustness(&aligned)?;
+        ended.outcome.seconds = clock.elapsed().as_secs_f32();
         println!(
             "{name}: CKA on held-out stimuli {:.3} to {:.3}, accuracy {} to {} %, {:.0} s",
             before.held_out_stimuli,
             after.held_out_stimuli,
             percent(&before),
             percent(&after),
-            outcome.seconds
+            ended.outcome.seconds
         );
-        Ok(Ended {
-            outcome,
-            network: kernel,
-            responses,
-        })
-    }
-
-    fn responses(&self, plan: &Plan) -> Result<Responses, Failure> {
-        let Images {
-            stimuli,
-            recorded,
-            answers,
-            ..
-        } = &self.images;
-        let recorded = recorded.as_ref();
-        let recorded = recorded.map(|data| recorded_target(data, plan.seed));
-        Ok(responses(
-            plan,
-            stimuli,
-            answers.as_ref(),
-            recorded.transpose()?,
-        )?)
+        Ok(ended)
     }
 
     /// The plan's conditions on images that are no stimuli.
@@ -346,40 +278,8 @@ impl Work {
         let Some(plan) = &self.test else {
             return Ok(Vec::new());
         };
-        let conditions = plan.conditions()?;
-        let set = self.images.rest.in_turns(plan.images);
-        let classes: Vec<usize> = (0..set.classes.len()).collect();
-        let network = model.to_network(&self.device.clone().autodiff());
-        let bench = Bench {
-            plan,
-            conditions: &conditions,
-            set: &set,
-            classes: &classes,
-            network: &network,
-            device: self.device.clone(),
-            textures: &Textures::default(),
-            cancel: self.cancel.clone(),
-            pause: None,
-        };
-        let mut rows = Vec::new();
-        for unit in plan.units(conditions.len(), set.len()) {
-            rows.extend(pollster::block_on(bench.run(&unit, &mut |_| {}))?);
-        }
-        let mut found: Vec<Robust> = conditions
-            .iter()
-            .map(|condition| Robust {
-                condition: condition.name(),
-                right: 0,
-                images: 0,
-            })
-            .collect();
-        for row in rows {
-            if let Some(of) = found.iter_mut().find(|r| r.condition == row.condition) {
-                of.images += 1;
-                of.right += usize::from(row.prediction == row.label);
-            }
-        }
-        Ok(found)
+        let quick = Quick::new(plan, &self.images.rest, model, &self.device)?;
+        Ok(pollster::block_on(quick.run(&self.cancel, None))?)
     }
 
     fn write(&self, outcomes: &[Outcome]) -> Result<(), Failure> {
@@ -416,26 +316,14 @@ fn images_for(
 ) -> Result<(LabelledSet, LabelledSet), Failure> {
     let path = evaluate::data(Some(images), model)?;
     let set = whole_set(&path, model, cache)?;
-    let count = match plan.data.stimuli {
-        0 => set.len(),
-        stimuli => stimuli.min(set.len()),
-    };
-    Ok((set.slice(0..count), set.slice(count..set.len())))
+    Ok(Images::split(&set, plan.data.stimuli))
 }
 
 /// A labelled set as a model takes it, its classes taking turns, its labels those of the model.
 fn whole_set(path: &Path, model: &Loaded, cache: &Path) -> Result<LabelledSet, Failure> {
     let set = evaluate::read_set(path, model, cache)?;
-    let named = std::collections::BTreeMap::new();
-    let classes = match_classes(&set.classes, &model.classes, &named)
-        .map_err(|e| format!("{} and {}: {e}", model.name, path.display()))?;
-    let mut set = set.in_turns(usize::MAX);
-    for label in &mut set.labels {
-        let class = classes[usize::from(*label)].unwrap_or_default();
-        *label = class as u16;
-    }
-    set.classes.clone_from(&model.classes);
-    Ok(set)
+    relabelled(&set.in_turns(usize::MAX), model, &BTreeMap::new())
+        .map_err(|e| format!("{} and {}: {e}", model.name, path.display()).into())
 }
 
 /// Pictures of a folder as a model takes them, and whether their folders are classes of it.

@@ -36,7 +36,7 @@ pub fn export(finished: &Finished, folder: &Path) -> Result<Loaded, Failure> {
         family: String::new(),
         config: finished.recipe.model.clone(),
         classes: finished.classes.to_vec(),
-        weights: save::to_host(finished.network),
+        weights: pollster::block_on(save::to_host(finished.network))?,
         hash: String::new(),
         remarks: Vec::new(),
         milliseconds: 0.0,

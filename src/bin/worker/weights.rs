@@ -33,6 +33,8 @@ pub async fn attach(
             Some(blob) => source(blob).map(Some),
             None => test_set(name, host).await.map(Some),
         },
+        // Without a file: forget what there is.
+        Request::TakeRecorded { .. } => file.map(source).transpose(),
         Request::LoadUrl { url } => published(url, host).await.map(Some),
         Request::LoadFile { file_name }
         | Request::TransferFile { file_name }

@@ -161,18 +161,20 @@ pub(super) struct Labelled {
 /// Gives every picture its label. Classes are sorted by folder name, as torchvision's
 /// `ImageFolder` does, and pictures by path. The val part of Tiny ImageNet has one folder
 /// `images` and its classes in `val_annotations.txt`; `words.txt` turns WordNet ids into words.
-/// Pictures of classes that are not `wanted` are let go.
+/// Pictures of classes that are not `wanted` are let go. Those in no folder are of the class
+/// `flat`, where there is one.
 pub(super) fn label(
     pictures: Vec<File>,
     notes: &[File],
     wanted: &Classes,
+    flat: Option<&str>,
 ) -> Result<Labelled, DatasetError> {
     let annotations = annotations(notes);
     let class_folder = |name: &str| {
         let file = name.rsplit('/').next().unwrap_or(name);
         match annotations.get(file) {
             Some(class) => Some(class.clone()),
-            None => class_of(name).map(str::to_owned),
+            None => class_of(name).or(flat).map(str::to_owned),
         }
     };
     let mut named = BTreeMap::new();
@@ -299,7 +301,7 @@ mod tests {
             ),
             file("t/words.txt", "n01\ttench, Tinca tinca\nn03\tshark\n"),
         ];
-        let set = label(pictures, &notes, &Classes::default()).unwrap();
+        let set = label(pictures, &notes, &Classes::default(), None).unwrap();
         assert_eq!(set.classes, ["tench", "n02"]);
         let labels: Vec<_> = set.files.iter().map(|(_, label)| *label).collect();
         assert_eq!(labels, [1, 0]);
@@ -307,7 +309,12 @@ mod tests {
 
     #[test]
     fn a_picture_beside_the_class_folders_is_named() {
-        let error = label(vec![file("train/a.png", "")], &[], &Classes::default());
+        let error = label(
+            vec![file("train/a.png", "")],
+            &[],
+            &Classes::default(),
+            None,
+        );
         let error = error.err().unwrap();
         assert!(error.to_string().contains("train/a.png"), "{error}");
     }

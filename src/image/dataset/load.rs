@@ -154,6 +154,7 @@ fn read(
         return Ok(Opened {
             set,
             skipped: Vec::new(),
+            ..Opened::default()
         });
     }
     let (found, faults) = gather(path, split, report)?;
@@ -163,7 +164,11 @@ fn read(
     if let Some(place) = place.filter(|_| skipped.is_empty()) {
         place.write(&set)?;
     }
-    Ok(Opened { set, skipped })
+    Ok(Opened {
+        set,
+        skipped,
+        ..Opened::default()
+    })
 }
 
 /// CIFAR-10 at 32 pixels from any form [`load`] reads, checked to be CIFAR-10.
@@ -214,6 +219,8 @@ pub fn load_tiny_imagenet(
 #[derive(Debug, Default)]
 pub struct Opened {
     pub set: LabelledSet,
+    /// Which file each picture is of; empty where they have no files of their own.
+    pub names: Vec<String>,
     /// Files that cannot be read or are no pictures whatever their names say, and why.
     pub skipped: Vec<(String, DatasetError)>,
 }
@@ -227,7 +234,12 @@ pub struct OpenOptions {
     pub images: usize,
     /// Classes that are left out, by name.
     pub without: Vec<String>,
+    /// Pictures in no folder are of a class called [`NO_FOLDER`], and no error.
+    pub flat: bool,
 }
+
+/// The class of pictures that lie in no folder.
+pub const NO_FOLDER: &str = "(no folder)";
 
 /// Reads the test split of a set from an archive that is in memory, as a page has it: `name` tells
 /// the format. What cannot be used is listed and left out; no more is decoded than is wanted. The
@@ -245,28 +257,25 @@ pub fn open(
         return Err(DatasetError::Size(options.size));
     }
     let (path, split) = (Path::new(name), Split::Test);
-    let mut archive = Archive {
-        path,
-        split,
-        total: bytes.len() as u64,
-        limit: MOST_IN_MEMORY,
-        done: Arc::default(),
-    };
+    let mut archive = in_memory(path, bytes);
     let (found, skipped) = archive.read(io::Cursor::new(bytes), report)?;
     let mut opened = match found {
         Found::Batches(set) => Opened {
             set: pick_from_set(&set, options)?,
             skipped,
+            ..Opened::default()
         },
         Found::Arrays(arrays) => Opened {
             set: pick_from_arrays(&arrays, options, report)?,
             skipped,
+            ..Opened::default()
         },
         Found::Pictures(pictures, notes) => {
             if pictures.is_empty() {
                 return Err(no_pictures(path, split));
             }
-            let labelled = layout::label(pictures, &notes, &Classes::default())?;
+            let flat = options.flat.then_some(NO_FOLDER);
+            let labelled = layout::label(pictures, &notes, &Classes::default(), flat)?;
             let mut opened = pick_from_files(labelled, options, report)?;
             opened.skipped.splice(0..0, skipped);
             opened
@@ -279,6 +288,33 @@ pub fn open(
     match opened.set.is_empty() {
         true => Err(no_pictures(path, split)),
         false => Ok(opened),
+    }
+}
+
+/// The pictures of an archive that is in memory, encoded as they are, by name: heat maps, say, that
+/// have no classes.
+///
+/// # Errors
+/// As [`open`].
+pub fn encoded(bytes: &[u8], name: &str) -> Result<Vec<(String, Vec<u8>)>, DatasetError> {
+    let path = Path::new(name);
+    let mut archive = in_memory(path, bytes);
+    let (found, _) = archive.read(io::Cursor::new(bytes), &mut quiet)?;
+    match found {
+        Found::Pictures(files, _) if !files.is_empty() => {
+            Ok(files.into_iter().map(|f| (f.name, f.bytes)).collect())
+        }
+        _ => Err(no_pictures(path, Split::Test)),
+    }
+}
+
+fn in_memory<'a>(path: &'a Path, bytes: &[u8]) -> Archive<'a> {
+    Archive {
+        path,
+        split: Split::Test,
+        total: bytes.len() as u64,
+        limit: MOST_IN_MEMORY,
+        done: Arc::default(),
     }
 }
 
@@ -339,7 +375,7 @@ fn pick_from_files(
             size: options.size,
             ..LabelledSet::default()
         },
-        skipped: Vec::new(),
+        ..Opened::default()
     };
     while queues.iter().any(|queue| !queue.is_empty()) {
         for queue in &mut queues {
@@ -366,6 +402,7 @@ fn take_turn(
             Ok(planes) => {
                 opened.set.images.extend(planes);
                 opened.set.labels.push(*label);
+                opened.names.push(file.name.clone());
                 return;
             }
             Err(cause) => opened
@@ -895,7 +932,7 @@ fn assemble(
     if pictures.is_empty() {
         return Err(no_pictures(path, split));
     }
-    let labelled = layout::label(pictures, &notes, wanted)?;
+    let labelled = layout::label(pictures, &notes, wanted, None)?;
     room(labelled.files.len())?;
     let labels: Vec<u16> = labelled.files.iter().map(|(_, label)| *label).collect();
     let files: Vec<File> = labelled.files.into_iter().map(|(file, _)| file).collect();

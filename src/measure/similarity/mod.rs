@@ -140,7 +140,7 @@ impl Matrix {
 }
 
 /// A symmetric matrix over pairs of stimuli: inner products, or another kernel.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gram {
     /// Stimuli.
     pub n: usize,
