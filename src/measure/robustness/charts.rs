@@ -1,43 +1,18 @@
 //! Charts of a report, as SVG documents.
-//!
-//! They hold their own style and ask for nothing from outside: grey text that stands out on light
-//! and dark grounds follows the reader's scheme, and models have the colours of Okabe and Ito 2008,
-//! which colour-blind readers tell apart, and a mark each beside.
 
 use svg::Document;
-use svg::node::element::{Circle, Group as Node, Line, Polyline, Rectangle, Style, Text, Title};
+use svg::node::element::{Group as Node, Polyline, Rectangle, Title};
 
 use super::outcomes::Confusion;
 use super::plan::{Condition, Group, PlanError, Treatment};
 use super::report::{ModelReport, Report};
+pub use crate::measure::draw::Chart;
+use crate::measure::draw::{
+    Fields, LEFT, Labels, RIGHT, WIDTH, colour, document, legend, line, mark, round, slug, text,
+    upright,
+};
 use crate::model::catalog::Measured;
 use crate::perturb::corruption::Category;
-
-/// A chart and what to call it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chart {
-    /// For a file: letters, digits, `-`.
-    pub name: String,
-    pub title: String,
-    /// A whole SVG document.
-    pub svg: String,
-}
-
-const STYLE: &str = "svg{color:#333;font:12px system-ui,sans-serif;font-variant-numeric:tabular-nums}\
-text{fill:currentColor}.title{font-size:14px;font-weight:600}.soft{opacity:.75}\
-.grid{stroke:currentColor;stroke-opacity:.18}.axis{stroke:currentColor;stroke-opacity:.55}\
-.line{fill:none;stroke-width:2;stroke-linejoin:round}.column{fill-opacity:.85}\
-.dark{fill:#111}.light{fill:#fff}\
-@media(prefers-color-scheme:dark){svg{color:#ddd}}@media print{svg{color:#000}}";
-
-/// Okabe and Ito's, without black and yellow, which a ground swallows.
-const COLOURS: [&str; 6] = [
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00",
-];
-
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = 16.0;
-const WIDTH: f64 = 560.0;
 
 impl Report {
     /// Accuracy against the radius of each attack, corruptions by severity for each model, and by
@@ -56,56 +31,6 @@ impl Report {
         charts.extend(categories(self));
         Ok(charts)
     }
-}
-
-/// A file's name out of words.
-fn slug(words: &str) -> String {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
-    };
-    let parts: String = words.replace('∞', "inf").chars().map(plain).collect();
-    let parts: Vec<&str> = parts.split('-').filter(|part| !part.is_empty()).collect();
-    parts.join("-")
-}
-
-fn colour(model: usize) -> &'static str {
-    COLOURS[model % COLOURS.len()]
-}
-
-fn text(x: f64, y: f64, anchor: &str, content: impl Into<String>) -> Text {
-    Text::new(content)
-        .set("x", round(x))
-        .set("y", round(y))
-        .set("text-anchor", anchor)
-}
-
-/// Tenths of a pixel are fine enough, and short.
-fn round(value: f64) -> f64 {
-    (10.0 * value).round() / 10.0
-}
-
-fn line(class: &str, [x1, y1, x2, y2]: [f64; 4]) -> Line {
-    Line::new()
-        .set("class", class)
-        .set("x1", round(x1))
-        .set("y1", round(y1))
-        .set("x2", round(x2))
-        .set("y2", round(y2))
-}
-
-fn document(title: &str, height: f64) -> Document {
-    Document::new()
-        .set("viewBox", (0, 0, WIDTH, height))
-        .set("width", WIDTH)
-        .set("height", height)
-        .set("role", "img")
-        .add(Title::new(title))
-        .add(Style::new(STYLE))
-        .add(text(LEFT, 20.0, "start", title).set("class", "title"))
 }
 
 /// The vertical axis of accuracies: its ends in pixels.
@@ -137,10 +62,7 @@ impl Accuracy {
         let middle = self.y(0.5);
         (0..=4)
             .fold(document, tick)
-            .add(text(0.0, 0.0, "middle", "accuracy, %").set(
-                "transform",
-                format!("translate(18 {}) rotate(-90)", round(middle)),
-            ))
+            .add(upright(18.0, middle, "accuracy, %"))
     }
 
     /// An interval as a line with its ends.
@@ -158,34 +80,8 @@ impl Accuracy {
     }
 }
 
-/// A legend in rows below a chart, and its height.
-fn legend(mut document: Document, models: &[ModelReport], top: f64) -> Document {
-    for (i, model) in models.iter().enumerate() {
-        let y = top + 18.0 * i as f64;
-        document = document.add(mark(i, LEFT + 6.0, y - 4.0)).add(text(
-            LEFT + 18.0,
-            y,
-            "start",
-            model.name.clone(),
-        ));
-    }
-    document
-}
-
-/// Full for one model and hollow for the next, so that colour is not all that tells them apart.
-fn mark(model: usize, x: f64, y: f64) -> Circle {
-    let fill = if model.is_multiple_of(2) {
-        colour(model)
-    } else {
-        "none"
-    };
-    Circle::new()
-        .set("cx", round(x))
-        .set("cy", round(y))
-        .set("r", 3.5)
-        .set("fill", fill)
-        .set("stroke", colour(model))
-        .set("stroke-width", 1.8)
+fn names(report: &Report) -> impl Iterator<Item = &str> {
+    report.models.iter().map(|model| model.name.as_str())
 }
 
 fn cell<'r>(model: &'r ModelReport, condition: &str) -> Option<&'r Measured> {
@@ -284,69 +180,7 @@ fn curve(report: &Report, title: &str, places: &[Place]) -> Chart {
     Chart {
         name: format!("curve-{}", slug(title)),
         title: title.to_owned(),
-        svg: legend(drawing, &report.models, 306.0).to_string(),
-    }
-}
-
-/// From light to the first model's blue, and whether text on it is to be light.
-fn shade(share: f64) -> (String, &'static str) {
-    let mix = |from: f64, to: f64| (from + (to - from) * share.clamp(0.0, 1.0)).round();
-    let [r, g, b] = [mix(238.0, 0.0), mix(243.0, 92.0), mix(247.0, 150.0)];
-    (
-        format!("rgb({r},{g},{b})"),
-        if share > 0.5 { "light" } else { "dark" },
-    )
-}
-
-/// A table of shares as coloured fields.
-struct Fields<'a> {
-    title: String,
-    /// What stands below the columns.
-    across: &'a str,
-    rows: Vec<String>,
-    columns: Vec<String>,
-    /// The share, 0 to 1, and its text; `None` where there is nothing.
-    field: &'a dyn Fn(usize, usize) -> Option<(f64, String)>,
-}
-
-impl Fields<'_> {
-    fn draw(&self) -> String {
-        const ROW: f64 = 22.0;
-        let (left, top) = (150.0, 36.0);
-        let width = (WIDTH - left - RIGHT) / self.columns.len().max(1) as f64;
-        let bottom = top + ROW * self.rows.len() as f64;
-        let mut drawing = document(&self.title, bottom + 48.0);
-        for (row, label) in self.rows.iter().enumerate() {
-            let y = top + ROW * row as f64;
-            let short: String = label.chars().take(22).collect();
-            drawing = drawing.add(text(left - 8.0, y + 15.0, "end", short));
-            for column in 0..self.columns.len() {
-                let x = left + width * column as f64;
-                let Some((share, words)) = (self.field)(row, column) else {
-                    drawing = drawing.add(text(x + width / 2.0, y + 15.0, "middle", "–"));
-                    continue;
-                };
-                let (fill, ink) = shade(share);
-                let field = Rectangle::new()
-                    .set("x", round(x + 1.0))
-                    .set("y", round(y + 1.0))
-                    .set("width", round(width - 2.0))
-                    .set("height", ROW - 2.0)
-                    .set("rx", 2)
-                    .set("fill", fill);
-                let words = text(x + width / 2.0, y + 15.0, "middle", words);
-                drawing = drawing.add(field).add(words.set("class", ink));
-            }
-        }
-        for (column, label) in self.columns.iter().enumerate() {
-            let x = left + width * (column as f64 + 0.5);
-            let short: String = label.chars().take(6).collect();
-            drawing = drawing.add(text(x, bottom + 16.0, "middle", short));
-        }
-        let middle = (left + WIDTH - RIGHT) / 2.0;
-        drawing
-            .add(text(middle, bottom + 36.0, "middle", self.across))
-            .to_string()
+        svg: legend(drawing, names(report), 306.0).to_string(),
     }
 }
 
@@ -378,6 +212,7 @@ fn heat(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
         across: "severity",
         rows: rows.clone(),
         columns: columns.clone(),
+        labels: Labels::Short,
         field: &field,
     };
     Some(Chart {
@@ -441,7 +276,7 @@ fn categories(report: &Report) -> Option<Chart> {
     Some(Chart {
         name: "categories".to_owned(),
         title: title.to_owned(),
-        svg: legend(drawing, &report.models, 256.0).to_string(),
+        svg: legend(drawing, names(report), 256.0).to_string(),
     })
 }
 
@@ -484,6 +319,7 @@ pub fn confusion(found: &Confusion, names: &[String]) -> Option<Chart> {
         across: "answer",
         rows: (0..classes).map(name).collect(),
         columns: (0..classes).map(name).collect(),
+        labels: Labels::Short,
         field: &field,
     };
     Some(Chart {
