@@ -111,17 +111,19 @@ const WEIGHT: [f64; 2] = [0.0, 1000.0];
 /// Of a whole, and not all of it.
 const SHARE: [f64; 2] = [0.0, 0.9];
 
+const COUNT: usize = 25;
+
 /// Every number: its ranges are a plan's or narrower, what is usual is that of the shipped plan
 /// `align-cornet-s`.
 #[rustfmt::skip]
-pub const NUMBERS: [Number; 25] = [
+pub static NUMBERS: [Number; COUNT] = [
     number("Stimuli", "align-stimuli", ["data", "stimuli"], [0.0, 100_000.0], 1.0, 500.0),
     number("Cross-entropy", "align-ce", ["losses", "cross_entropy"], WEIGHT, 0.1, 1.0),
     number("CKA", "align-cka", ["losses", "cka"], WEIGHT, 0.1, 1.0),
     number("Similarity", "align-similarity", ["losses", "similarity"], WEIGHT, 0.1, 0.0),
     number("Harmonizer", "align-harmonizer", ["losses", "harmonizer"], WEIGHT, 0.1, 0.0),
     number("Distillation", "align-distil", ["losses", "distillation"], WEIGHT, 0.1, 1.0),
-    number("Stay near start (L2)", "align-stay", ["losses", "stay"], WEIGHT, 0.1, 0.0),
+    number("Near start (L2)", "align-stay", ["losses", "stay"], WEIGHT, 0.1, 0.0),
     number("Temperature", "align-temperature", ["losses", "temperature"], [0.1, 100.0], 0.1, 2.0),
     number("Label smoothing", "align-smoothing", ["losses", "label_smoothing"], SHARE, 0.05, 0.0),
     number("Terms' warm-up", "align-warm-up", ["losses", "warm_up"], [0.0, 1.0], 0.05, 0.0),
@@ -155,7 +157,7 @@ pub struct Form {
     pub form: String,
     /// Of [`OPTIMISERS`].
     pub optimiser: String,
-    numbers: [f64; NUMBERS.len()],
+    numbers: [f64; COUNT],
     /// Mirror half of the images.
     pub flip: bool,
     /// Of [`CONTROLS`].
@@ -174,7 +176,7 @@ impl Default for Form {
             target_area: "layer3".to_owned(),
             form: FORMS[0].0.to_owned(),
             optimiser: OPTIMISERS[0].0.to_owned(),
-            numbers: NUMBERS.map(|n| n.usual),
+            numbers: NUMBERS.each_ref().map(|n| n.usual),
             flip: true,
             controls: vec![CONTROLS[0].0.to_owned()],
             frozen: Vec::new(),
@@ -216,6 +218,9 @@ pub struct Aligning {
     pub report: RwSignal<Option<Arc<AlignReport>>>,
     /// The model begun with, and the file of aligned weights that came of it.
     made: RwSignal<Option<(String, String)>>,
+    /// What was asked for last, and the models it is about: a run that made way goes on with this,
+    /// whatever has been set since.
+    asked: StoredValue<Option<(AlignOptions, Vec<String>)>>,
     pub run: Run,
 }
 
@@ -228,6 +233,7 @@ impl Aligning {
             understood: RwSignal::new(Vec::new()),
             report: RwSignal::new(None),
             made: RwSignal::new(None),
+            asked: StoredValue::new(None),
             run: Run::new(),
         }
     }
@@ -363,13 +369,17 @@ impl App {
             .with(|set| set.as_ref().map(|s| s.name.clone()));
         let own_set = set.filter(|name| name != super::SHIPPED_SET);
         let target = self.form_target(&form);
+        // Those of another model may have been chosen before this one.
+        let known = self.brought(&form.model).map(|b| b.stages);
+        let mut frozen = known.unwrap_or_default();
+        frozen.retain(|stage| form.frozen.contains(stage));
         let mut plan = json!({
             "version": 1,
             "name": plan_name(&form.model, &target),
             "model": form.model,
             "tap": self.align_area(),
             "target": target,
-            "frozen": form.frozen,
+            "frozen": frozen,
             "flip": form.flip,
             "data": { "images": own_set.unwrap_or_else(|| "cifar10-1000".to_owned()) },
             "losses": { "form": form.form },
@@ -509,28 +519,42 @@ impl App {
 
     /// Starts the alignment, or goes on with it; afresh: from the pretrained weights.
     pub fn run_align(self, fresh: bool) {
+        let (_, plan) = untrack(|| self.align_plan());
+        let options = self.align.form.with_untracked(|form| AlignOptions {
+            plan,
+            controls: form.controls.clone(),
+            robustness: form.number(Setting::Robustness) as usize,
+            fresh,
+        });
+        let models = untrack(|| self.align_models());
+        self.align.asked.set_value(Some((options, models)));
+        self.go_on_align();
+    }
+
+    /// Goes on with the alignment that was asked for last.
+    pub(super) fn go_on_align(self) {
+        let Some((options, models)) = self.align.asked.get_value() else {
+            return;
+        };
         if self.align.run.id.with_untracked(Option::is_some) {
             return;
         }
+        // What is thrown away is thrown away once.
+        self.align.asked.update_value(|asked| {
+            asked
+                .iter_mut()
+                .for_each(|(options, _)| options.fresh = false);
+        });
         self.bring_set();
-        self.prepare_align();
-        let (_, plan) = untrack(|| self.align_plan());
-        let robustness = |form: &Form| form.number(Setting::Robustness) as usize;
-        let options = AlignOptions {
-            plan,
-            controls: self.align.form.with_untracked(|f| f.controls.clone()),
-            robustness: self.align.form.with_untracked(robustness),
-            fresh,
-        };
-        let model = untrack(|| self.align_models()).into_iter().next();
-        let model = model.unwrap_or_default();
+        models.iter().for_each(|name| self.bring(name));
+        self.bring_recorded();
         self.align.run.forget_pause();
         let id = self.ask(
             "Aligning",
             Request::Align(options),
             Vec::new(),
             move |event| match event {
-                Event::Aligned(report) => self.on_aligned(*report, &model),
+                Event::Aligned(report) => self.on_aligned(*report, models.first()),
                 event if ends(&event) => self.align.run.ended(&event),
                 _ => {}
             },
@@ -539,7 +563,7 @@ impl App {
     }
 
     /// Aligned weights are at hand at once, as the visitor's own are.
-    fn on_aligned(self, report: AlignReport, model: &str) {
+    fn on_aligned(self, report: AlignReport, model: Option<&String>) {
         let weights = report.documents.first();
         let weights = weights.filter(|(name, _)| name.ends_with(".safetensors"));
         let file = weights.and_then(|(name, bytes)| files::named(name, bytes));
@@ -548,7 +572,8 @@ impl App {
             self.status.set(format!(
                 "{name} is ready, and among the models of all benches"
             ));
-            self.align.made.set(Some((model.to_owned(), name)));
+            let model = model.cloned().unwrap_or_default();
+            self.align.made.set(Some((model, name)));
         }
         self.align.report.set(Some(Arc::new(report)));
     }

@@ -389,7 +389,7 @@ impl App {
                 return;
             }
             match resting() {
-                (test, align) if align > test => self.run_align(false),
+                (test, align) if align > test => self.go_on_align(),
                 (Some(_), _) => self.run_test(),
                 _ => {}
             }

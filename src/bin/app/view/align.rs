@@ -90,7 +90,7 @@ fn own_plan(app: App) -> Option<AnyView> {
     Some(
         view! {
             <p class="note" data-testid="align-plan">
-                <span>"The plan in " <strong>{name}</strong> " comes before what is set below, until that is changed."</span>
+                <span>"The plan in " <strong>{name}</strong> " stands in for what is set in 1 to 5, until something there is changed."</span>
                 <button class="tool bare" aria-label="Dismiss the plan" data-testid="align-plan-dismiss" on:click=move |_| app.dismiss_align_plan()>
                     {icon("close")}
                 </button>
@@ -343,27 +343,32 @@ fn images(app: App) -> AnyView {
 }
 
 fn losses(app: App) -> AnyView {
-    let no_maps = move || {
+    let wanted = Memo::new(move |_| {
         let wanted = app
             .align
             .form
             .with(|form| form.number(Setting::Harmonizer) > 0.0);
         wanted && app.align.file_of(Recorded::HeatMaps).is_none()
+    });
+    let warning = move || {
+        wanted.get().then(|| {
+            view! { <p class="hint warn" data-testid="align-no-maps">"There are none yet: open some under Images."</p> }
+        })
     };
     view! {
         <fieldset class="knobs">
             <legend>"Losses"</legend>
             {settings(app, &TERMS)}
             {word(app, "CKA as", "align-form", &FORMS, |form| &mut form.form)}
-            <p class="hint" class:warn=no_maps data-testid="align-harmonizer-hint">
-                "Weights of the terms, 0 to leave one out. The harmonizer needs heat maps of where people looked."
-            </p>
+            <p class="hint">"Weights of the terms, 0 to leave one out. The harmonizer needs heat maps of where people looked."</p>
+            {warning}
         </fieldset>
     }
     .into_any()
 }
 
 fn training(app: App) -> AnyView {
+    let model = Memo::new(move |_| app.align.form.with(|form| form.model.clone()));
     let flip = tick(
         "align-flip".to_owned(),
         "Mirror half of the images".to_owned(),
@@ -381,7 +386,7 @@ fn training(app: App) -> AnyView {
                     {word(app, "Optimiser", "align-optimiser", &OPTIMISERS, |form| &mut form.optimiser)}
                     {settings(app, &DETAILS)}
                     {flip}
-                    {move || frozen(app)}
+                    {move || frozen(app, &model.get())}
                 </div>
             </details>
         </fieldset>
@@ -390,9 +395,8 @@ fn training(app: App) -> AnyView {
 }
 
 /// The stages of the model whose weights may stay as they are.
-fn frozen(app: App) -> Option<AnyView> {
-    let model = app.align.form.with(|form| form.model.clone());
-    let stages = app.brought(&model)?.stages;
+fn frozen(app: App, model: &str) -> Option<AnyView> {
+    let stages = app.brought(model)?.stages;
     let stage = |name: String| {
         let (known, kept) = (name.clone(), name.clone());
         tick(
@@ -455,10 +459,12 @@ fn controls_of_it(app: App) -> AnyView {
 fn run(app: App) -> AnyView {
     if app.align.run.is_on() {
         return view! {
-            <button class="button wide" data-testid="align-pause" on:click=move |_| app.pause_align()>
-                {icon("stop")}
-                "Pause"
-            </button>
+            <div class="launch">
+                <button class="button" data-testid="align-pause" on:click=move |_| app.pause_align()>
+                    {icon("stop")}
+                    "Pause"
+                </button>
+            </div>
         }
         .into_any();
     }
@@ -467,7 +473,7 @@ fn run(app: App) -> AnyView {
         false => "Align",
     };
     view! {
-        <div class="pair-of">
+        <div class="launch">
             <button class="button primary" data-testid="align-run" on:click=move |_| app.run_align(false)>
                 {icon("play")}
                 {words}
@@ -518,7 +524,13 @@ fn invitation(app: App) -> AnyView {
     }
     view! {
         <div class="invitation" data-testid="align-empty">
-            {icon("arrow")}
+            <svg viewBox="0 0 82 32" aria-hidden="true">
+                <path class="b0" d="M3 16a13 13 0 0 1 26 0M7.5 16a8.5 8.5 0 0 0 17 0M11.5 16a4.5 4.5 0 0 1 9 0M36 16h10m-4-4 4 4-4 4"></path>
+                <path class="b1" d="M53 16a13 13 0 0 1 26 0"></path>
+                <path class="b2" d="M57.5 16a8.5 8.5 0 0 0 17 0"></path>
+                <path class="b3" d="M61.5 16a4.5 4.5 0 0 1 9 0"></path>
+                <circle class="b4" cx="66" cy="16" r="1.7"></circle>
+            </svg>
             <p>
                 "Alignment fine-tunes a model until one of its areas answers to images as a target does: another model's area, neurons that were recorded, or a population with known noise. "
                 "Dapello et al. (2023) aligned a network's IT with that of macaques in this way, and it came to err more as people do and to withstand attacks better; the controls here say whether it is the target that does it."
