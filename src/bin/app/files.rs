@@ -79,6 +79,12 @@ pub fn object_url(data: &[u8], mime: &str) -> Option<String> {
     Url::create_object_url_with_blob(&blob(data, mime)?).ok()
 }
 
+/// Bytes as a file, as if the visitor had chosen it.
+pub fn named(name: &str, data: &[u8]) -> Option<File> {
+    let parts = js_sys::Array::of1(&Uint8Array::from(data));
+    File::new_with_u8_array_sequence(&parts, name).ok()
+}
+
 /// Frees an address of [`object_url`].
 pub fn release(url: &str) {
     if url.starts_with("blob:") {

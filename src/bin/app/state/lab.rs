@@ -8,8 +8,9 @@ use leptos::task::spawn_local;
 use ventral::session::protocol::*;
 use web_sys::File;
 
+use super::run::{IDLE_MS, Run};
 use super::{App, ends};
-use crate::{bridge, dom, files};
+use crate::{dom, files};
 
 /// The images that come with the page, for models of ten classes.
 pub const SHIPPED_SET: &str = "cifar10-1000.tar.gz";
@@ -48,10 +49,6 @@ pub const PLANS: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// How long nothing else must have been asked for before a test goes on, ms: to begin again takes
-/// a while in which a slider would have to wait.
-const IDLE_MS: i32 = 2_000;
-
 /// The signals of the bench.
 #[derive(Clone, Copy)]
 pub struct Lab {
@@ -74,11 +71,9 @@ pub struct Lab {
     pub report: RwSignal<Option<Arc<TestReport>>>,
     /// A saved one, to compare with: its file's name, and what it says.
     pub other: RwSignal<Option<(String, Arc<TestReport>)>>,
-    pub running: RwSignal<Option<u32>>,
-    /// It was stopped before its end, and can go on.
-    pub paused: RwSignal<bool>,
-    /// It makes way for another bench, and goes on by itself.
-    pub resting: RwSignal<bool>,
+    pub run: Run,
+    /// Models, images and recordings on their way to the worker: none is sent twice.
+    coming: StoredValue<Vec<String>>,
 }
 
 impl Lab {
@@ -96,9 +91,8 @@ impl Lab {
             classes: RwSignal::new(BTreeMap::new()),
             report: RwSignal::new(None),
             other: RwSignal::new(None),
-            running: RwSignal::new(None),
-            paused: RwSignal::new(false),
-            resting: RwSignal::new(false),
+            run: Run::new(),
+            coming: StoredValue::new(Vec::new()),
         }
     }
 
@@ -108,10 +102,18 @@ impl Lab {
         self.set.set(None);
     }
 
-    /// What is set now is another test than the one that was stopped.
-    fn forget_pause(self) {
-        self.paused.set(false);
-        self.resting.set(false);
+    /// Notes that something is on its way to the worker; false where it was already.
+    pub(super) fn comes(self, what: &str) -> bool {
+        let known = self.coming.with_value(|all| all.iter().any(|w| w == what));
+        if !known {
+            self.coming.update_value(|all| all.push(what.to_owned()));
+        }
+        !known
+    }
+
+    /// It has arrived, or never will.
+    pub(super) fn came(self, what: &str) {
+        self.coming.update_value(|all| all.retain(|w| w != what));
     }
 
     /// Whether the models and images would give a test at all.
@@ -129,11 +131,22 @@ impl App {
                 all.push(name.to_owned());
             }
         });
-        self.lab.forget_pause();
+        self.lab.run.forget_pause();
+    }
+
+    fn is_chosen_for_test(self, name: &str) -> bool {
+        let chosen = self.lab.chosen;
+        chosen.with_untracked(|all| all.iter().any(|known| known == name))
     }
 
     /// Takes the visitor's own weights into the test.
     pub fn add_weights_to_test(self, file: File) {
+        let name = self.keep_weights(file);
+        self.choose_for_test(&name, true);
+    }
+
+    /// Keeps weights at hand in the place of any others of this name, which is the answer.
+    pub(super) fn keep_weights(self, file: File) -> String {
         let name = file.name();
         self.lab.own.update(|all| {
             all.retain(|known| known.name() != name);
@@ -142,7 +155,30 @@ impl App {
         self.lab
             .brought
             .update(|all| all.retain(|b| b.name != name));
-        self.choose_for_test(&name, true);
+        // Those that may be on their way are others.
+        self.lab.came(&name);
+        name
+    }
+
+    /// The models at hand, the catalog's and the visitor's own: name and title.
+    pub fn at_hand(self) -> Vec<(String, String)> {
+        let shipped = self.catalog.with(|all| {
+            let at_hand = all.iter().filter(|e| e.file.is_some());
+            let names = at_hand.map(|e| (e.name.clone(), e.title.clone()));
+            names.collect::<Vec<_>>()
+        });
+        let own = self.lab.own.with(|all| {
+            let names = all.iter().map(|f| (f.name(), f.name()));
+            names.collect::<Vec<_>>()
+        });
+        [shipped, own].concat()
+    }
+
+    /// What the worker has read of a model.
+    pub fn brought(self, name: &str) -> Option<Brought> {
+        self.lab
+            .brought
+            .with(|all| all.iter().find(|b| b.name == name).cloned())
     }
 
     /// Takes the visitor's own labelled images.
@@ -150,8 +186,10 @@ impl App {
         self.lab.archive.set(Some(file));
         self.lab.set.set(None);
         self.lab.classes.set(BTreeMap::new());
-        self.lab.forget_pause();
+        self.lab.run.forget_pause();
+        self.lab.coming.set_value(Vec::new());
         self.bring_set();
+        self.understand_again();
         // What a model's classes are called is needed to say which folder is which.
         let models = self.lab.chosen.get_untracked();
         models.iter().for_each(|name| self.bring(name));
@@ -173,7 +211,7 @@ impl App {
                 None => all.remove(folder),
             };
         });
-        self.lab.forget_pause();
+        self.lab.run.forget_pause();
     }
 
     /// Reads a saved report, to compare with.
@@ -195,46 +233,53 @@ impl App {
         });
     }
 
-    /// Takes the visitor's own plan.
-    pub fn take_plan(self, file: File) {
+    /// Takes the visitor's own plan, of a test or of an alignment.
+    pub fn take_plan(self, file: File, into: RwSignal<Option<(String, String)>>) {
         spawn_local(async move {
             let name = file.name();
             match files::bytes(&file).await {
                 Ok(bytes) => {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
-                    self.lab.plan.set(Some((name, text)));
+                    into.set(Some((name, text)));
                 }
                 Err(cause) => self.problem(&format!("“{name}” could not be read."), &cause),
             }
         });
     }
 
-    fn bring_set(self) {
-        if self.lab.set.with_untracked(Option::is_some) {
-            return;
-        }
+    pub(super) fn bring_set(self) {
         let own = self.lab.archive.get_untracked();
         let name = own.as_ref().map_or(SHIPPED_SET.to_owned(), File::name);
+        if self.lab.set.with_untracked(Option::is_some) || !self.lab.comes(&name) {
+            return;
+        }
         let files = own.into_iter().collect();
+        let what = name.clone();
         self.ask(
             "Reading the images",
             Request::TakeSet { name },
             files,
-            move |event| match event {
-                Event::Set(info) => self.lab.set.set(Some(info)),
-                // The shipped images are there to fall back on.
-                Event::Failed(_) => self.lab.archive.set(None),
-                _ => {}
+            move |event| {
+                if ends(&event) {
+                    self.lab.came(&what);
+                }
+                match event {
+                    Event::Set(info) => self.lab.set.set(Some(info)),
+                    // The shipped images are there to fall back on.
+                    Event::Failed(_) => self.lab.archive.set(None),
+                    _ => {}
+                }
             },
         );
     }
 
-    fn bring(self, name: &str) {
-        if self
+    /// Has the worker read a model at hand.
+    pub(super) fn bring(self, name: &str) {
+        let known = self
             .lab
             .brought
-            .with_untracked(|all| all.iter().any(|b| b.name == name))
-        {
+            .with_untracked(|all| all.iter().any(|b| b.name == name));
+        if known || !self.lab.comes(name) {
             return;
         }
         let own = self
@@ -254,13 +299,20 @@ impl App {
             "Reading a model",
             request,
             own.into_iter().collect(),
-            move |event| match event {
-                Event::Brought(found) => self.lab.brought.update(|all| {
-                    all.retain(|b| b.name != found.name);
-                    all.push(found);
-                }),
-                Event::Failed(_) => self.choose_for_test(&name, false),
-                _ => {}
+            move |event| {
+                if ends(&event) {
+                    self.lab.came(&name);
+                }
+                match event {
+                    Event::Brought(found) => self.lab.brought.update(|all| {
+                        all.retain(|b| b.name != found.name);
+                        all.push(found);
+                    }),
+                    Event::Failed(_) if self.is_chosen_for_test(&name) => {
+                        self.choose_for_test(&name, false);
+                    }
+                    _ => {}
+                }
             },
         );
     }
@@ -268,7 +320,7 @@ impl App {
     /// Starts the test, or goes on with it.
     pub fn run_test(self) {
         let models = self.lab.chosen.get_untracked();
-        if models.is_empty() || self.lab.running.with_untracked(Option::is_some) {
+        if models.is_empty() || self.lab.run.id.with_untracked(Option::is_some) {
             return;
         }
         self.bring_set();
@@ -284,8 +336,7 @@ impl App {
             seed: self.lab.seed.get_untracked(),
             classes: self.lab.classes.get_untracked(),
         };
-        self.lab.paused.set(false);
-        self.lab.resting.set(false);
+        self.lab.run.forget_pause();
         let id = self.ask(
             "Testing",
             Request::Test(options),
@@ -298,60 +349,55 @@ impl App {
                     }
                     self.lab.report.set(Some(Arc::new(*report)));
                 }
-                event if ends(&event) => {
-                    self.lab.running.set(None);
-                    let stopped = matches!(event, Event::Cancelled);
-                    self.lab
-                        .paused
-                        .set(stopped && !self.lab.resting.get_untracked());
-                }
+                event if ends(&event) => self.lab.run.ended(&event),
                 _ => {}
             },
         );
-        let under_way = self
-            .tasks
-            .with_untracked(|tasks| tasks.iter().any(|t| t.id == id));
-        self.lab.running.set(under_way.then_some(id));
+        self.lab.run.id.set(self.under_way(id));
     }
 
-    /// Lets a test that runs make way for a request of another bench: there is one worker, and
-    /// what is finished of the test is kept.
+    /// Lets what runs make way for a request of another bench. What prepares a run waits for its
+    /// turn instead: only a test that is begun stops an alignment, and the other way round.
     pub(super) fn make_way(self, request: &Request) {
-        let of_tests = matches!(
+        let prepares = matches!(
             request,
-            Request::Test(_)
-                | Request::TakeSet { .. }
+            Request::TakeSet { .. }
+                | Request::TakeRecorded { .. }
                 | Request::Bring { .. }
                 | Request::BringFile { .. }
         );
-        let Some(id) = self.lab.running.get_untracked().filter(|_| !of_tests) else {
+        if prepares {
             return;
-        };
-        self.lab.resting.set(true);
-        bridge::cancel(id);
+        }
+        if !matches!(request, Request::Test(_)) {
+            self.lab.run.make_way();
+        }
+        if !matches!(request, Request::Align(_)) {
+            self.align.run.make_way();
+        }
     }
 
-    /// Goes on with a test that has made way, once nothing else has been asked for a while.
+    /// Goes on with what has made way, once nothing else has been asked for a while. Of two it is
+    /// the one that was begun later: it had stopped the other.
     pub(super) fn go_on_when_idle(self) {
-        if !self.lab.resting.get_untracked() {
+        let resting = move || (self.lab.run.rests(), self.align.run.rests());
+        if resting() == (None, None) {
             return;
         }
         dom::after(IDLE_MS, move || {
-            let idle = self.tasks.with_untracked(Vec::is_empty);
-            if idle && self.lab.resting.get_untracked() {
-                self.run_test();
+            if !self.tasks.with_untracked(Vec::is_empty) {
+                return;
+            }
+            match resting() {
+                (test, align) if align > test => self.go_on_align(),
+                (Some(_), _) => self.run_test(),
+                _ => {}
             }
         });
     }
 
     /// Stops the test; what is finished is kept.
     pub fn pause_test(self) {
-        if self.lab.resting.get_untracked() {
-            self.lab.resting.set(false);
-            self.lab.paused.set(true);
-        }
-        if let Some(id) = self.lab.running.get_untracked() {
-            bridge::cancel(id);
-        }
+        self.lab.run.pause();
     }
 }

@@ -1,8 +1,11 @@
 //! What the page knows, and everything it can ask for.
 
+mod align;
 mod lab;
+mod run;
 mod types;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leptos::prelude::*;
@@ -13,11 +16,12 @@ use wasm_bindgen::prelude::*;
 use web_sys::File;
 
 use crate::bridge::{self, Signal};
-use crate::catalog::{self, Entry, Sample};
+use crate::catalog::{self, Entry, Robustness, Sample};
 use crate::link::{self, Link};
 use crate::paint::Palette;
 use crate::{dom, files, numbers};
 
+pub use align::{Aligning, CONTROLS, Choice, FORMS, Form, KINDS, NUMBERS, OPTIMISERS, Setting};
 pub use lab::{Lab, PLANS, SHIPPED_SET};
 pub use types::*;
 
@@ -43,6 +47,8 @@ pub struct App {
     pub backend_choice: RwSignal<BackendChoice>,
     pub backend: RwSignal<Option<BackendInfo>>,
     pub catalog: RwSignal<Vec<Entry>>,
+    /// How robust the catalog's models were found to be, by their names.
+    pub robustness: RwSignal<BTreeMap<String, Robustness>>,
     pub samples: RwSignal<Vec<Sample>>,
     /// The catalog's name of the model in use or on its way; none for the visitor's own file.
     pub model_name: RwSignal<Option<String>>,
@@ -94,6 +100,7 @@ pub struct App {
     pub spot: RwSignal<Option<Spot>>,
     pub dialog: RwSignal<Option<Dialog>>,
     pub lab: Lab,
+    pub align: Aligning,
 }
 
 impl App {
@@ -110,6 +117,7 @@ impl App {
             backend_choice: RwSignal::new(link.backend.unwrap_or_default()),
             backend: RwSignal::new(None),
             catalog: RwSignal::new(Vec::new()),
+            robustness: RwSignal::new(BTreeMap::new()),
             samples: RwSignal::new(Vec::new()),
             model_name: RwSignal::new(link.model),
             source: RwSignal::new_local(None),
@@ -148,6 +156,7 @@ impl App {
             spot: RwSignal::new(None),
             dialog: RwSignal::new(None),
             lab: Lab::new(),
+            align: Aligning::new(),
         }
     }
 
@@ -157,7 +166,15 @@ impl App {
         self.start_backend();
         spawn_local(async move { self.read_catalog().await });
         spawn_local(async move { self.read_samples().await });
+        spawn_local(async move {
+            // A decoration of the picker: without it the models are there all the same.
+            match catalog::read_robustness().await {
+                Ok(found) => self.robustness.set(found),
+                Err(cause) => leptos::logging::warn!("{cause}"),
+            }
+        });
         self.keep_address();
+        self.keep_align_ready();
     }
 
     async fn read_catalog(self) {
@@ -290,6 +307,7 @@ impl App {
 
     fn send_everything(self) {
         self.lab.forget_worker();
+        self.align.forget_worker();
         self.engine.set(Engine::Loading {
             done: 0.0,
             total: 0.0,
@@ -304,6 +322,9 @@ impl App {
         }
         if let Some(shown) = self.image.get_untracked() {
             self.send_image(shown);
+        }
+        if self.bench.get_untracked() == Bench::Align {
+            self.prepare_align();
         }
     }
 
@@ -348,6 +369,13 @@ impl App {
         id
     }
 
+    /// A request just sent, unless it has failed already, on its way out.
+    fn under_way(self, id: u32) -> Option<u32> {
+        self.tasks
+            .with_untracked(|tasks| tasks.iter().any(|t| t.id == id))
+            .then_some(id)
+    }
+
     /// Gives up a request because the visitor said so.
     pub fn cancel(self, id: u32) {
         self.perturb_next.set_value(None);
@@ -358,7 +386,11 @@ impl App {
                 .for_each(|t| t.cancelling = true);
         });
         self.status.set("Cancelled".to_owned());
-        bridge::cancel_now(id);
+        // A step of an alignment takes its time, and ends in a state that can be gone on with.
+        match self.align.run.id.get_untracked() == Some(id) {
+            true => bridge::cancel(id),
+            false => bridge::cancel_now(id),
+        }
     }
 
     /// Shows a problem with a sentence for the visitor and a cause for the log.
@@ -764,11 +796,7 @@ impl App {
             event if ends(&event) => self.after_perturb(&event),
             _ => {}
         });
-        // It may have failed already, on its way out.
-        let under_way = self
-            .tasks
-            .with_untracked(|tasks| tasks.iter().any(|t| t.id == id));
-        self.perturb_running.set_value(under_way.then_some(id));
+        self.perturb_running.set_value(self.under_way(id));
     }
 
     fn on_perturbed(self, result: Perturbed, knobs: Knobs, coarse: bool) {

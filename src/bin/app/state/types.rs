@@ -23,11 +23,12 @@ pub enum Bench {
     See,
     Perturb,
     Test,
+    Align,
 }
 
 impl Bench {
     /// Every bench that works, in the order of the navigation: word in the address, title, hint.
-    pub const ALL: [(Bench, &'static str, &'static str, &'static str); 3] = [
+    pub const ALL: [(Bench, &'static str, &'static str, &'static str); 4] = [
         (Bench::See, "see", "See", "What each area makes of an image"),
         (
             Bench::Perturb,
@@ -40,6 +41,12 @@ impl Bench {
             "test",
             "Test",
             "How robust models are, in tables and curves",
+        ),
+        (
+            Bench::Align,
+            "align",
+            "Align",
+            "Fine-tune an area to answer as recordings or another model do",
         ),
     ];
 

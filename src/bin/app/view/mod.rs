@@ -1,6 +1,7 @@
 //! Everything that is drawn. Views read the signals of [`App`] and call its methods; none of them
 //! talks to the worker.
 
+mod align;
 mod camera;
 mod charts;
 mod compute;
@@ -42,6 +43,7 @@ fn page(app: App) -> impl IntoView {
                     Bench::See => [image::panel(app), top::panel(app), image::pipeline(app), models::panel(app)].into_any(),
                     Bench::Perturb => [image::panel(app), perturb::controls(app), models::panel(app)].into_any(),
                     Bench::Test => test::controls(app),
+                    Bench::Align => align::controls(app),
                 }}
                 {compute::panel(app)}
             </div>
@@ -50,6 +52,7 @@ fn page(app: App) -> impl IntoView {
                     Bench::See => see(app),
                     Bench::Perturb => perturbed::results(app),
                     Bench::Test => test::results(app),
+                    Bench::Align => align::results(app),
                 }}
             </div>
         </main>

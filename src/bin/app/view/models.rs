@@ -2,6 +2,7 @@
 
 use leptos::html;
 use leptos::prelude::*;
+use ventral::model::catalog::Measured;
 use ventral::session::protocol::ModelInfo;
 
 use super::image::take_chosen;
@@ -115,6 +116,7 @@ pub fn dialog(app: App) -> AnyView {
             <div class="cards" data-testid="model-picker">
                 {move || app.catalog.get().into_iter().map(|e| card(app, e)).collect_view()}
             </div>
+            {move || made(app)}
             {own(app)}
         </dialog>
     }
@@ -136,7 +138,7 @@ pub fn parts_dialog(app: App, which: Dialog, node: NodeRef<html::Dialog>) {
 }
 
 fn card(app: App, entry: Entry) -> AnyView {
-    let name = entry.name.clone();
+    let (name, tested) = (entry.name.clone(), entry.name.clone());
     let in_use = {
         let name = name.clone();
         move || app.model_name.with(|m| m.as_ref() == Some(&name))
@@ -159,11 +161,81 @@ fn card(app: App, entry: Entry) -> AnyView {
         <article class="card" data-testid="model-card" data-name=name aria-current=move || in_use().then_some("true")>
             <h3>{entry.title.clone()}</h3>
             <p>{entry.description.clone()}</p>
+            {move || measures(app, &tested)}
             <dl class="facts">{facts.into_iter().flatten().map(fact).collect_view()}</dl>
             {way(app, &entry)}
         </article>
     }
     .into_any()
+}
+
+/// How robust a model was found to be, measure by measure.
+fn measures(app: App, name: &str) -> Option<AnyView> {
+    let found = app.robustness.with(|all| all.get(name).cloned())?;
+    let all = [
+        ("clean", found.clean),
+        ("corruption", found.corruption),
+        ("white box", found.white_box),
+    ];
+    let percent = |share: f64| format!("{:.1}%", 100.0 * share.clamp(0.0, 1.0));
+    let row = |(label, measured): (&'static str, Option<Measured>)| {
+        let m = measured?;
+        let title = format!(
+            "{label}: {} right, 95 % interval {} to {}, {} images",
+            percent(m.value),
+            percent(m.low),
+            percent(m.high),
+            m.images
+        );
+        Some(view! {
+            <li title=title>
+                <span>{label}</span>
+                <span class="bar" aria-hidden="true">
+                    <span style:width=percent(m.value)></span>
+                    <i style:left=percent(m.low) style:right=percent(1.0 - m.high)></i>
+                </span>
+                <span class="num">{numbers::percent(m.value as f32)}</span>
+            </li>
+        })
+    };
+    let rows = all.into_iter().filter_map(row).collect_view();
+    Some(view! { <ul class="measures" data-testid="model-measures" aria-label="Accuracy">{rows}</ul> }.into_any())
+}
+
+/// The models that the visitor has brought to the benches Test and Align, or made there.
+fn made(app: App) -> Option<AnyView> {
+    let files = app.lab.own.get();
+    let card = |file: &web_sys::File| {
+        let (name, shown) = (file.name(), file.name());
+        let in_use = move || {
+            let own = app.model_name.with(Option::is_none);
+            own && app
+                .model
+                .with(|m| m.as_ref().is_some_and(|m| m.name == shown))
+        };
+        let size = numbers::bytes(file.size());
+        let file = file.clone();
+        let load = move |_| {
+            app.dialog.set(None);
+            app.load(Source::File(file.clone()));
+        };
+        view! {
+            <article class="card" data-testid="model-card" data-name=name.clone() aria-current=move || in_use().then_some("true")>
+                <h3>{name.clone()}</h3>
+                <dl class="facts"><div><dt>"size"</dt><dd class="num">{size}</dd></div></dl>
+                <button class="button primary" data-testid=format!("use-{name}") on:click=load>"Use"</button>
+            </article>
+        }
+    };
+    (!files.is_empty()).then(|| {
+        view! {
+            <section class="own" aria-labelledby="made-title">
+                <h3 id="made-title">"Your models"</h3>
+                <div class="cards" data-testid="own-models">{files.iter().map(card).collect_view()}</div>
+            </section>
+        }
+        .into_any()
+    })
 }
 
 /// How a model gets here: shipped with the page, fetched, or brought by the visitor.

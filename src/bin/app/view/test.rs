@@ -5,7 +5,9 @@ use std::sync::Arc;
 use leptos::prelude::*;
 use ventral::model::catalog::Measured;
 use ventral::model::classes::{LEFT_OUT, by_name};
-use ventral::session::protocol::{SetInfo, TestReport, TestedChart, TestedLost, TestedModel};
+use ventral::session::protocol::{
+    Brought, Bytes, SetInfo, TestReport, TestedChart, TestedLost, TestedModel,
+};
 use web_sys::{File, HtmlInputElement};
 
 use super::parts::{self, icon};
@@ -58,26 +60,36 @@ fn plan(app: App) -> AnyView {
                 >
                     {PLANS.map(option).collect_view()}
                 </select>
-                {chooser("Own plan", ".toml,.json", "test-plan-file", move |file| app.take_plan(file))}
+                {chooser("Own plan", ".toml,.json", "test-plan-file", move |file| app.take_plan(file, app.lab.plan))}
             </label>
             <p class="hint" data-testid="test-plan-hint">{hint}</p>
             <div class="fields">
-                {number("Images", 1, 100_000, "test-images", move || app.lab.images.get() as u64, move |n| app.lab.images.set(n as usize))}
-                {number("Seed", 0, 999_999, "test-seed", move || app.lab.seed.get(), move |n| app.lab.seed.set(n))}
+                {number("Images", [1.0, 100_000.0], 1.0, "test-images", Signal::derive(move || app.lab.images.get() as f64), Callback::new(move |n| app.lab.images.set(n as usize)))}
+                {number("Seed", [0.0, 999_999.0], 1.0, "test-seed", Signal::derive(move || app.lab.seed.get() as f64), Callback::new(move |n| app.lab.seed.set(n as u64)))}
             </div>
         </fieldset>
     }
     .into_any()
 }
 
-fn number(
+/// A number between two others, whole where the step is 1.
+pub(super) fn number(
     label: &'static str,
-    least: u64,
-    most: u64,
+    [least, most]: [f64; 2],
+    step: f64,
     testid: &'static str,
-    value: impl Fn() -> u64 + Send + 'static,
-    set: impl Fn(u64) + 'static,
+    value: Signal<f64>,
+    set: Callback<f64>,
 ) -> AnyView {
+    let take = move |input: HtmlInputElement| {
+        let n = input.value_as_number();
+        if n.is_finite() {
+            let n = if step >= 1.0 { n.round() } else { n };
+            set.run(n.clamp(least, most));
+        }
+        // What was written may have been no number, or none that is possible.
+        input.set_value(&value.get_untracked().to_string());
+    };
     view! {
         <label class="field">
             {label}
@@ -85,13 +97,10 @@ fn number(
                 type="number"
                 min=least
                 max=most
+                step=step
                 data-testid=testid
-                prop:value=move || value().to_string()
-                on:change:target=move |e| {
-                    if let Ok(n) = e.target().value().parse::<u64>() {
-                        set(n.clamp(least, most));
-                    }
-                }
+                prop:value=move || value.get().to_string()
+                on:change:target=move |e| take(e.target())
             />
         </label>
     }
@@ -99,7 +108,7 @@ fn number(
 }
 
 /// A button that opens a file.
-fn chooser(
+pub(super) fn chooser(
     label: &'static str,
     accept: &'static str,
     testid: &'static str,
@@ -130,30 +139,9 @@ fn chooser(
 }
 
 fn models(app: App) -> AnyView {
-    let names = move || {
-        let mut all: Vec<(String, String)> = app.catalog.with(|all| {
-            let at_hand = all.iter().filter(|e| e.file.is_some());
-            at_hand.map(|e| (e.name.clone(), e.title.clone())).collect()
-        });
-        all.extend(
-            app.lab
-                .own
-                .with(|all| all.iter().map(|f| (f.name(), f.name())).collect::<Vec<_>>()),
-        );
-        all
-    };
     let row = move |(name, title): (String, String)| {
         let (checked, noted, testid) = (name.clone(), name.clone(), format!("test-model-{name}"));
-        let note = move || {
-            let found = app
-                .lab
-                .brought
-                .with(|all| all.iter().find(|b| b.name == noted).cloned());
-            found.map(|b| {
-                let noise = if b.stochastic { ", stochastic" } else { "" };
-                format!("{} px, {} classes{noise}", b.side, b.classes.len())
-            })
-        };
+        let note = move || app.brought(&noted).map(|b| facts(&b));
         view! {
             <li>
                 <label class="check">
@@ -172,7 +160,7 @@ fn models(app: App) -> AnyView {
         <fieldset class="knobs">
             <legend>"Models"</legend>
             <ul class="choices">
-                <For each=names key=|(name, _)| name.clone() children=row />
+                <For each=move || app.at_hand() key=|(name, _)| name.clone() children=row />
             </ul>
             <div>{chooser("Add weights", ".safetensors,.pth,.pt,.tar,.ckpt", "test-weights", move |file| app.add_weights_to_test(file))}</div>
         </fieldset>
@@ -180,7 +168,19 @@ fn models(app: App) -> AnyView {
     .into_any()
 }
 
+/// What was read of a model, in a few words.
+pub(super) fn facts(model: &Brought) -> String {
+    let noise = if model.stochastic { ", stochastic" } else { "" };
+    format!("{} px, {} classes{noise}", model.side, model.classes.len())
+}
+
 fn images(app: App) -> AnyView {
+    let classes = view! { {move || mapping(app)} };
+    images_and(app, classes.into_any())
+}
+
+/// The labelled images that the benches Test and Align share, and what else is said of them.
+pub(super) fn images_and(app: App, rest: AnyView) -> AnyView {
     let told = move || match app.lab.set.get() {
         Some(set) => set_told(&set),
         None => {
@@ -197,7 +197,7 @@ fn images(app: App) -> AnyView {
                 {folder_chooser(app)}
             </div>
             <p class="hint">"A folder of class folders, or a .zip or .tar of them; an .npz with images and labels; a CIFAR-10 batch (.bin). They stay on this device."</p>
-            {move || mapping(app)}
+            {rest}
         </fieldset>
     }
     .into_any()
@@ -242,10 +242,7 @@ const UNSAID: &str = "?";
 fn mapping(app: App) -> Option<AnyView> {
     let set = app.lab.set.get().filter(|set| set.name != SHIPPED_SET)?;
     let first = app.lab.chosen.with(|all| all.first().cloned())?;
-    let model = app
-        .lab
-        .brought
-        .with(|all| all.iter().find(|b| b.name == first).cloned())?;
+    let model = app.brought(&first)?;
     let folders: Vec<String> = set.classes.iter().map(|(name, _)| name.clone()).collect();
     let found = by_name(&folders, &model.classes);
     let unsaid = found.iter().filter(|class| class.is_none()).count();
@@ -345,7 +342,7 @@ fn set_told(set: &SetInfo) -> AnyView {
 }
 
 fn run(app: App) -> AnyView {
-    if app.lab.running.get().is_some() || app.lab.resting.get() {
+    if app.lab.run.is_on() {
         return view! {
             <button class="button wide" data-testid="test-pause" on:click=move |_| app.pause_test()>
                 {icon("stop")}
@@ -354,7 +351,7 @@ fn run(app: App) -> AnyView {
         }
         .into_any();
     }
-    let words = match app.lab.paused.get() {
+    let words = match app.lab.run.paused.get() {
         true => "Go on",
         false => "Run the test",
     };
@@ -393,10 +390,18 @@ fn shown(app: App, part: fn(&Arc<TestReport>) -> Option<AnyView>) -> Option<AnyV
 
 fn tools(app: App) -> Option<AnyView> {
     let report = app.lab.report.get()?;
-    let button = |(place, (name, _)): (usize, &(String, ventral::session::protocol::Bytes))| {
+    Some(documents(report, |report| &report.documents))
+}
+
+/// Buttons that save a report's documents.
+pub(super) fn documents<R: Send + Sync + 'static>(
+    report: Arc<R>,
+    of: fn(&R) -> &[(String, Bytes)],
+) -> AnyView {
+    let button = |(place, (name, _)): (usize, &(String, Bytes))| {
         let (report, label) = (report.clone(), name.clone());
         let save = move |_| {
-            let (name, bytes) = &report.documents[place];
+            let (name, bytes) = &of(&report)[place];
             files::download(
                 &format!("ventral-{name}"),
                 "application/octet-stream",
@@ -410,15 +415,8 @@ fn tools(app: App) -> Option<AnyView> {
             </button>
         }
     };
-    Some(
-        report
-            .documents
-            .iter()
-            .enumerate()
-            .map(button)
-            .collect_view()
-            .into_any(),
-    )
+    let all = of(&report).iter().enumerate().map(button);
+    all.collect_view().into_any()
 }
 
 fn summary(app: App) -> AnyView {
@@ -491,7 +489,7 @@ fn compared(app: App) -> AnyView {
     );
     let other = move || {
         let (name, report) = app.lab.other.get()?;
-        let figures = figures_of(&report);
+        let figures = figures_of(&report.charts);
         Some(view! {
             <p class="lead" data-testid="test-other">{name} ": " {report.title.clone()}</p>
             {results_table(&report, "test-other-table")}
@@ -535,12 +533,13 @@ fn figures(report: &Arc<TestReport>) -> Option<AnyView> {
             "Figures",
             "accuracy in per cent; whiskers are 95 % intervals",
             ().into_any(),
-            figures_of(report),
+            figures_of(&report.charts),
         )
     })
 }
 
-fn figures_of(report: &TestReport) -> AnyView {
+/// Drawings, each to be taken away.
+pub(super) fn figures_of(charts: &[TestedChart]) -> AnyView {
     let figure = |chart: &TestedChart| {
         let (name, svg) = (chart.name.clone(), chart.svg.clone());
         let (again, drawn) = (name.clone(), svg.clone());
@@ -562,7 +561,7 @@ fn figures_of(report: &TestReport) -> AnyView {
             </figure>
         }
     };
-    let all = report.charts.iter().map(figure).collect_view();
+    let all = charts.iter().map(figure).collect_view();
     view! { <div class="figures">{all}</div> }.into_any()
 }
 
