@@ -198,7 +198,7 @@ pub fn read_set(path: &Path, model: &Loaded, cache: &Path) -> Result<LabelledSet
         size: model.config.preprocessing.crop,
         cache: Some(cache.to_owned()),
     };
-    let Opened { set, skipped } = load_readable(path, Split::Test, &options, &mut quiet)?;
+    let Opened { set, skipped, .. } = load_readable(path, Split::Test, &options, &mut quiet)?;
     list(&skipped);
     Ok(set)
 }

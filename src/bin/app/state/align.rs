@@ -525,6 +525,7 @@ impl App {
             controls: form.controls.clone(),
             robustness: form.number(Setting::Robustness) as usize,
             fresh,
+            classes: self.lab.classes.get_untracked(),
         });
         let models = untrack(|| self.align_models());
         self.align.asked.set_value(Some((options, models)));

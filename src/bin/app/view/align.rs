@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use ventral::session::protocol::{AlignReport, Recorded};
 
 use super::parts::{self, icon};
-use super::test::{chooser, documents, facts, figures_of, images_and, number};
+use super::test::{chooser, documents, facts, figures_of, images_and, mapping, number};
 use crate::state::{App, CONTROLS, Choice, FORMS, Form, KINDS, NUMBERS, OPTIMISERS, Setting};
 
 /// Weights of the terms, in the order of the form.
@@ -338,6 +338,7 @@ fn images(app: App) -> AnyView {
         {recorded(app, HEAT_MAPS)}
         {settings(app, &[Setting::Stimuli])}
         <p class="hint">"Stimuli are trained on, 0 for all; accuracy is measured on the other images."</p>
+        {move || mapping(app, app.align.form.with(|form| form.model.clone()))}
     };
     images_and(app, rest.into_any())
 }

@@ -175,7 +175,8 @@ pub(super) fn facts(model: &Brought) -> String {
 }
 
 fn images(app: App) -> AnyView {
-    let classes = view! { {move || mapping(app)} };
+    let first = move || app.lab.chosen.with(|all| all.first().cloned());
+    let classes = view! { {move || mapping(app, first()?)} };
     images_and(app, classes.into_any())
 }
 
@@ -239,10 +240,9 @@ const MOST_CHOICES: usize = 40_000;
 const UNSAID: &str = "?";
 
 /// Which class of the models a folder is: a table that opens where a name says nothing.
-fn mapping(app: App) -> Option<AnyView> {
+pub(super) fn mapping(app: App, model: String) -> Option<AnyView> {
     let set = app.lab.set.get().filter(|set| set.name != SHIPPED_SET)?;
-    let first = app.lab.chosen.with(|all| all.first().cloned())?;
-    let model = app.brought(&first)?;
+    let model = app.brought(&model)?;
     let folders: Vec<String> = set.classes.iter().map(|(name, _)| name.clone()).collect();
     let found = by_name(&folders, &model.classes);
     let unsaid = found.iter().filter(|class| class.is_none()).count();
