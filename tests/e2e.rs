@@ -494,6 +494,170 @@ fn own_images_are_tested_and_bad_files_listed() {
     wait_for_text(&mut browser, "test-set-told", "mine.tar", 5);
 }
 
+/// The bench Align with these settings.
+fn open_align(browser: &mut Browser, settings: &[(&str, &str)]) {
+    browser.click(&testid("nav-align"));
+    // The model's stages are there once the worker has read it.
+    browser.wait_for_element(&testid("align-details"), 60);
+    browser.click(&format!("{} summary", testid("align-details")));
+    for (id, value) in settings {
+        browser.set_value(&testid(id), value);
+    }
+}
+
+fn wait_for_steps(browser: &mut Browser, condition: &str, seconds: u64) {
+    let body = format!(
+        "const e = document.querySelector('[data-testid=align-progress]');
+         if (!e) return false;
+         const [done, steps] = [Number(e.dataset.done), Number(e.dataset.steps)];
+         return {condition}"
+    );
+    browser.wait_for(condition, &body, seconds);
+}
+
+/// A column of the table of runs, by the run: `before`, `aligned`, `shuffled`.
+fn of_run(browser: &mut Browser, run: &str, column: usize) -> f64 {
+    let body = format!(
+        "const row = document.querySelector('[data-testid=align-row][data-run={run}]');
+         return row ? row.children[{column}].textContent : ''"
+    );
+    let text = browser.run(&body, &[]);
+    let text = text.as_str().unwrap_or_default();
+    text.parse()
+        .unwrap_or_else(|_| panic!("{run}, column {column}: {text:?}"))
+}
+
+/// An alignment in miniature, whose tab is lost on the way; the aligned model is then looked at.
+#[test]
+fn an_alignment_survives_its_tab_and_its_model_joins_the_others() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    let settings = [
+        ("align-stimuli", "150"),
+        ("align-batch", "40"),
+        ("align-steps", "12"),
+        ("align-every", "3"),
+        ("align-robustness", "4"),
+    ];
+    open_align(&mut browser, &settings);
+    browser.click(&testid("align-run"));
+    wait_for_steps(&mut browser, "done >= 4", 240);
+    browser.reload();
+    browser.wait_for_element(&format!("{} li", testid("top5")), 120);
+    open_align(&mut browser, &settings);
+    browser.click(&testid("align-run"));
+    wait_for_steps(&mut browser, "done >= 3", 240);
+    // Another bench comes first, and a pause in between changes nothing.
+    browser.click(&testid("nav-see"));
+    browser.click(&testid("nav-align"));
+    wait_for_steps(&mut browser, "done >= 14", 300);
+    browser.click(&testid("align-pause"));
+    browser.wait_for_element(&testid("align-run"), 60);
+    browser.click(&testid("align-run"));
+    browser.wait_for_element(&testid("align-verdict"), 400);
+    println!("{}", browser.text(&testid("align-verdict")));
+    println!("{}", browser.text(&testid("align-table")));
+    let [before, aligned, shuffled] =
+        ["before", "aligned", "shuffled"].map(|run| of_run(&mut browser, run, 2));
+    assert!(
+        aligned > before && aligned > shuffled,
+        "{before} {aligned} {shuffled}"
+    );
+    browser.click(&testid("save-cornet-s-cifar10-to-resnet-at-cifar10.safetensors"));
+    let saved = browser.download("cornet-s-cifar10-to-resnet-at-cifar10.safetensors", 20);
+    let saved = std::fs::read(saved).expect("a download reads");
+    assert!(saved.len() > 1_000_000 && saved[8] == b'{');
+    browser.click(&testid("align-use"));
+    wait_for_text(&mut browser, "model-name", "cornet-s-cifar10-to-resnet-at-cifar10", 60);
+    browser.wait_for_element(&format!("{} li", testid("top5")), 60);
+    browser.expect_no_errors(&[]);
+}
+
+/// Responses that do not go with the images, and then those that do.
+#[test]
+fn recorded_responses_are_understood_before_anything_runs() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    let picture = sample("cifar/ship.png");
+    let files: Vec<(String, &[u8])> = (0..40)
+        .map(|i| (format!("mine/ship/{i:02}.png"), &picture[..]))
+        .collect();
+    let mut table = "image,n1,n2,n3,n4,flat\n".to_owned();
+    for i in 0..40 {
+        table += &format!(
+            "{i:02}.png,{},{},{},{},1\n",
+            i % 3,
+            i % 5,
+            i % 7,
+            i * i % 11
+        );
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("mine.tar"), tar(&files)).expect("a fresh file");
+    std::fs::write(path("mine.csv"), table).expect("a fresh file");
+    std::fs::write(path("bad.csv"), "image,n1\n00.png,fast\n").expect("a fresh file");
+    open_align(
+        &mut browser,
+        &[
+            ("align-steps", "2"),
+            ("align-batch", "10"),
+            ("align-robustness", "0"),
+        ],
+    );
+    browser.set_value(&testid("align-target"), "responses");
+    browser.upload(&testid("test-set"), &[&path("mine.tar")]);
+    wait_for_text(&mut browser, "test-set-told", "40 images of 1 classes", 60);
+    browser.upload(&testid("align-responses"), &[&path("bad.csv")]);
+    wait_for_text(&mut browser, "error-sentence", "fast", 30);
+    browser.upload(&testid("align-responses"), &[&path("mine.csv")]);
+    wait_for_text(&mut browser, "align-understood", "40 stimuli", 30);
+    wait_for_text(&mut browser, "align-understood", "4 neuroids", 5);
+    browser.click(&testid("align-run"));
+    browser.wait_for_element(&testid("align-verdict"), 240);
+    wait_for_text(&mut browser, "align-remarks", "40 stimuli", 5);
+}
+
+/// Three minutes on 500 images, as long as a visitor waits. Only where it is asked for: what it says
+/// depends on the machine.
+#[test]
+fn three_minutes_of_aligning_beat_the_shuffled_control() {
+    let Some(seconds) = std::env::var("VENTRAL_LONG")
+        .ok()
+        .and_then(|s| s.parse().ok())
+    else {
+        println!("skipped: VENTRAL_LONG gives no number of seconds to wait");
+        return;
+    };
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    open_align(
+        &mut browser,
+        &[
+            ("align-robustness", "0"),
+            ("align-steps", "60"),
+            ("align-every", "30"),
+        ],
+    );
+    let begun = std::time::Instant::now();
+    browser.click(&testid("align-run"));
+    wait_for_steps(&mut browser, "done >= 60", seconds);
+    println!("60 steps in {:.0} s", begun.elapsed().as_secs_f32());
+    browser.wait_for_element(&testid("align-verdict"), seconds);
+    println!("{}", browser.text(&testid("align-verdict")));
+    println!("{}", browser.text(&testid("align-table")));
+    let [aligned, shuffled] = ["aligned", "shuffled"].map(|run| of_run(&mut browser, run, 2));
+    let [before, after] = ["before", "aligned"].map(|run| of_run(&mut browser, run, 4));
+    assert!(
+        aligned >= shuffled + 0.1,
+        "CKA {aligned} against {shuffled}"
+    );
+    assert!(after >= before - 2.0, "accuracy {before} to {after}");
+}
+
 #[test]
 fn the_backend_can_be_chosen_and_software_is_not_the_default() {
     let Some(mut browser) = open(Gpu::Software) else {
@@ -556,7 +720,7 @@ fn pictures_of_the_page() {
         for scheme in ["light", "dark"] {
             browser.viewport(width, height, width < 500);
             browser.colour_scheme(scheme);
-            for bench in ["see", "perturb", "test"] {
+            for bench in ["see", "perturb", "test", "align"] {
                 browser.click(&testid(&format!("nav-{bench}")));
                 let settle: Value = browser.run(
                     "await new Promise((done) => setTimeout(done, 1500)); return true",
