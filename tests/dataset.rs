@@ -13,6 +13,8 @@ use ventral::image::dataset::{
     load_tiny_imagenet, open, quiet,
 };
 use ventral::image::{Picture, encode_png};
+use ventral::model::catalog::{TEST_SETS, TestSet};
+use ventral::model::classes::by_name;
 
 /// A picture of one colour, as a PNG file.
 fn flat(size: usize, colour: [u8; 3]) -> Vec<u8> {
@@ -780,6 +782,74 @@ fn binary_batches_have_their_classes_chosen_by_name() {
         (&["cat".to_owned(), "truck".to_owned()][..], &[0, 1][..])
     );
     assert_eq!((set.images[0], set.images[3072]), (1, 4));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A shipped set as a page opens it.
+fn shipped(set: &TestSet, size: usize) -> Opened {
+    let path = root().join("static/testset").join(set.file);
+    let how = OpenOptions {
+        size,
+        images: usize::MAX,
+        without: Vec::new(),
+    };
+    open(&fs::read(path).unwrap(), set.file, &how, &mut quiet).unwrap()
+}
+
+#[test]
+fn the_shipped_sets_are_whole_balanced_and_small() {
+    for set in &TEST_SETS {
+        let Opened {
+            set: found,
+            skipped,
+        } = shipped(set, 32);
+        assert!(skipped.is_empty(), "{skipped:?}");
+        assert_eq!(
+            (found.len(), found.classes.len()),
+            (set.images, set.classes)
+        );
+        let each = set.images / set.classes;
+        assert!(found.counts().iter().all(|n| *n == each), "{}", set.name);
+        let path = root().join("static/testset").join(set.file);
+        assert!(fs::metadata(path).unwrap().len() < 1_200_000);
+        // Both ways by which it is found.
+        assert_eq!(TestSet::find(set.name), Some(set));
+        assert_eq!(TestSet::fitting(found.classes.len()), Some(set));
+    }
+    assert_eq!(TestSet::fitting(1000), None);
+    assert_eq!(TestSet::find("tiny40"), None);
+}
+
+/// The names that a recipe puts behind its WordNet ids, in their order: those of its model's
+/// classes.
+fn classes_of_recipe(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("recipes").join(file)).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("  \"n"));
+    let name = |line: &str| line.split_once("\", # ").unwrap().1.to_owned();
+    lines.map(name).collect()
+}
+
+#[test]
+fn the_forty_classes_that_are_shipped_are_those_of_the_recipes() {
+    let Opened { set, .. } = shipped(&TEST_SETS[1], 64);
+    assert_eq!(set.classes.len(), 40);
+    for recipe in ["resnet", "voneresnet", "cornet-s"] {
+        let model = classes_of_recipe(&format!("{recipe}-tiny40.toml"));
+        let found: Option<Vec<usize>> = by_name(&set.classes, &model).into_iter().collect();
+        let mut found = found.expect("every folder is a class of the model");
+        found.sort_unstable();
+        assert_eq!(found, (0..40).collect::<Vec<usize>>(), "{recipe}");
+        let mut sorted = model.clone();
+        sorted.sort();
+        assert_eq!(sorted, set.classes, "{recipe}");
+    }
+    // Photographs of 64 px, not of one colour.
+    let first = set.image(0).unwrap();
+    assert_eq!(first.len(), 3 * 64 * 64);
+    assert!(first.iter().any(|byte| *byte != first[0]));
 }
 
 /// Some copies of Tiny ImageNet hold two classes more than the original.

@@ -18,7 +18,7 @@ use crate::link::{self, Link};
 use crate::paint::Palette;
 use crate::{dom, files, numbers};
 
-pub use lab::{Lab, PLANS, SHIPPED_SET};
+pub use lab::{Lab, PLANS};
 pub use types::*;
 
 /// Slower models than this (milliseconds a pass) are not attacked while a slider moves.
