@@ -77,6 +77,7 @@ impl Cifar {
 
     /// Whose records a file of `len` bytes holds. Where its length fits both or neither, its name
     /// says so: CIFAR-100 is published as `train.bin` and `test.bin`.
+    #[cfg(any(test, feature = "dataset"))]
     pub(super) fn of_batch(name: &str, len: usize) -> Self {
         let fits = |set: Self| len.is_multiple_of(set.record());
         match (fits(Self::Ten), fits(Self::Hundred)) {
@@ -86,6 +87,7 @@ impl Cifar {
         }
     }
 
+    #[cfg(any(test, feature = "dataset"))]
     fn by_name(name: &str) -> Self {
         let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
         match file {
