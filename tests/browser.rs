@@ -10,6 +10,7 @@ use std::io::BufReader;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::parity::{CASES, Case, requests, worst_error};
+use common::roundtrip::{WIDTHS, logit_requests, published, rewritten, worst_logit};
 use serde_json::{Value, json};
 use support::{Browser, Gpu};
 use ventral::model::checkpoint::Limits;
@@ -128,8 +129,7 @@ fn ask(
 /// The backend that answered, and the errors.
 fn run(browser: &mut Browser, case: &Case, backend: &str) -> Option<(Value, Vec<(String, f32)>)> {
     let requests = requests(case)?;
-    let mut weights = Vec::new();
-    std::io::copy(&mut common::parity::weights(case), &mut weights).expect("a fixture reads");
+    let weights = published(case);
     let runs: Vec<RunOptions> = requests.iter().map(|(run, _)| run.clone()).collect();
     let (info, answers) = ask(browser, (case.weights, &weights), &runs, backend);
     let mut errors = Vec::new();
@@ -166,6 +166,39 @@ fn every_family_agrees_on_the_cpu() {
 #[test]
 fn every_family_agrees_on_webgpu() {
     parity(Gpu::Software, "web-gpu");
+}
+
+/// Checkpoints written again as our safetensors, through the worker's `LoadFile`.
+fn roundtrip(gpu: Gpu, backend: &str) {
+    let Some(mut browser) = Browser::on_built_page(gpu) else {
+        return;
+    };
+    browser.goto("");
+    for case in CASES {
+        let Some(requests) = logit_requests(case) else {
+            println!("skipped {}: ../shared/fixtures is not here", case.weights);
+            continue;
+        };
+        let runs: Vec<RunOptions> = requests.iter().map(|(run, _)| run.clone()).collect();
+        for width in WIDTHS {
+            let (name, bytes) = rewritten(case, width.f16);
+            let (info, answers) = ask(&mut browser, (&name, &bytes), &runs, backend);
+            assert_eq!(info["kind"], backend, "{info}");
+            let error = worst_logit(&answers, &requests);
+            println!("{backend:8} {name:32} f16 {:5} {error:.2e}", width.f16);
+            assert!(error <= width.bound, "{name} {width:?}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn checkpoints_written_again_keep_their_logits_on_the_cpu() {
+    roundtrip(Gpu::Absent, "cpu");
+}
+
+#[test]
+fn checkpoints_written_again_keep_their_logits_on_webgpu() {
+    roundtrip(Gpu::Software, "web-gpu");
 }
 
 /// Stored attacks: `(name, norm, ε, steps, step ÷ ε)`, the network and its images.

@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 
 use ventral::archive::npy::{Array, Data, NpzWriter};
 use ventral::image::dataset::{
-    CIFAR10_CLASSES, Classes, DatasetError, LabelledSet, LoadOptions, OpenOptions, Opened, Split,
-    load, load_cifar10, load_classes, load_readable, load_tiny_imagenet, open, quiet,
+    CIFAR10_CLASSES, CIFAR100_CLASSES, Cifar, Classes, DatasetError, LabelledSet, LoadOptions,
+    OpenOptions, Opened, Split, load, load_cifar10, load_classes, load_readable,
+    load_tiny_imagenet, open, quiet,
 };
 use ventral::image::{Picture, encode_png};
+use ventral::model::catalog::{TEST_SETS, TestSet};
+use ventral::model::classes::by_name;
 
 /// A picture of one colour, as a PNG file.
 fn flat(size: usize, colour: [u8; 3]) -> Vec<u8> {
@@ -198,21 +201,112 @@ fn binary_batches_are_cifar10() {
 
 #[test]
 fn bad_batches_leave_the_set_as_it_was() {
-    let mut set = LabelledSet::cifar10();
-    set.push_cifar10_batch("one", &record(1, [0; 3])).unwrap();
+    let mut set = LabelledSet::cifar(Cifar::Ten);
+    let one = record(1, [0; 3]);
+    set.push_cifar_batch(Cifar::Ten, "one", &one).unwrap();
     let before = set.clone();
-    let cut = &record(1, [0; 3])[1..];
-    let error = set.push_cifar10_batch("two", cut).unwrap_err();
+    let error = set.push_cifar_batch(Cifar::Ten, "two", &one[1..]);
+    let error = error.unwrap_err();
     assert!(
         error.to_string().contains("two is 3072 bytes long"),
         "{error}"
     );
     let error = set
-        .push_cifar10_batch("three", &record(10, [0; 3]))
+        .push_cifar_batch(Cifar::Ten, "three", &record(10, [0; 3]))
         .unwrap_err();
     assert!(error.to_string().contains("label 10"), "{error}");
-    assert!(set.push_cifar10_batch("four", &[]).is_err());
+    assert!(set.push_cifar_batch(Cifar::Ten, "four", &[]).is_err());
     assert_eq!(set, before);
+    let mut set = LabelledSet::cifar(Cifar::Hundred);
+    let error = set
+        .push_cifar_batch(Cifar::Hundred, "five", &record_100([0, 100], [0; 3]))
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("label 100; CIFAR-100 ends at 99")
+    );
+    assert!(set.is_empty());
+}
+
+/// A record of CIFAR-100: a coarse label, a fine one, and the planes.
+fn record_100([coarse, fine]: [u8; 2], colour: [u8; 3]) -> Vec<u8> {
+    [vec![coarse], record(fine, colour)].concat()
+}
+
+/// As published, in an archive and as a folder, and each file by itself.
+#[test]
+fn binary_files_of_cifar_100_are_read_wherever_those_of_cifar_10_are() {
+    let train = [
+        record_100([11, 19], [1, 2, 3]),
+        record_100([15, 29], [4, 5, 6]),
+    ];
+    let files = [
+        ("cifar-100-binary/train.bin", train.concat()),
+        ("cifar-100-binary/test.bin", record_100([10, 49], [7, 8, 9])),
+        ("cifar-100-binary/fine_label_names.txt", b"apple\n".to_vec()),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write_tree(root, &files);
+    fs::write(root.join("c.tar.gz"), gzip(&tar(&files))).unwrap();
+    fs::write(root.join("c.zip"), zip(&files)).unwrap();
+    let how = LoadOptions {
+        size: 32,
+        cache: None,
+    };
+    for source in ["cifar-100-binary", "c.tar.gz", "c.zip"] {
+        let read = |split| load(&root.join(source), split, &how, &mut quiet).unwrap();
+        let (train, test) = (read(Split::Train), read(Split::Test));
+        assert_eq!(train.classes, CIFAR100_CLASSES, "{source}");
+        assert_eq!((train.labels, train.images[3072]), (vec![19, 29], 4));
+        assert_eq!((test.labels, test.images[2048]), (vec![49], 9));
+    }
+    // The page reads archives and single files in memory.
+    let bytes = files[0].1.as_slice();
+    let wanted = |images| OpenOptions {
+        size: 32,
+        images,
+        without: vec!["cattle".to_owned()],
+    };
+    let opened = open(bytes, "train.bin", &wanted(10), &mut quiet).unwrap();
+    assert_eq!((opened.set.labels, opened.set.images[0]), (vec![29], 4));
+    assert_eq!(CIFAR100_CLASSES[19..30], opened.set.classes[19..30]);
+    assert_eq!(
+        (CIFAR100_CLASSES[19], CIFAR100_CLASSES[99]),
+        ("cattle", "worm")
+    );
+}
+
+/// The published training part is one file of 153.7 MB, more than any other file may have.
+#[test]
+fn the_whole_of_cifar_100_is_not_too_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = record_100([0, 99], [1, 2, 3]).repeat(50_000);
+    write_tree(folder.path(), &[("c/train.bin", batch)]);
+    let how = LoadOptions {
+        size: 4,
+        cache: None,
+    };
+    let set = load(folder.path(), Split::Train, &how, &mut quiet).unwrap();
+    assert_eq!((set.len(), set.labels[49_999]), (50_000, 99));
+}
+
+#[test]
+fn batches_of_two_sets_are_not_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        ("c/data_batch_1.bin", record(3, [1, 2, 3])),
+        ("c/train.bin", record_100([0, 99], [1, 2, 3])),
+    ];
+    write_tree(folder.path(), &files);
+    let how = LoadOptions {
+        size: 32,
+        cache: None,
+    };
+    let error = load(folder.path(), Split::Train, &how, &mut quiet).unwrap_err();
+    let wanted = "train.bin is of CIFAR-100, and a batch before it of CIFAR-10";
+    assert!(error.to_string().contains(wanted), "{error}");
 }
 
 fn kept(folder: &Path) -> Vec<PathBuf> {
@@ -690,6 +784,74 @@ fn binary_batches_have_their_classes_chosen_by_name() {
         (&["cat".to_owned(), "truck".to_owned()][..], &[0, 1][..])
     );
     assert_eq!((set.images[0], set.images[3072]), (1, 4));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A shipped set as a page opens it.
+fn shipped(set: &TestSet, size: usize) -> Opened {
+    let path = root().join("static/testset").join(set.file);
+    let how = OpenOptions {
+        size,
+        images: usize::MAX,
+        without: Vec::new(),
+    };
+    open(&fs::read(path).unwrap(), set.file, &how, &mut quiet).unwrap()
+}
+
+#[test]
+fn the_shipped_sets_are_whole_balanced_and_small() {
+    for set in &TEST_SETS {
+        let Opened {
+            set: found,
+            skipped,
+        } = shipped(set, 32);
+        assert!(skipped.is_empty(), "{skipped:?}");
+        assert_eq!(
+            (found.len(), found.classes.len()),
+            (set.images, set.classes)
+        );
+        let each = set.images / set.classes;
+        assert!(found.counts().iter().all(|n| *n == each), "{}", set.name);
+        let path = root().join("static/testset").join(set.file);
+        assert!(fs::metadata(path).unwrap().len() < 1_200_000);
+        // Both ways by which it is found.
+        assert_eq!(TestSet::find(set.name), Some(set));
+        assert_eq!(TestSet::fitting(found.classes.len()), Some(set));
+    }
+    assert_eq!(TestSet::fitting(1000), None);
+    assert_eq!(TestSet::find("tiny40"), None);
+}
+
+/// The names that a recipe puts behind its WordNet ids, in their order: those of its model's
+/// classes.
+fn classes_of_recipe(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("recipes").join(file)).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("  \"n"));
+    let name = |line: &str| line.split_once("\", # ").unwrap().1.to_owned();
+    lines.map(name).collect()
+}
+
+#[test]
+fn the_forty_classes_that_are_shipped_are_those_of_the_recipes() {
+    let Opened { set, .. } = shipped(&TEST_SETS[1], 64);
+    assert_eq!(set.classes.len(), 40);
+    for recipe in ["resnet", "voneresnet", "cornet-s"] {
+        let model = classes_of_recipe(&format!("{recipe}-tiny40.toml"));
+        let found: Option<Vec<usize>> = by_name(&set.classes, &model).into_iter().collect();
+        let mut found = found.expect("every folder is a class of the model");
+        found.sort_unstable();
+        assert_eq!(found, (0..40).collect::<Vec<usize>>(), "{recipe}");
+        let mut sorted = model.clone();
+        sorted.sort();
+        assert_eq!(sorted, set.classes, "{recipe}");
+    }
+    // Photographs of 64 px, not of one colour.
+    let first = set.image(0).unwrap();
+    assert_eq!(first.len(), 3 * 64 * 64);
+    assert!(first.iter().any(|byte| *byte != first[0]));
 }
 
 /// Some copies of Tiny ImageNet hold two classes more than the original.

@@ -564,12 +564,19 @@ fn an_alignment_survives_its_tab_and_its_model_joins_the_others() {
         aligned > before && aligned > shuffled,
         "{before} {aligned} {shuffled}"
     );
-    browser.click(&testid("save-cornet-s-cifar10-to-resnet-at-cifar10.safetensors"));
+    browser.click(&testid(
+        "save-cornet-s-cifar10-to-resnet-at-cifar10.safetensors",
+    ));
     let saved = browser.download("cornet-s-cifar10-to-resnet-at-cifar10.safetensors", 20);
     let saved = std::fs::read(saved).expect("a download reads");
     assert!(saved.len() > 1_000_000 && saved[8] == b'{');
     browser.click(&testid("align-use"));
-    wait_for_text(&mut browser, "model-name", "cornet-s-cifar10-to-resnet-at-cifar10", 60);
+    wait_for_text(
+        &mut browser,
+        "model-name",
+        "cornet-s-cifar10-to-resnet-at-cifar10",
+        60,
+    );
     browser.wait_for_element(&format!("{} li", testid("top5")), 60);
     browser.expect_no_errors(&[]);
 }

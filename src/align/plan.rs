@@ -113,7 +113,8 @@ impl Target {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
-    /// Labelled images: a shipped set by name, or a path.
+    /// Labelled images: a shipped set by name, or a path. When empty, the shipped set with as many
+    /// classes as the model.
     pub images: String,
     /// How many of them are stimuli, the classes taking turns; 0 for all. Accuracy is measured on
     /// the rest, which training never sees.
@@ -123,7 +124,7 @@ pub struct Data {
 impl Default for Data {
     fn default() -> Self {
         Self {
-            images: "cifar10-1000".to_owned(),
+            images: String::new(),
             stimuli: 500,
         }
     }

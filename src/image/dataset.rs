@@ -1,4 +1,4 @@
-//! Labelled image sets: CIFAR-10, Tiny ImageNet, folders of class folders, arrays.
+//! Labelled image sets: CIFAR-10 and CIFAR-100, Tiny ImageNet, folders of class folders, arrays.
 //!
 //! A set is held decoded, 8 bits a channel, in memory: 154 MB for the 50,000 training pictures of
 //! CIFAR-10, so that an epoch costs no decoding. [`load`] (feature `dataset`, native) reads
@@ -8,6 +8,7 @@
 mod arrays;
 #[cfg(feature = "dataset")]
 mod cache;
+mod cifar;
 #[cfg(feature = "dataset")]
 mod layout;
 #[cfg(feature = "dataset")]
@@ -22,25 +23,13 @@ pub use load::{
     pictures_below, quiet,
 };
 
+pub use cifar::{CIFAR10_CLASSES, CIFAR100_CLASSES, Cifar};
+
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{ImageError, Picture, Preprocessing, decode, resize_and_crop};
-
-/// The classes of CIFAR-10 in the order of its labels (Krizhevsky 2009).
-pub const CIFAR10_CLASSES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
 
 /// Classes that some copies of Tiny ImageNet hold beside the two hundred of the original: a
 /// gorilla and a groom, with pictures and places in `wnids.txt` and in the annotations of the
@@ -52,9 +41,6 @@ pub const CIFAR_SIZE: usize = 32;
 
 /// The largest side of the pictures of a set; a set of many larger ones does not fit into memory.
 pub const MAX_SIZE: usize = 1024;
-
-/// One record of a CIFAR-10 binary batch: a label and three planes.
-const CIFAR_RECORD: usize = 1 + 3 * CIFAR_SIZE * CIFAR_SIZE;
 
 /// The part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,8 +76,8 @@ pub enum DatasetError {
         cause: std::io::Error,
     },
     #[error(
-        "{} is not a folder, a .zip, .tar, .tar.gz or .tar.xz archive, an .npz file or a CIFAR-10 \
-         batch (.bin)", .path.display()
+        "{} is not a folder, a .zip, .tar, .tar.gz or .tar.xz archive, an .npz file or a binary \
+         batch of CIFAR-10 or CIFAR-100 (.bin)", .path.display()
     )]
     NotASet { path: PathBuf },
     #[cfg(feature = "dataset")]
@@ -129,12 +115,22 @@ pub enum DatasetError {
     #[error("{name} is larger than the {} MB that one file of a set may have", .limit / 1_000_000)]
     TooLarge { name: String, limit: u64 },
     #[error(
-        "{name} is {len} bytes long, which is not a whole number of CIFAR-10 records of \
-         {CIFAR_RECORD} bytes; it may be cut off"
+        "{name} is {len} bytes long, which is not a whole number of {} records of {} bytes; it may \
+         be cut off", .set.name(), .set.record()
     )]
-    CutBatch { name: String, len: usize },
-    #[error("{name} holds the label {label}; CIFAR-10 ends at 9")]
-    Label { name: String, label: u8 },
+    CutBatch {
+        name: String,
+        len: usize,
+        set: Cifar,
+    },
+    #[error("{name} holds the label {label}; {} ends at {}", .set.name(), .set.classes().len() - 1)]
+    Label { name: String, label: u8, set: Cifar },
+    #[error("{name} is of {}, and a batch before it of {}", .found.name(), .before.name())]
+    MixedBatches {
+        name: String,
+        found: Cifar,
+        before: Cifar,
+    },
     #[error("a set can have at most 65,535 classes, this one has {0}")]
     TooManyClasses(usize),
     #[error(
@@ -314,41 +310,6 @@ impl LabelledSet {
             }
         }
         Ok(set)
-    }
-
-    /// Adds the records of one CIFAR-10 binary batch (a label byte, then 1,024 red, 1,024 green
-    /// and 1,024 blue bytes). `name` is for the messages.
-    ///
-    /// # Errors
-    /// [`DatasetError::CutBatch`], [`DatasetError::Label`]; the set is then as it was.
-    pub fn push_cifar10_batch(&mut self, name: &str, batch: &[u8]) -> Result<(), DatasetError> {
-        let (records, rest) = batch.as_chunks::<CIFAR_RECORD>();
-        if !rest.is_empty() || records.is_empty() {
-            return Err(DatasetError::CutBatch {
-                name: name.to_owned(),
-                len: batch.len(),
-            });
-        }
-        if let Some(record) = records.iter().find(|record| record[0] > 9) {
-            return Err(DatasetError::Label {
-                name: name.to_owned(),
-                label: record[0],
-            });
-        }
-        self.labels
-            .extend(records.iter().map(|record| u16::from(record[0])));
-        self.images
-            .extend(records.iter().flat_map(|record| &record[1..]));
-        Ok(())
-    }
-
-    /// An empty set with the classes and the size of CIFAR-10.
-    pub fn cifar10() -> Self {
-        Self {
-            classes: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
-            size: CIFAR_SIZE,
-            ..Self::default()
-        }
     }
 }
 

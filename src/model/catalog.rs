@@ -57,6 +57,52 @@ pub fn find(name: &str) -> Option<Entry> {
     entries().into_iter().find(|entry| entry.name == name)
 }
 
+/// Labelled test images that come with the program, in `static/testset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestSet {
+    /// As plans and the command line name it.
+    pub name: &'static str,
+    /// An archive of class folders.
+    pub file: &'static str,
+    /// What is in it, for people.
+    pub title: &'static str,
+    pub images: usize,
+    /// It is taken for models of as many classes where no other images are given.
+    pub classes: usize,
+}
+
+/// All of them, the one of the page's own model first.
+pub const TEST_SETS: [TestSet; 2] = [
+    TestSet {
+        name: "cifar10-1000",
+        file: "cifar10-1000.tar.gz",
+        title: "CIFAR-10 test images",
+        images: 1000,
+        classes: 10,
+    },
+    TestSet {
+        name: "tiny40-400",
+        file: "tiny40-400.tar.gz",
+        title: "Tiny ImageNet validation images",
+        images: 400,
+        classes: 40,
+    },
+];
+
+impl TestSet {
+    /// The set for models of so many classes.
+    pub fn fitting(classes: usize) -> Option<&'static Self> {
+        TEST_SETS.iter().find(|set| set.classes == classes)
+    }
+
+    /// The set of this name, or in this file.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        TEST_SETS
+            .iter()
+            .find(|set| set.name == name || set.file == name)
+    }
+}
+
 /// A share with its 95 % interval, all in [0, 1], and the images behind it, each counted once a
 /// seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,8 @@ pub mod command;
 #[cfg(feature = "compute")]
 pub mod native;
 pub mod parity;
+#[cfg(feature = "compute")]
+pub mod roundtrip;
 
 use std::path::PathBuf;
 

@@ -308,11 +308,24 @@ pub fn worst_error(tensors: &[RawTensor], reference: &Reference) -> Vec<(String,
     reference
         .iter()
         .map(|(name, expected)| {
-            let found = tensors.iter().find(|t| t.name == *name);
-            let found = found.unwrap_or_else(|| panic!("{name} did not come back"));
-            (name.clone(), expected.error(&floats(&found.data)))
+            let difference = expected.difference(&floats_of(tensors, name));
+            (name.clone(), difference / expected.scale())
         })
         .collect()
+}
+
+/// max |ours − theirs| over all tensors; panics where one did not come back.
+pub fn absolute_error(tensors: &[RawTensor], reference: &Reference) -> f32 {
+    let differences = reference
+        .iter()
+        .map(|(name, expected)| expected.difference(&floats_of(tensors, name)));
+    differences.fold(0.0, f32::max)
+}
+
+fn floats_of(tensors: &[RawTensor], name: &str) -> Vec<f32> {
+    let found = tensors.iter().find(|t| t.name == name);
+    let found = found.unwrap_or_else(|| panic!("{name} did not come back"));
+    floats(&found.data)
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -325,7 +338,13 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 }
 
 impl Expected {
-    fn error(&self, ours: &[f32]) -> f32 {
+    /// max |theirs|.
+    fn scale(&self) -> f32 {
+        self.values.iter().fold(0.0, |m, v| m.max(v.abs()))
+    }
+
+    /// max |ours − theirs|, infinite where one of ours is not a number.
+    fn difference(&self, ours: &[f32]) -> f32 {
         let picked = match self.subset {
             None => ours.to_vec(),
             Some(s) => ours
@@ -337,7 +356,6 @@ impl Expected {
                 .collect(),
         };
         assert_eq!(picked.len(), self.values.len(), "another number of values");
-        let scale = self.values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let worst = picked
             .iter()
             .zip(&self.values)
@@ -345,6 +363,6 @@ impl Expected {
         worst.fold(
             0.0,
             |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) },
-        ) / scale
+        )
     }
 }

@@ -7,8 +7,10 @@ mod serve;
 mod setup;
 mod shell;
 mod test;
+mod testset;
 mod wasm;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -29,6 +31,9 @@ Ventral's own tasks.
         Get what is missing for building and testing, and nothing more.
     cargo xtask build
         Build the page into dist/.
+    cargo xtask testset NAME ARCHIVE
+        Pick a shipped test set from a published one: cifar10-1000 from CIFAR-10 as JPEG files,
+        tiny40-400 from Tiny ImageNet, each a .tar.xz. Writes static/testset/NAME.tar.gz.
     cargo xtask help
         This text.
 
@@ -45,6 +50,7 @@ enum Task {
     Test(Groups),
     Setup,
     Build,
+    TestSet { name: String, archive: PathBuf },
     Help,
 }
 
@@ -67,6 +73,11 @@ fn parse(words: &[String]) -> Result<Task> {
         ["test", rest @ ..] => Task::Test(parse_test(rest)?),
         ["setup"] => Task::Setup,
         ["build"] => Task::Build,
+        ["testset", name, archive] => Task::TestSet {
+            name: (*name).to_owned(),
+            archive: PathBuf::from(archive),
+        },
+        ["testset", ..] => bail!("`testset` takes a name and an archive: see `cargo xtask help`"),
         [task @ ("setup" | "build"), extra, ..] => bail!("`{task}` takes no `{extra}`"),
         [other, ..] => bail!("there is no task `{other}`: see `cargo xtask help`"),
     })
@@ -122,6 +133,7 @@ fn perform(task: Task) -> Result<()> {
             serve::run(&shell, port, open)?;
         }
         Task::Test(groups) => test::run_all(&shell, groups)?,
+        Task::TestSet { name, archive } => testset::write(&shell, &name, &archive)?,
     }
     Ok(())
 }
@@ -152,6 +164,13 @@ mod tests {
             ("serve --help", Task::Help),
             ("setup", Task::Setup),
             ("build", Task::Build),
+            (
+                "testset tiny40-400 t.tar.xz",
+                Task::TestSet {
+                    name: "tiny40-400".to_owned(),
+                    archive: PathBuf::from("t.tar.xz"),
+                },
+            ),
             ("test", Task::Test(all)),
             ("test --e2e", Task::Test(e2e)),
             (
@@ -183,6 +202,7 @@ mod tests {
             ("serve --fast", "--fast"),
             ("test --slow", "--slow"),
             ("build --release", "--release"),
+            ("testset tiny40-400", "an archive"),
         ];
         for (line, word) in table {
             let error = parsed(line).unwrap_err().to_string();

@@ -139,7 +139,7 @@ fn images_recorded(
     let folder = Path::new(folder);
     if !folder.is_dir() {
         return Err(format!(
-            "data.images is {}, and recorded responses need the folder of the pictures that were \
+            "data.images is “{}”, and recorded responses need the folder of the pictures that were \
              shown; give it there or with --data",
             folder.display()
         )

@@ -14,6 +14,7 @@ use ventral::image::dataset::{
 use ventral::measure::robustness::plan::{Condition, Plan, Unit};
 use ventral::measure::robustness::presets::{self, PRESETS};
 use ventral::measure::robustness::run::{Bench, RunError};
+use ventral::model::catalog::TestSet;
 use ventral::model::classes::{self, match_classes};
 use ventral::model::load::Loaded;
 use ventral::model::network::Network;
@@ -33,8 +34,9 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
     /// Labelled images, in place of the plan's: a folder of class folders or a .zip, .tar, .tar.gz
-    /// or .tar.xz of them, an .npz of images and labels, CIFAR-10's binary files, or the name of a
-    /// shipped set. What cannot be read is listed and left out.
+    /// or .tar.xz of them, an .npz of images and labels, the binary files of CIFAR-10 or -100, or
+    /// the name of a shipped set (cifar10-1000, tiny40-400). What cannot be read is listed and left
+    /// out.
     #[arg(long)]
     data: Option<String>,
     /// How many of them, in place of the plan's number.
@@ -67,9 +69,6 @@ pub fn table_of_presets() -> String {
     let rows: String = PRESETS.iter().map(row).collect();
     format!("Presets:\n{rows}")
 }
-
-/// The set that comes with the program, for models of as many classes.
-const SHIPPED: &[(&str, &str)] = &[("cifar10-1000", "cifar10-1000.tar.gz")];
 
 /// A model under test.
 struct Model {
@@ -219,36 +218,30 @@ fn list(skipped: &[(String, DatasetError)]) {
     }
 }
 
-/// The set's path: as given, or the shipped one that fits.
+/// The set's path: as given, or, where that is nothing, the shipped one that fits.
 pub fn data(given: Option<&str>, loaded: &Loaded) -> Result<PathBuf, Failure> {
-    let shipped = |file: &str| {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/testset");
-        let folders = ["static/testset".into(), "dist/testset".into(), here];
-        let mut places = folders.iter().map(|folder: &PathBuf| folder.join(file));
-        places.find(|path| path.is_file())
-    };
-    let named = |name: &str| SHIPPED.iter().find(|(known, _)| *known == name);
-    match given {
-        Some(name) if !Path::new(name).exists() => named(name)
-            .and_then(|(_, file)| shipped(file))
+    match given.filter(|name| !name.is_empty()) {
+        Some(name) if !Path::new(name).exists() => TestSet::find(name)
+            .and_then(shipped)
             .ok_or_else(|| format!("there is no set or path `{name}`").into()),
         Some(path) => Ok(path.into()),
         None => {
-            let fits = loaded.classes.len() == 10;
-            let found = SHIPPED
-                .iter()
-                .filter(|_| fits)
-                .find_map(|(_, f)| shipped(f));
+            let classes = loaded.classes.len();
+            let found = TestSet::fitting(classes).and_then(shipped);
             found.ok_or_else(|| {
-                format!(
-                    "no shipped set has the {} classes of {}; give --data",
-                    loaded.classes.len(),
-                    loaded.name
-                )
-                .into()
+                let name = &loaded.name;
+                format!("no shipped set has the {classes} classes of {name}; give --data").into()
             })
         }
     }
+}
+
+/// Where a shipped set lies, if it does.
+fn shipped(set: &TestSet) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/testset");
+    let folders = ["static/testset".into(), "dist/testset".into(), here];
+    let mut places = folders.iter().map(|folder: &PathBuf| folder.join(set.file));
+    places.find(|path| path.is_file())
 }
 
 /// What would only come up after hours.

@@ -25,7 +25,8 @@ pub struct Args {
     /// A recipe, as in `recipes/`.
     #[arg(long)]
     recipe: PathBuf,
-    /// The data set: a `.tar.xz` archive, a folder of class folders, or CIFAR-10's binary files.
+    /// The data set: a `.tar.xz` archive, a folder of class folders, or the binary files of CIFAR-10
+    /// or CIFAR-100.
     #[arg(long)]
     data: PathBuf,
     /// Where the run keeps its state; `runs/NAME` unless given. An interrupted run with the same

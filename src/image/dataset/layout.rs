@@ -15,7 +15,7 @@ pub(super) struct File {
 pub(super) enum Role {
     /// A picture of the split that is being read.
     Picture,
-    /// A CIFAR-10 binary batch of that split.
+    /// A binary batch of CIFAR-10 or CIFAR-100, of that split.
     CifarBatch,
     /// `val_annotations.txt`, `words.txt`: names and labels.
     Notes,
@@ -119,13 +119,14 @@ pub(super) fn is_picture(file: &str) -> bool {
     })
 }
 
-/// `data_batch_1.bin` to `data_batch_5.bin` are for training, `test_batch.bin` is for testing.
+/// `data_batch_1.bin` to `data_batch_5.bin` are for training, `test_batch.bin` is for testing;
+/// CIFAR-100 has one file for each, `train.bin` and `test.bin`.
 fn cifar_split(file: &str) -> Option<Split> {
-    let stem = file.strip_suffix(".bin")?;
-    if stem == "test_batch" {
-        return Some(Split::Test);
+    match file.strip_suffix(".bin")? {
+        "test_batch" | "test" => Some(Split::Test),
+        "train" => Some(Split::Train),
+        stem => stem.strip_prefix("data_batch_").map(|_| Split::Train),
     }
-    stem.strip_prefix("data_batch_").map(|_| Split::Train)
 }
 
 /// The split a path names, and the rest of the path behind that folder. The first of the folder
@@ -258,6 +259,10 @@ mod tests {
             ("c/data_batch_3.bin", Split::Train, Role::CifarBatch),
             ("c/data_batch_3.bin", Split::Test, Role::Other),
             ("c/test_batch.bin", Split::Test, Role::CifarBatch),
+            ("c/train.bin", Split::Train, Role::CifarBatch),
+            ("c/train.bin", Split::Test, Role::Other),
+            ("c/test.bin", Split::Test, Role::CifarBatch),
+            ("c/mine.bin", Split::Test, Role::Other),
             ("mine/cat/a.PNG", Split::Train, Role::Picture),
             ("mine/cat/a.PNG", Split::Test, Role::Picture),
         ];

@@ -12,15 +12,17 @@ use super::arrays::{self, Arrays};
 use super::cache;
 use super::layout::{self, Classes, File, Role};
 use super::{
-    CIFAR_SIZE, CIFAR10_CLASSES, DatasetError, LabelledSet, MAX_SIZE, Split, TINY_IMAGENET_EXTRAS,
-    decode_planar, turns,
+    CIFAR_SIZE, CIFAR10_CLASSES, Cifar, DatasetError, LabelledSet, MAX_SIZE, Split,
+    TINY_IMAGENET_EXTRAS, decode_planar, turns,
 };
 use crate::archive::zip::Directory;
 use crate::archive::{ArchiveError, read_checked, shorten};
 use crate::image::ImageError;
 
-/// The largest single file that is taken from a set, in bytes.
+/// The largest single file that is taken from a set, in bytes, and the largest binary batch: all
+/// 50,000 training pictures of CIFAR-100 are one file of 153.7 MB.
 const MAX_FILE: u64 = 64_000_000;
+const MAX_BATCH: u64 = 256_000_000;
 
 /// The most a set may unpack to, and the most its decoded pictures may take, in bytes: on a disk,
 /// and in memory, where a page holds it beside the archive itself and has 4 GB at most.
@@ -65,10 +67,10 @@ pub struct LoadOptions {
 ///
 /// `path` is a `.zip`, `.tar`, `.tar.gz` or `.tar.xz` archive or a folder. Inside lie `train/CLASS/…`
 /// and `test/CLASS/…` (or `val`), as in Tiny ImageNet with its annotation file too; or class folders
-/// alone, which are then both splits; or the binary batches of CIFAR-10 as published. Classes are in
-/// the order of their sorted folder names, pictures in the order of their paths.
+/// alone, which are then both splits; or the binary batches of CIFAR-10 or CIFAR-100 as published.
+/// Classes are in the order of their sorted folder names, pictures in the order of their paths.
 ///
-/// Or it is one CIFAR-10 batch (`.bin`), or an `.npz` file with an array of pictures, `[N, height,
+/// Or it is one such batch (`.bin`), or an `.npz` file with an array of pictures, `[N, height,
 /// width, channels]` or `[N, channels, height, width]` in bytes or from 0 to 1, one of labels
 /// `[N]`, and perhaps one of class names.
 ///
@@ -454,7 +456,7 @@ fn check_room(path: &Path, count: usize, size: usize, limit: u64) -> Result<(), 
 enum Found {
     /// Encoded pictures, and the files that say what they are of.
     Pictures(Vec<File>, Vec<File>),
-    /// CIFAR-10's, at their own size.
+    /// CIFAR's, at their own size.
     Batches(LabelledSet),
     Arrays(Box<Arrays>),
 }
@@ -489,12 +491,26 @@ impl Parts {
             return Ok((Found::Pictures(self.pictures, self.notes), self.faults));
         }
         self.batches.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut set = LabelledSet::cifar10();
-        for batch in &self.batches {
-            set.push_cifar10_batch(&batch.name, &batch.bytes)?;
-        }
-        Ok((Found::Batches(set), self.faults))
+        Ok((Found::Batches(joined(&self.batches)?), self.faults))
     }
+}
+
+/// The batches of one set, in their order.
+fn joined(batches: &[File]) -> Result<LabelledSet, DatasetError> {
+    let mut joined: Option<(Cifar, LabelledSet)> = None;
+    for File { name, bytes } in batches {
+        let found = Cifar::of_batch(name, bytes.len());
+        let (before, set) = joined.get_or_insert_with(|| (found, LabelledSet::cifar(found)));
+        if found != *before {
+            return Err(DatasetError::MixedBatches {
+                name: name.clone(),
+                found,
+                before: *before,
+            });
+        }
+        set.push_cifar_batch(found, name, bytes)?;
+    }
+    Ok(joined.map(|(_, set)| set).unwrap_or_default())
 }
 
 fn gather(path: &Path, split: Split, report: Report<'_>) -> Result<(Found, Faults), DatasetError> {
@@ -653,9 +669,9 @@ impl Archive<'_> {
     /// A file that is a batch by itself, whatever it is called.
     fn gather_batch(&self, file: impl Read) -> Result<Parts, DatasetError> {
         let name = self.path.to_string_lossy().into_owned();
-        check_length(&name, self.total)?;
+        check_length(&name, self.total, MAX_BATCH)?;
         let mut bytes = Vec::new();
-        let read = file.take(MAX_FILE).read_to_end(&mut bytes);
+        let read = file.take(MAX_BATCH).read_to_end(&mut bytes);
         read.map_err(read_error(self.path))?;
         let mut parts = Parts::default();
         parts.push(Role::CifarBatch, File { name, bytes });
@@ -688,7 +704,7 @@ impl Archive<'_> {
             if role == Role::Other {
                 continue;
             }
-            if let Err(fault) = check_entry(&name, entry.size()) {
+            if let Err(fault) = check_entry(&name, entry.size(), most(role)) {
                 parts.faults.push((name, fault));
                 continue;
             }
@@ -719,7 +735,7 @@ impl Archive<'_> {
             if role == Role::Other || name.ends_with('/') {
                 continue;
             }
-            if let Err(fault) = check_entry(&name, entry.length) {
+            if let Err(fault) = check_entry(&name, entry.length, most(role)) {
                 parts.faults.push((name, fault));
                 continue;
             }
@@ -730,7 +746,7 @@ impl Archive<'_> {
             let bytes = directory
                 .locate(source, size, listed)
                 .and_then(|backing| match backing {
-                    Some(backing) => read_checked(source, listed, &backing, MAX_FILE),
+                    Some(backing) => read_checked(source, listed, &backing, most(role)),
                     // Every name comes from the directory itself.
                     None => Ok(Vec::new()),
                 });
@@ -758,26 +774,33 @@ fn tell(report: Report<'_>, progress: Progress) -> Result<(), DatasetError> {
     }
 }
 
-fn check_length(name: &str, len: u64) -> Result<(), DatasetError> {
-    // Binary batches and word lists are large, but not that large.
-    if len <= MAX_FILE {
+/// The most bytes a file may have.
+fn most(role: Role) -> u64 {
+    match role {
+        Role::CifarBatch => MAX_BATCH,
+        _ => MAX_FILE,
+    }
+}
+
+fn check_length(name: &str, len: u64, limit: u64) -> Result<(), DatasetError> {
+    if len <= limit {
         return Ok(());
     }
     Err(DatasetError::TooLarge {
         name: name.to_owned(),
-        limit: MAX_FILE,
+        limit,
     })
 }
 
 /// Whether an entry of an archive may be read. Nothing is ever written under its name; one that
 /// leads out of the archive is still no class of the set.
-fn check_entry(name: &str, len: u64) -> Result<(), DatasetError> {
+fn check_entry(name: &str, len: u64, limit: u64) -> Result<(), DatasetError> {
     if name.split('/').any(|part| part == "..") {
         return Err(DatasetError::Path {
             name: shorten(name),
         });
     }
-    check_length(&shorten(name), len)
+    check_length(&shorten(name), len, limit)
 }
 
 /// Every file below `root`: its path inside the set, with `/`, and on the disk. Sorted.
@@ -896,7 +919,7 @@ fn gather_folder(root: &Path, split: Split, report: Report<'_>) -> Result<Parts,
         if role == Role::Other {
             continue;
         }
-        match read_file(&name, &path) {
+        match read_file(&name, &path, most(role)) {
             Ok(bytes) => parts.push(role, File { name, bytes }),
             Err(fault) => parts.faults.push((name, fault)),
         }
@@ -904,8 +927,9 @@ fn gather_folder(root: &Path, split: Split, report: Report<'_>) -> Result<Parts,
     Ok(parts)
 }
 
-fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, DatasetError> {
-    check_length(name, fs::metadata(path).map_err(read_error(path))?.len())?;
+fn read_file(name: &str, path: &Path, limit: u64) -> Result<Vec<u8>, DatasetError> {
+    let len = fs::metadata(path).map_err(read_error(path))?.len();
+    check_length(name, len, limit)?;
     fs::read(path).map_err(read_error(path))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use serde_json::{Value, json};
+use ventral::model::catalog::TestSet;
 use ventral::session::protocol::*;
 use web_sys::File;
 
@@ -367,7 +368,7 @@ impl App {
             .lab
             .set
             .with(|set| set.as_ref().map(|s| s.name.clone()));
-        let own_set = set.filter(|name| name != super::SHIPPED_SET);
+        let own_set = set.filter(|name| TestSet::find(name).is_none());
         let target = self.form_target(&form);
         // Those of another model may have been chosen before this one.
         let known = self.brought(&form.model).map(|b| b.stages);
@@ -381,7 +382,7 @@ impl App {
             "target": target,
             "frozen": frozen,
             "flip": form.flip,
-            "data": { "images": own_set.unwrap_or_else(|| "cifar10-1000".to_owned()) },
+            "data": { "images": own_set.unwrap_or_else(|| self.shipped_set().name.to_owned()) },
             "losses": { "form": form.form },
             "optimiser": { "kind": form.optimiser },
         });

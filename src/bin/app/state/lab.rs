@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use ventral::model::catalog::{TEST_SETS, TestSet};
 use ventral::session::protocol::*;
 use web_sys::File;
 
 use super::run::{IDLE_MS, Run};
-use super::{App, ends};
+use super::{App, Bench, ends};
 use crate::{dom, files};
-
-/// The images that come with the page, for models of ten classes.
-pub const SHIPPED_SET: &str = "cifar10-1000.tar.gz";
 
 /// Plans that are offered: name, title, what it is.
 pub const PLANS: [(&str, &str, &str); 6] = [
@@ -247,10 +245,34 @@ impl App {
         });
     }
 
+    /// The page's own images: those for as many classes as the model aligned, or the first one under
+    /// test, has.
+    pub fn shipped_set(self) -> &'static TestSet {
+        let first = match self.bench.get() {
+            Bench::Align => Some(self.align.form.with(|form| form.model.clone())),
+            _ => self.lab.chosen.with(|all| all.first().cloned()),
+        };
+        let listed = |name: &String| {
+            let entries = self.catalog.get();
+            let entry = entries.iter().find(|entry| entry.name == *name);
+            entry.map(|entry| entry.classes)
+        };
+        let own = |name: &String| {
+            let model = self.brought(name);
+            model.map(|model| model.classes.len())
+        };
+        let classes = first.and_then(|name| listed(&name).or_else(|| own(&name)));
+        let fitting = classes.and_then(TestSet::fitting);
+        fitting.unwrap_or(&TEST_SETS[0])
+    }
+
     pub(super) fn bring_set(self) {
         let own = self.lab.archive.get_untracked();
-        let name = own.as_ref().map_or(SHIPPED_SET.to_owned(), File::name);
-        if self.lab.set.with_untracked(Option::is_some) || !self.lab.comes(&name) {
+        let shipped = || untrack(|| self.shipped_set()).file.to_owned();
+        let name = own.as_ref().map_or_else(shipped, File::name);
+        // Another model may be for other images of the page's.
+        let is_here = |set: &Option<SetInfo>| set.as_ref().is_some_and(|set| set.name == name);
+        if self.lab.set.with_untracked(is_here) || !self.lab.comes(&name) {
             return;
         }
         let files = own.into_iter().collect();

@@ -22,7 +22,7 @@ use crate::paint::Palette;
 use crate::{dom, files, numbers};
 
 pub use align::{Aligning, CONTROLS, Choice, FORMS, Form, KINDS, NUMBERS, OPTIMISERS, Setting};
-pub use lab::{Lab, PLANS, SHIPPED_SET};
+pub use lab::{Lab, PLANS};
 pub use types::*;
 
 /// Slower models than this (milliseconds a pass) are not attacked while a slider moves.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
-use ventral::model::catalog::Measured;
+use ventral::model::catalog::{Measured, TestSet};
 use ventral::model::classes::{LEFT_OUT, by_name};
 use ventral::session::protocol::{
     Brought, Bytes, SetInfo, TestReport, TestedChart, TestedLost, TestedModel,
@@ -11,7 +11,7 @@ use ventral::session::protocol::{
 use web_sys::{File, HtmlInputElement};
 
 use super::parts::{self, icon};
-use crate::state::{App, Bench, PLANS, SHIPPED_SET};
+use crate::state::{App, Bench, PLANS};
 use crate::{files, numbers};
 
 /// What is to be tested.
@@ -185,7 +185,8 @@ pub(super) fn images_and(app: App, rest: AnyView) -> AnyView {
     let told = move || match app.lab.set.get() {
         Some(set) => set_told(&set),
         None => {
-            view! { <p class="hint">"The page's own: 1,000 test images of CIFAR-10"</p> }.into_any()
+            let own = app.shipped_set();
+            view! { <p class="hint">"The page's own: " {own.images} " " {own.title}</p> }.into_any()
         }
     };
     view! {
@@ -197,7 +198,7 @@ pub(super) fn images_and(app: App, rest: AnyView) -> AnyView {
                 " "
                 {folder_chooser(app)}
             </div>
-            <p class="hint">"A folder of class folders, or a .zip or .tar of them; an .npz with images and labels; a CIFAR-10 batch (.bin). They stay on this device."</p>
+            <p class="hint">"A folder of class folders, or a .zip or .tar of them; an .npz with images and labels; a CIFAR-10 or CIFAR-100 batch (.bin). They stay on this device."</p>
             {rest}
         </fieldset>
     }
@@ -241,7 +242,10 @@ const UNSAID: &str = "?";
 
 /// Which class of the models a folder is: a table that opens where a name says nothing.
 pub(super) fn mapping(app: App, model: String) -> Option<AnyView> {
-    let set = app.lab.set.get().filter(|set| set.name != SHIPPED_SET)?;
+    let set = app.lab.set.get()?;
+    if TestSet::find(&set.name).is_some() {
+        return None;
+    }
     let model = app.brought(&model)?;
     let folders: Vec<String> = set.classes.iter().map(|(name, _)| name.clone()).collect();
     let found = by_name(&folders, &model.classes);
@@ -317,9 +321,9 @@ fn class_row(app: App, folder: String, found: Option<usize>, classes: &[String])
 }
 
 fn set_told(set: &SetInfo) -> AnyView {
-    let name = match set.name == SHIPPED_SET {
-        true => "The page's own CIFAR-10 test images".to_owned(),
-        false => set.name.clone(),
+    let name = match TestSet::find(&set.name) {
+        Some(own) => format!("The page's own {}", own.title),
+        None => set.name.clone(),
     };
     let skipped = (!set.skipped.is_empty()).then(|| {
         let file =
