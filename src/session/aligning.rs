@@ -481,14 +481,15 @@ impl Recordings {
         let Some(maps) = &self.heat_maps else {
             return Ok(Vec::new());
         };
-        let names: Vec<String> = places.iter().map(|i| names[*i].clone()).collect();
-        let (found, of, _) = maps.for_images(&names).map_err(said)?;
-        let plane = side * side;
-        let mut values = vec![0.0; names.len() * plane];
-        for (map, place) in found.fitted(side).chunks_exact(plane).zip(&of) {
-            values[place * plane..(place + 1) * plane].copy_from_slice(map);
-        }
-        remarks.push(format!("{} of the stimuli have a heat map.", of.len()));
+        let (found, of, _) = maps.for_images(names).map_err(said)?;
+        let (fitted, plane) = (found.fitted(side), side * side);
+        let map_of: BTreeMap<usize, &[f32]> =
+            of.into_iter().zip(fitted.chunks_exact(plane)).collect();
+        let with_map = places.iter().filter(|i| map_of.contains_key(i)).count();
+        remarks.push(format!("{with_map} of the stimuli have a heat map."));
+        let none = vec![0.0; plane];
+        let map = |i: &usize| map_of.get(i).copied().unwrap_or(&none);
+        let values: Vec<f32> = places.iter().flat_map(map).copied().collect();
         Ok(values)
     }
 }

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 pub use ventral::model::catalog::{Entry, Robustness};
+
+use crate::json;
 
 /// A picture of `samples/samples.json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -23,17 +26,14 @@ impl Sample {
 }
 
 /// Reads one of the two lists.
-pub async fn read<T: for<'a> Deserialize<'a>>(url: &str) -> Result<Vec<T>, String> {
+pub async fn read<T: DeserializeOwned>(url: &str) -> Result<Vec<T>, String> {
     let text = crate::dom::fetch_text(url).await?;
-    serde_json::from_str(&text).map_err(|cause| format!("{url}: {cause}"))
+    json::parse(&text).map_err(|cause| format!("{url}: {cause}"))
 }
 
-/// How robust the shipped models were found to be, by their names. The browser parses the text:
-/// what it makes of it is read as the worker's answers are, and that is in the page already.
+/// How robust the shipped models were found to be, by their names.
 pub async fn read_robustness() -> Result<BTreeMap<String, Robustness>, String> {
     let url = "models/robustness.json";
     let text = crate::dom::fetch_text(url).await?;
-    let told = |cause: String| format!("{url}: {cause}");
-    let parsed = js_sys::JSON::parse(&text).map_err(|e| told(crate::dom::js_message(&e)))?;
-    serde_wasm_bindgen::from_value(parsed).map_err(|e| told(e.to_string()))
+    json::parse(&text).map_err(|cause| format!("{url}: {cause}"))
 }

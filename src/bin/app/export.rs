@@ -1,11 +1,11 @@
 //! What a panel hands out: PNG sheets, CSV and JSON.
 
 use leptos::task::spawn_local;
-use serde::Serialize;
+use wasm_bindgen::JsValue;
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement};
 
 use crate::paint::Picture;
-use crate::{dom, files};
+use crate::{dom, files, json};
 
 /// A picture with a caption on a sheet.
 pub struct Tile {
@@ -64,26 +64,9 @@ fn draw_tile(pen: &CanvasRenderingContext2d, tile: &Tile, x: f64, y: f64) {
     let _ = pen.fill_text_with_max_width(&tile.caption, x, y + TILE + 16.0, TILE);
 }
 
-/// Saves `value` as JSON with `inner` under `key`, which goes there by way of the form it has for
-/// the worker anyway: a second one for each of its types would make the page larger.
-pub fn json_with(name: &str, value: &serde_json::Value, key: &str, inner: &impl Serialize) {
-    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
-    let inner = inner.serialize(&serializer).ok();
-    let inner = inner.and_then(|v| js_sys::JSON::stringify(&v).ok());
-    let inner = inner.map_or_else(|| "null".to_owned(), String::from);
-    if let Ok(text) = serde_json::to_string_pretty(value) {
-        let rest = text.trim_start_matches('{');
-        let text = format!("{{\n  \"{key}\": {inner},{rest}");
-        files::download(name, "application/json", text.as_bytes());
-    }
-}
-
 /// Saves a value as JSON.
-pub fn json(name: &str, value: &impl Serialize) {
-    // The values saved here are plain data; they always have a JSON form.
-    if let Ok(text) = serde_json::to_string_pretty(value) {
-        files::download(name, "application/json", text.as_bytes());
-    }
+pub fn json(name: &str, value: &JsValue) {
+    files::download(name, "application/json", json::text(value).as_bytes());
 }
 
 /// Saves bytes as they are.

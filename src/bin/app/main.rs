@@ -12,6 +12,7 @@ mod catalog;
 mod dom;
 mod export;
 mod files;
+mod json;
 mod link;
 mod numbers;
 mod paint;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use js_sys::Reflect;
 use leptos::prelude::*;
-use serde_json::{Value, json};
 use ventral::model::catalog::TestSet;
 use ventral::session::protocol::*;
+use wasm_bindgen::JsValue;
 use web_sys::File;
 
 use super::run::Run;
 use super::{App, Bench, Source, ends};
-use crate::files;
+use crate::{files, json};
 
 /// A word of a plan and what it is called.
 pub type Choice = (&'static str, &'static str);
@@ -356,36 +357,43 @@ impl App {
         if let Some(own) = self.align.plan.get() {
             return own;
         }
-        let plan = self.form_plan();
-        let name = plan["name"].as_str().unwrap_or_default();
-        (format!("{name}.json"), format!("{plan:#}"))
+        let form = self.align.form.get();
+        let (target, called) = self.form_target(&form);
+        let name = format!("{}-to-{}", stem(&form.model), stem(&called));
+        let plan = self.form_plan(&name, &target);
+        (format!("{name}.json"), json::text(&plan))
     }
 
     /// The form as a plan's document.
-    fn form_plan(self) -> Value {
+    fn form_plan(self, name: &str, target: &JsValue) -> JsValue {
         let form = self.align.form.get();
         let set = self
             .lab
             .set
             .with(|set| set.as_ref().map(|s| s.name.clone()));
         let own_set = set.filter(|name| TestSet::find(name).is_none());
-        let target = self.form_target(&form);
+        let images = own_set.unwrap_or_else(|| self.shipped_set().name.to_owned());
         // Those of another model may have been chosen before this one.
         let known = self.brought(&form.model).map(|b| b.stages);
         let mut frozen = known.unwrap_or_default();
         frozen.retain(|stage| form.frozen.contains(stage));
-        let mut plan = json!({
-            "version": 1,
-            "name": plan_name(&form.model, &target),
-            "model": form.model,
-            "tap": self.align_area(),
-            "target": target,
-            "frozen": frozen,
-            "flip": form.flip,
-            "data": { "images": own_set.unwrap_or_else(|| self.shipped_set().name.to_owned()) },
-            "losses": { "form": form.form },
-            "optimiser": { "kind": form.optimiser },
-        });
+        let plan = json::object(&[
+            ("version", 1.into()),
+            ("name", name.into()),
+            ("model", json::of(&form.model)),
+            ("tap", json::of(&self.align_area())),
+            ("target", target.clone()),
+            ("frozen", json::of(&frozen)),
+            ("flip", form.flip.into()),
+            ("data", json::object(&[("images", json::of(&images))])),
+            ("losses", json::object(&[("form", json::of(&form.form))])),
+            (
+                "optimiser",
+                json::object(&[("kind", json::of(&form.optimiser))]),
+            ),
+            ("schedule", json::object(&[])),
+            ("validation", json::object(&[])),
+        ]);
         for (number, value) in NUMBERS.iter().zip(form.numbers) {
             let [section, key] = number.place;
             let applies = section != "target" || form.kind == "population";
@@ -393,27 +401,31 @@ impl App {
                 continue;
             }
             let at = match section.is_empty() {
-                true => &mut plan,
-                false => &mut plan[section],
+                true => plan.clone(),
+                false => Reflect::get(&plan, &section.into()).unwrap_or_default(),
             };
-            at[key] = match number.step >= 1.0 {
-                true => Value::from(value as u64),
-                false => Value::from(value),
-            };
+            // Every section is an object of the plan above.
+            let _ = Reflect::set(&at, &key.into(), &value.into());
         }
         plan
     }
 
-    fn form_target(self, form: &Form) -> Value {
+    /// What the area is aligned with, as a plan has it, and what that is called.
+    fn form_target(self, form: &Form) -> (JsValue, String) {
+        let kind = ("kind", json::of(&form.kind));
         match form.kind.as_str() {
-            "pixels" => json!({ "kind": "pixels" }),
+            "pixels" => (json::object(&[kind]), form.kind.clone()),
             "responses" => {
                 let file = self.align.file_of(Recorded::Responses).unwrap_or_default();
-                json!({ "kind": "responses", "file": file })
+                (json::object(&[kind, ("file", json::of(&file))]), file)
             }
-            kind => {
-                let area = self.align_target_area();
-                json!({ "kind": kind, "model": form.target_model, "tap": area })
+            _ => {
+                let area = ("tap", json::of(&self.align_target_area()));
+                let model = ("model", json::of(&form.target_model));
+                (
+                    json::object(&[kind, model, area]),
+                    form.target_model.clone(),
+                )
             }
         }
     }
@@ -612,13 +624,6 @@ impl App {
 /// What stands for a file of this kind while it is on its way to the worker.
 fn recorded_key(kind: Recorded, file: &File) -> String {
     format!("{} {}", kind as u8, file.name())
-}
-
-/// What a plan's files are called: `cornet-s-cifar10-to-resnet-at-cifar10`.
-fn plan_name(model: &str, target: &Value) -> String {
-    let of = |key: &str| target[key].as_str();
-    let target = of("model").or(of("file")).or(of("kind"));
-    format!("{}-to-{}", stem(model), stem(target.unwrap_or_default()))
 }
 
 /// A file's name without its ending, of letters, digits and dashes.

@@ -7,6 +7,7 @@ use ventral::session::protocol::{Analysis, FilterBank, GaborInfo, ModelInfo};
 
 use super::parts;
 use crate::export::{self, Tile};
+use crate::json;
 use crate::paint::{self, Input, Map, Palette, Picture, Range};
 use crate::state::{App, Spot};
 
@@ -308,11 +309,17 @@ fn tools(app: App) -> AnyView {
             return;
         };
         let all: Vec<_> = (0..filters.count).map(|i| weights(filters, i)).collect();
-        let value = serde_json::json!({
-            "model": model.name, "weights_sha256_16": model.hash, "layer": filters.layer,
-            "shape": [filters.count, 3, filters.size, filters.size],
-            "gabors": filters.gabors, "weights": all,
-        });
+        let value = json::object(&[
+            ("model", json::of(&model.name)),
+            ("weights_sha256_16", json::of(&model.hash)),
+            ("layer", json::of(&filters.layer)),
+            (
+                "shape",
+                json::of(&[filters.count, 3, filters.size, filters.size]),
+            ),
+            ("gabors", json::of(&filters.gabors)),
+            ("weights", json::of(&all)),
+        ]);
         export::json(
             &export::file_name(&[&model.name, "filters"], "json"),
             &value,

@@ -12,6 +12,7 @@ use super::charts;
 use super::parts::{self, icon};
 use super::perturb::stage_words;
 use crate::export;
+use crate::json;
 use crate::numbers;
 use crate::paint::{Map, Palette, Picture, Range};
 use crate::state::{App, DifferenceView, Knobs};
@@ -435,24 +436,32 @@ fn tools(app: App) -> AnyView {
         let Some((p, name)) = result() else { return };
         let knobs = app.perturbed_knobs.get_untracked().unwrap_or_default();
         let model = app.model.get_untracked();
-        let value = serde_json::json!({
-            "image": name,
-            "model": model.as_ref().map(|m| m.name.clone()),
-            "weights_sha256_16": model.as_ref().map(|m| m.hash.clone()),
-            "backend": p.backend,
-            "version": env!("CARGO_PKG_VERSION"),
-            "steps_run": p.trajectory.first().map_or(0, |s| s.steps),
-            "before": p.before, "after": p.after, "success": p.success,
-            "met": p.met, "passes": p.passes,
-            "l1": p.l1, "l2": p.l2, "linf": p.linf, "area_change": p.area_change,
-        });
+        let value = json::object(&[
+            ("perturbation", json::of(&knobs.options(false, app.side()))),
+            ("image", json::of(&name)),
+            ("model", json::of(&model.as_ref().map(|m| m.name.clone()))),
+            (
+                "weights_sha256_16",
+                json::of(&model.as_ref().map(|m| m.hash.clone())),
+            ),
+            ("backend", json::of(&p.backend)),
+            ("version", json::of(&env!("CARGO_PKG_VERSION"))),
+            (
+                "steps_run",
+                json::of(&p.trajectory.first().map_or(0, |s| s.steps)),
+            ),
+            ("before", json::of(&p.before)),
+            ("after", json::of(&p.after)),
+            ("success", json::of(&p.success)),
+            ("met", json::of(&p.met)),
+            ("passes", json::of(&p.passes)),
+            ("l1", json::of(&p.l1)),
+            ("l2", json::of(&p.l2)),
+            ("linf", json::of(&p.linf)),
+            ("area_change", json::of(&p.area_change)),
+        ]);
         let file = export::file_name(&[&name, "recipe"], "json");
-        export::json_with(
-            &file,
-            &value,
-            "perturbation",
-            &knobs.options(false, app.side()),
-        );
+        export::json(&file, &value);
     };
     view! {
         {parts::save("Image", "Save the perturbed image as PNG", png)}

@@ -5,6 +5,7 @@ use ventral::session::protocol::{Analysis, Prediction, Readout};
 
 use super::parts;
 use crate::export;
+use crate::json;
 use crate::numbers;
 use crate::state::App;
 
@@ -152,7 +153,7 @@ fn tools(app: App) -> AnyView {
         };
         export::json(
             &export::file_name(&[&a.model, &a.image, "over-time"], "json"),
-            &a.readouts,
+            &json::of(&a.readouts),
         );
     };
     view! {

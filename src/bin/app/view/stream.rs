@@ -5,10 +5,12 @@ use std::sync::Arc;
 use leptos::html;
 use leptos::prelude::*;
 use leptos::wasm_bindgen::JsCast;
+use leptos::wasm_bindgen::JsValue;
 use ventral::session::protocol::{Analysis, Response};
 
 use super::parts;
 use crate::export::{self, Tile};
+use crate::json;
 use crate::paint::{self, Map, Palette, Picture, Range};
 use crate::state::{App, Spot};
 use crate::{dom, numbers};
@@ -535,15 +537,18 @@ fn tools(app: App) -> AnyView {
             return;
         };
         let model = app.model.get_untracked();
-        let taps: Vec<_> = a.responses.iter().map(response_json).collect();
-        let value = serde_json::json!({
-            "model": a.model,
-            "weights_sha256_16": model.map(|m| m.hash.clone()),
-            "image": a.image,
-            "backend": a.backend,
-            "version": env!("CARGO_PKG_VERSION"),
-            "taps": taps,
-        });
+        let taps: js_sys::Array = a.responses.iter().map(response_json).collect();
+        let value = json::object(&[
+            ("model", json::of(&a.model)),
+            (
+                "weights_sha256_16",
+                json::of(&model.map(|m| m.hash.clone())),
+            ),
+            ("image", json::of(&a.image)),
+            ("backend", json::of(&a.backend)),
+            ("version", json::of(&env!("CARGO_PKG_VERSION"))),
+            ("taps", taps.into()),
+        ]);
         export::json(
             &export::file_name(&[&a.model, &a.image, "maps"], "json"),
             &value,
@@ -567,15 +572,22 @@ fn tools(app: App) -> AnyView {
     .into_any()
 }
 
-fn response_json(r: &Response) -> serde_json::Value {
+fn response_json(r: &Response) -> JsValue {
     let maps: Vec<_> = (0..r.channels.len())
         .map(|place| channel_map(r, place).values)
         .collect();
-    serde_json::json!({
-        "tap": r.tap.name, "area": r.tap.area, "time_step": r.tap.time_step,
-        "shape": r.shape, "mean": r.mean, "max": r.max, "active": r.active,
-        "mean_map": mean_map(r).values, "channels": r.channels, "maps": maps,
-    })
+    json::object(&[
+        ("tap", json::of(&r.tap.name)),
+        ("area", json::of(&r.tap.area)),
+        ("time_step", json::of(&r.tap.time_step)),
+        ("shape", json::of(&r.shape)),
+        ("mean", json::of(&r.mean)),
+        ("max", json::of(&r.max)),
+        ("active", json::of(&r.active)),
+        ("mean_map", json::of(&mean_map(r).values)),
+        ("channels", json::of(&r.channels)),
+        ("maps", json::of(&maps)),
+    ])
 }
 
 fn map_rows(analysis: &Analysis) -> Vec<Vec<String>> {

@@ -5,6 +5,7 @@ use ventral::session::protocol::Analysis;
 
 use super::parts;
 use crate::export;
+use crate::json;
 use crate::numbers;
 use crate::state::App;
 
@@ -79,16 +80,19 @@ fn tools(app: App) -> AnyView {
             return;
         };
         let model = app.model.get_untracked();
-        let value = serde_json::json!({
-            "model": a.model,
-            "weights_sha256_16": model.map(|m| m.hash.clone()),
-            "image": a.image,
-            "backend": a.backend,
-            "milliseconds": a.milliseconds,
-            "version": env!("CARGO_PKG_VERSION"),
-            "top": a.top,
-            "probabilities": a.probabilities,
-        });
+        let value = json::object(&[
+            ("model", json::of(&a.model)),
+            (
+                "weights_sha256_16",
+                json::of(&model.map(|m| m.hash.clone())),
+            ),
+            ("image", json::of(&a.image)),
+            ("backend", json::of(&a.backend)),
+            ("milliseconds", json::of(&a.milliseconds)),
+            ("version", json::of(&env!("CARGO_PKG_VERSION"))),
+            ("top", json::of(&a.top)),
+            ("probabilities", json::of(&a.probabilities)),
+        ]);
         export::json(
             &export::file_name(&[&a.model, &a.image, "prediction"], "json"),
             &value,
