@@ -11,6 +11,7 @@ pub mod average;
 pub mod examples;
 pub mod experiment;
 pub mod fourier;
+pub mod head;
 pub mod loss;
 pub mod metrics;
 pub mod mix;

@@ -40,6 +40,9 @@ pub struct Plan {
     /// stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
+    /// The images' classes in the place of the model's own, by a last layer drawn anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_head: bool,
     /// Steps of the optimiser, at least 1.
     pub steps: usize,
     /// Images a step, at least 4.
@@ -416,6 +419,13 @@ impl Plan {
                 key,
                 value: value.to_string(),
                 range,
+            });
+        }
+        if self.new_head && l.distillation > 0.0 {
+            return Err(PlanError::Range {
+                key: "losses.distillation",
+                value: l.distillation.to_string(),
+                range: "0 with a new class head, which has no teacher",
             });
         }
         let terms = [

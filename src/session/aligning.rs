@@ -12,6 +12,7 @@ use super::protocol::{
 use super::testing::{Archive, digest, drawn, whole};
 use crate::align::aligner::{AlignError, Aligner, Kept, Look};
 use crate::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
+use crate::align::head::with_new_head;
 use crate::align::outcome::{Outcome, Robust, rows, table, verdict};
 use crate::align::plan::{Control, Plan, Target};
 use crate::align::stimuli::Stimuli;
@@ -222,7 +223,15 @@ impl Session {
             .as_ref()
             .ok_or(SessionError::Missing("Choose images first."))?;
         let named = [plan.model.clone()];
-        let model = self.laboratory.chosen(&named)?[0].clone();
+        let mut model = self.laboratory.chosen(&named)?[0].clone();
+        if plan.new_head {
+            let labels = self.recordings.labels.as_ref();
+            let all = labels.map_or(&archive.classes, |labels| &labels.classes);
+            let is_left_out =
+                |class: &&String| options.classes.get(*class).is_some_and(String::is_empty);
+            let classes = all.iter().filter(|class| !is_left_out(class)).cloned();
+            model = with_new_head(&model, classes.collect(), plan.seed).await?;
+        }
         let (mut images, mut remarks) =
             self.recordings
                 .images(&plan, archive, &model, &options.classes)?;

@@ -63,6 +63,7 @@ pub(super) struct Archive {
     pub names: Vec<String>,
     /// How many images can be read.
     pub images: usize,
+    pub classes: Vec<String>,
 }
 
 /// What a journal begins with: a test of another head is another test.
@@ -130,6 +131,7 @@ impl Session {
             skipped,
         } = open(&bytes, name, &options, &mut quiet)?;
         let (counts, images) = (set.counts(), set.len());
+        let classes = set.classes.clone();
         let listed = skipped.iter().take(MOST_SKIPPED);
         host.tell(Event::Set(SetInfo {
             name: name.to_owned(),
@@ -146,6 +148,7 @@ impl Session {
             bytes,
             names,
             images,
+            classes,
         });
         Ok(())
     }

@@ -170,7 +170,7 @@ pub struct Browser {
     server: BackgroundServer,
     downloads: tempfile::TempDir,
     // Dropped after the session has been closed in `drop`.
-    _driver: Driver,
+    driver: Driver,
 }
 
 impl Browser {
@@ -229,7 +229,7 @@ impl Browser {
             session: format!("{base}/{id}"),
             server,
             downloads,
-            _driver: driver,
+            driver,
         };
         browser.try_cdp(
             "Browser.setDownloadBehavior",
@@ -474,6 +474,31 @@ impl Browser {
             .map(|line| line.message)
             .collect();
         assert!(bad.is_empty(), "errors in the console: {bad:#?}");
+    }
+
+    /// Kilobytes that the tab's process holds, its worker included; nothing where there is no
+    /// `/proc` to ask.
+    pub fn resident(&self) -> Option<u64> {
+        let mut family = vec![self.driver.process.id()];
+        let mut place = 0;
+        while let Some(parent) = family.get(place) {
+            let tasks = format!("/proc/{parent}/task/{parent}/children");
+            let children = std::fs::read_to_string(tasks).ok()?;
+            family.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|id| id.parse::<u32>().ok()),
+            );
+            place += 1;
+        }
+        let of = |id: &u32| {
+            let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
+            let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+            let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+            let size = line.trim().trim_end_matches(" kB").parse::<u64>().ok()?;
+            command.contains("--type=renderer").then_some(size)
+        };
+        family.iter().filter_map(of).max()
     }
 
     /// The file that the page has saved whose name ends so, once it is whole.

@@ -10,6 +10,7 @@ use burn::tensor::Device;
 use indicatif::ProgressBar;
 use ventral::align::aligner::{Aligner, Look, Step};
 use ventral::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
+use ventral::align::head::with_new_head;
 use ventral::align::outcome::{Outcome, Robust, table, verdict};
 use ventral::align::plan::{Control, Plan, Target};
 use ventral::align::shards::Crew;
@@ -113,7 +114,10 @@ fn images_of_set(
     let answers = match plan.target.model() {
         Some((name, tap)) => {
             let other = weights::load_path_or_name(name)?;
-            let (images, _) = images_for(plan, images, &other, &args.cache)?;
+            // What the images are of does not matter to it.
+            let path = evaluate::data(Some(images), model)?;
+            let set = evaluate::read_set(&path, &other, &args.cache)?.in_turns(usize::MAX);
+            let (images, _) = Images::split(&set, plan.data.stimuli);
             let answers = Answers::of(&other, tap, &images, device, cancel);
             Some(pollster::block_on(answers)?)
         }
@@ -170,11 +174,30 @@ fn images_recorded(
     })
 }
 
+/// The classes of the images, for a new head.
+fn classes_of(
+    plan: &Plan,
+    images: &str,
+    model: &Loaded,
+    args: &Args,
+) -> Result<Vec<String>, Failure> {
+    if matches!(plan.target, Target::Responses { .. }) {
+        let names = picture_names(Path::new(images))?;
+        return Ok(neural::labels_by_folder(&names)?.classes);
+    }
+    let path = evaluate::data(Some(images), model)?;
+    Ok(evaluate::read_set(&path, model, &args.cache)?.classes)
+}
+
 impl Work {
     fn new(plan: Plan, args: &Args) -> Result<Self, Failure> {
-        let model = weights::load_path_or_name(&plan.model)?;
+        let mut model = weights::load_path_or_name(&plan.model)?;
         let (device, cancel) = (Devices::cpu("", None).device, interrupt::on_ctrl_c());
         let named = args.data.as_deref().unwrap_or(&plan.data.images);
+        if plan.new_head {
+            let classes = classes_of(&plan, named, &model, args)?;
+            model = pollster::block_on(with_new_head(&model, classes, plan.seed))?;
+        }
         let images = match &plan.target {
             Target::Responses { file } => images_recorded(file, named, &model, args)?,
             _ => images_of_set(&plan, named, &model, args, &device, &cancel)?,

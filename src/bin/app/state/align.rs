@@ -133,12 +133,12 @@ pub static NUMBERS: [Number; COUNT] = [
     number("Rate's warm-up", "align-rate-warm-up", ["schedule", "warm_up"], SHARE, 0.05, 0.1),
     number("Weight decay", "align-decay", ["optimiser", "weight_decay"], [0.0, 1.0], 0.0001, 0.0001),
     number("Batch", "align-batch", ["", "batch"], [4.0, 1000.0], 1.0, 100.0),
-    number("Steps", "align-steps", ["", "steps"], [1.0, 100_000.0], 1.0, 200.0),
+    number("Steps", "align-steps", ["", "steps"], [1.0, 100_000.0], 1.0, 60.0),
     number("Seed", "align-seed", ["", "seed"], [0.0, 999_999.0], 1.0, 0.0),
     number("Gradient clip", "align-clip", ["", "clip"], [0.1, 1000.0], 0.1, 1.0),
     number("Held-out stimuli", "align-held-stimuli", ["validation", "stimuli"], SHARE, 0.05, 0.2),
     number("Held-out neuroids", "align-held-neuroids", ["validation", "neuroids"], SHARE, 0.05, 0.2),
-    number("Steps to a look", "align-every", ["validation", "every"], [1.0, 10_000.0], 1.0, 25.0),
+    number("Steps to a look", "align-every", ["validation", "every"], [1.0, 10_000.0], 1.0, 20.0),
     number("Patience, looks", "align-patience", ["validation", "patience"], [0.0, 1000.0], 1.0, 0.0),
     number("Robustness images", "align-robustness", ["", ""], [0.0, 10_000.0], 1.0, 50.0),
     number("Neuroids", "align-neuroids", ["target", "neuroids"], [2.0, 10_000.0], 1.0, 168.0),
@@ -162,6 +162,8 @@ pub struct Form {
     numbers: [f64; COUNT],
     /// Mirror half of the images.
     pub flip: bool,
+    /// The images' classes in the place of the model's own.
+    pub new_head: bool,
     /// Of [`CONTROLS`].
     pub controls: Vec<String>,
     /// Stages whose weights stay as they are.
@@ -180,6 +182,7 @@ impl Default for Form {
             optimiser: OPTIMISERS[0].0.to_owned(),
             numbers: NUMBERS.each_ref().map(|n| n.usual),
             flip: true,
+            new_head: false,
             controls: vec![CONTROLS[0].0.to_owned()],
             frozen: Vec::new(),
         }
@@ -385,6 +388,7 @@ impl App {
             ("target", target.clone()),
             ("frozen", json::of(&frozen)),
             ("flip", form.flip.into()),
+            ("new_head", form.new_head.into()),
             ("data", json::object(&[("images", json::of(&images))])),
             ("losses", json::object(&[("form", json::of(&form.form))])),
             (

@@ -377,6 +377,19 @@ fn training(app: App) -> AnyView {
         Signal::derive(move || app.align.form.with(|form| form.flip)),
         Callback::new(move |on| app.set_align(|form| form.flip = on)),
     );
+    let head = tick(
+        "align-new-head".to_owned(),
+        "New class head".to_owned(),
+        "the images' classes in the place of the model's own; distillation has no teacher then",
+        Signal::derive(move || app.align.form.with(|form| form.new_head)),
+        Callback::new(move |on| {
+            app.set_align(|form| {
+                form.new_head = on;
+                let weight = if on { 0.0 } else { 1.0 };
+                form.set_number(Setting::Distillation, weight);
+            });
+        }),
+    );
     view! {
         <fieldset class="knobs">
             <legend>"Training"</legend>
@@ -387,6 +400,7 @@ fn training(app: App) -> AnyView {
                     {word(app, "Optimiser", "align-optimiser", &OPTIMISERS, |form| &mut form.optimiser)}
                     {settings(app, &DETAILS)}
                     {flip}
+                    {head}
                     {move || frozen(app, &model.get())}
                 </div>
             </details>
