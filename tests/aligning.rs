@@ -319,7 +319,7 @@ fn wrong_inputs_say_what_to_change() {
             Recorded::Responses,
             "a.csv",
             text("image,n1\na.png,fast\nb.png,slow\n"),
-            "fast",
+            "no lines of numbers",
         ),
         (Recorded::Responses, "b.npy", cut, "b.npy"),
         (Recorded::Responses, "c.npy", holes, "c.npy"),

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, Param, ParamId};
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Bytes, Device, ExecutionError, Tensor, TensorData};
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::accuracy::right;
+use super::descent::Descent;
 use super::loss::cross_entropy::cross_entropy;
 use super::loss::{cka, distil, harmonizer, similarity};
-use super::optimise::{clip, optimiser};
+use super::optimise::clip;
 use super::plan::{Plan, PlanError};
 use super::stages::unfreeze;
 use super::stimuli::{Split, Stimuli, pick, targets};
@@ -118,7 +119,7 @@ pub struct Aligner {
     start: Network,
     /// On the autodiff side.
     network: Network,
-    optimiser: ModuleOptimizer,
+    optimiser: Descent,
     mean: similarity::RunningMean,
     step: usize,
     best: Option<(Look, Network)>,
@@ -133,8 +134,6 @@ pub struct Kept {
     pub step: usize,
     pub best: Option<Look>,
     pub looks_since_best: usize,
-    /// The numbers the optimiser knows the parameters by, in the order of [`names::list`].
-    pub ids: Vec<u64>,
 }
 
 impl Aligner {
@@ -159,7 +158,7 @@ impl Aligner {
         let network = unfreeze(frozen, &plan.frozen).map_err(AlignError::Model)?;
         Ok(Self {
             targets: targets(&stimuli, &split, plan.control, plan.seed),
-            optimiser: optimiser(&plan.optimiser),
+            optimiser: Descent::new(&plan.optimiser),
             mean: similarity::RunningMean::default(),
             step: 0,
             best: None,
@@ -222,7 +221,7 @@ impl Aligner {
     pub fn undo(&mut self) -> Result<(), AlignError> {
         let frozen = self.start.clone().train().freeze();
         self.network = unfreeze(frozen, &self.plan.frozen).map_err(AlignError::Model)?;
-        self.optimiser = optimiser(&self.plan.optimiser);
+        self.optimiser = Descent::new(&self.plan.optimiser);
         self.mean = similarity::RunningMean::default();
         (self.step, self.best, self.looks_since_best) = (0, None, 0);
         Ok(())
@@ -544,16 +543,14 @@ impl Aligner {
             step: self.step,
             best: self.best.as_ref().map(|(look, _)| *look),
             looks_since_best: self.looks_since_best,
-            ids: numbers(&self.network),
         };
-        let state = |e: &dyn std::fmt::Display| AlignError::State(e.to_string());
-        let steps = self.optimiser.into_bytes().map_err(|e| state(&e))?;
+        let steps = self.optimiser.keep().await?;
         let weights = values_of(&self.network.valid()).await?;
         let best = match &self.best {
             Some((_, network)) => values_of(&network.valid()).await?,
             None => Vec::new(),
         };
-        Ok((kept, [weights, steps.to_vec(), best]))
+        Ok((kept, [weights, steps, best]))
     }
 
     /// Goes on from what was kept of a run of the same plan.
@@ -572,7 +569,7 @@ impl Aligner {
         }
         let [weights, steps, best] = files;
         let fill = |network: &Network, bytes: &[u8]| {
-            let network = renumbered(filled(network.clone(), bytes)?, &kept.ids)?;
+            let network = filled(network.clone(), bytes)?;
             unfreeze(network.freeze(), &self.plan.frozen).map_err(AlignError::Model)
         };
         let best = match kept.best {
@@ -580,9 +577,9 @@ impl Aligner {
             None => None,
         };
         self.network = fill(&self.network, &weights)?;
-        let optimiser = optimiser(&self.plan.optimiser);
-        let read = optimiser.from_bytes(Bytes::from_bytes_vec(steps));
-        self.optimiser = read.map_err(|e| AlignError::State(e.to_string()))?;
+        let optimiser = Descent::resume(&self.plan.optimiser, &steps, &self.device);
+        let cut = || AlignError::State("the optimiser's state is cut short".to_owned());
+        self.optimiser = optimiser.ok_or_else(cut)?;
         (self.step, self.best, self.looks_since_best) = (kept.step, best, kept.looks_since_best);
         self.plan.parts = parts;
         Ok(())
@@ -793,30 +790,6 @@ fn filled(network: Network, bytes: &[u8]) -> Result<Network, AlignError> {
         let count = shape.iter().product();
         Some(values.by_ref().take(count).collect())
     }))
-}
-
-/// The numbers of all parameters and buffers.
-fn numbers(network: &Network) -> Vec<u64> {
-    let mut found = Vec::new();
-    names::visit(network, |_, _, flat| found.push(flat.id.val()));
-    found
-}
-
-/// The network with its parameters and buffers under these numbers.
-fn renumbered(network: Network, ids: &[u64]) -> Result<Network, AlignError> {
-    struct Renumber<'a>(std::slice::Iter<'a, u64>);
-    impl ModuleMapper for Renumber<'_> {
-        fn map_float<const D: usize>(&mut self, mut param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if let Some(id) = self.0.next() {
-                param.id = ParamId::from(*id);
-            }
-            param
-        }
-    }
-    match numbers(&network).len() == ids.len() {
-        true => Ok(network.map(&mut Renumber(ids.iter()))),
-        false => Err(AlignError::State("it is of another model".to_owned())),
-    }
 }
 
 /// Reads a tensor back as f32.

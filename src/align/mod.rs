@@ -7,6 +7,7 @@ pub mod adversary;
 pub mod aligner;
 #[cfg(feature = "cli")]
 pub mod average;
+pub mod descent;
 #[cfg(feature = "cli")]
 pub mod examples;
 pub mod experiment;

@@ -9,7 +9,7 @@ use burn::tensor::{ExecutionError, Tensor};
 use super::recipe::{OptimiserConfig, OptimiserKind};
 
 /// Keeps AdamW's steps finite where a gradient vanishes; the paper's value.
-const ADAM_EPSILON: f32 = 1e-8;
+pub(super) const ADAM_EPSILON: f32 = 1e-8;
 
 /// The recipe's optimiser. Norms and biases are not decayed.
 pub fn optimiser(config: &OptimiserConfig) -> ModuleOptimizer {

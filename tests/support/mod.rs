@@ -163,6 +163,13 @@ impl Drop for Driver {
     }
 }
 
+/// The parent of a process: the second field behind its name, which may hold anything.
+fn parent_of(id: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (_, fields) = status.rsplit_once(") ")?;
+    fields.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// A Chromium with one tab, and the server of the page it looks at.
 pub struct Browser {
     agent: ureq::Agent,
@@ -479,16 +486,16 @@ impl Browser {
     /// Kilobytes that the tab's process holds, its worker included; nothing where there is no
     /// `/proc` to ask.
     pub fn resident(&self) -> Option<u64> {
+        let processes: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(|id: u32| Some((id, parent_of(id)?)))
+            .collect();
         let mut family = vec![self.driver.process.id()];
         let mut place = 0;
-        while let Some(parent) = family.get(place) {
-            let tasks = format!("/proc/{parent}/task/{parent}/children");
-            let children = std::fs::read_to_string(tasks).ok()?;
-            family.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|id| id.parse::<u32>().ok()),
-            );
+        while let Some(parent) = family.get(place).copied() {
+            let children = processes.iter().filter(|(_, of)| *of == parent);
+            family.extend(children.map(|(id, _)| *id));
             place += 1;
         }
         let of = |id: &u32| {
