@@ -7,12 +7,17 @@ use std::fs::{self, File};
 use std::io::BufReader;
 
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use common::shared;
 use ventral::align::aligner::{Aligner, Gain, Input, Look, features, harmonize};
+use ventral::align::descent::Descent;
+use ventral::align::head::with_new_head;
 use ventral::align::loss::cka::{Form, cka};
 use ventral::align::loss::{distil, harmonizer, similarity};
+use ventral::align::optimise::optimiser;
 use ventral::align::plan::{Control, Plan, PlanError};
+use ventral::align::recipe::{OptimiserConfig, OptimiserKind};
 use ventral::align::stages::{stage_of, stages, unfreeze};
 use ventral::align::stimuli::{Split, Stimuli, population, targets};
 use ventral::archive::Limits;
@@ -246,7 +251,7 @@ fn model(seed: u64) -> Loaded {
         family: String::new(),
         config: config(),
         classes: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
-        weights: save::to_host(&network),
+        weights: pollster::block_on(save::to_host(&network)).unwrap(),
         hash: String::new(),
         remarks: Vec::new(),
         milliseconds: 0.0,
@@ -343,7 +348,7 @@ fn look(aligner: &mut Aligner) -> Look {
 }
 
 fn weights(network: &Network) -> Vec<f32> {
-    let host = save::to_host(network);
+    let host = pollster::block_on(save::to_host(network)).unwrap();
     host.into_values().flat_map(|t| t.values).collect()
 }
 
@@ -509,14 +514,73 @@ fn an_interrupted_alignment_ends_as_an_uninterrupted_one() {
     assert!(other.resume(&kept, files).is_err());
 }
 
+/// Three steps by our own rules and by Burn's, with and without decay, on the gradients of a network.
+#[test]
+fn descent_steps_as_burns_optimisers_do() {
+    let device = training();
+    let x = TensorData::new(normals(4 * 3 * 16 * 16, 5), [4, 3, 16, 16]);
+    let x: Tensor<4> = Tensor::from_data(x, &device);
+    for kind in [OptimiserKind::Sgd, OptimiserKind::Adamw] {
+        let config = OptimiserConfig {
+            kind,
+            momentum: None,
+            betas: None,
+            weight_decay: 0.1,
+        };
+        let start = unfreeze(model(3).to_network(&device), &[]).unwrap();
+        let (mut ours, mut theirs) = (start.clone(), start.clone());
+        let mut descent = Descent::new(&config);
+        let mut burns = optimiser(&config);
+        for step in 0..3 {
+            let gradients = |network: &Network| {
+                let loss = network.forward(x.clone(), None).powf_scalar(2.0).mean();
+                GradientsParams::from_grads(loss.backward(), network)
+            };
+            let (a, b) = (gradients(&ours), gradients(&theirs));
+            ours = descent.step(0.01, ours, a);
+            theirs = burns.step(0.01, theirs, b);
+            // What is kept goes on as if it had never been put down.
+            let kept = pollster::block_on(descent.keep()).unwrap();
+            let inner = Devices::cpu("", None).device;
+            descent = Descent::resume(&config, &kept, &inner).expect("it is whole");
+            assert!(Descent::resume(&config, &kept[..kept.len() - 1], &inner).is_none());
+            let moved = weights(&ours);
+            all_close(&moved, &weights(&theirs), 1e-6);
+            assert_ne!(moved, weights(&start), "{kind:?}, step {step}");
+        }
+    }
+}
+
+#[test]
+fn a_new_head_is_drawn_and_the_rest_stays() {
+    let old = model(3);
+    let classes: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let new = pollster::block_on(with_new_head(&old, classes.clone(), 1)).unwrap();
+    assert_eq!((new.config.classes, &new.classes), (3, &classes));
+    for (name, tensor) in &new.weights {
+        let same = old.weights[name].values == tensor.values;
+        assert_eq!(same, stage_of(name) != "decoder", "{name}");
+    }
+    // It is a whole model: it runs.
+    let network = new.to_network(&Devices::cpu("", None).device);
+    let x = Tensor::<4>::zeros([2, 3, 16, 16], &Devices::cpu("", None).device);
+    assert_eq!(network.forward(x, None).dims(), [2, 3]);
+    let one = pollster::block_on(with_new_head(&old, vec!["a".to_owned()], 1));
+    assert!(
+        one.unwrap_err()
+            .to_string()
+            .contains("at least two classes")
+    );
+}
+
 #[test]
 fn what_is_frozen_stays_and_undo_brings_everything_back() {
     let mut plan = plan("cka = 1.0");
     plan.frozen = vec!["conv1".into(), "layer1".into()];
     let mut aligner = aligner(plan);
-    let before = save::to_host(&aligner.network());
+    let before = pollster::block_on(save::to_host(&aligner.network())).unwrap();
     go(&mut aligner, 3);
-    let after = save::to_host(&aligner.network());
+    let after = pollster::block_on(save::to_host(&aligner.network())).unwrap();
     for (name, tensor) in &after {
         let same = tensor.values == before[name].values;
         let stays = ["conv1", "layer1"].contains(&stage_of(name)) || name.contains(".running_");
@@ -524,14 +588,14 @@ fn what_is_frozen_stays_and_undo_brings_everything_back() {
     }
     aligner.undo().unwrap();
     assert_eq!(aligner.steps_done(), 0);
-    let undone = save::to_host(&aligner.network());
+    let undone = pollster::block_on(save::to_host(&aligner.network())).unwrap();
     assert!(
         undone
             .iter()
             .all(|(name, t)| t.values == before[name].values)
     );
     go(&mut aligner, 3);
-    let again = save::to_host(&aligner.network());
+    let again = pollster::block_on(save::to_host(&aligner.network())).unwrap();
     assert!(again.iter().all(|(name, t)| t.values == after[name].values));
 }
 

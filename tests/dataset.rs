@@ -268,6 +268,7 @@ fn binary_files_of_cifar_100_are_read_wherever_those_of_cifar_10_are() {
         size: 32,
         images,
         without: vec!["cattle".to_owned()],
+        flat: false,
     };
     let opened = open(bytes, "train.bin", &wanted(10), &mut quiet).unwrap();
     assert_eq!((opened.set.labels, opened.set.images[0]), (vec![29], 4));
@@ -797,6 +798,7 @@ fn shipped(set: &TestSet, size: usize) -> Opened {
         size,
         images: usize::MAX,
         without: Vec::new(),
+        flat: false,
     };
     open(&fs::read(path).unwrap(), set.file, &how, &mut quiet).unwrap()
 }
@@ -807,6 +809,7 @@ fn the_shipped_sets_are_whole_balanced_and_small() {
         let Opened {
             set: found,
             skipped,
+            ..
         } = shipped(set, 32);
         assert!(skipped.is_empty(), "{skipped:?}");
         assert_eq!(

@@ -1,5 +1,6 @@
 //! The training pass: its gradient against finite differences, its state across interruptions.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, Param};
@@ -20,11 +21,16 @@ use ventral::model::config::{
 };
 use ventral::model::init::initialise;
 use ventral::model::layers::Linear;
+use ventral::model::load::HostTensor;
 use ventral::model::network::Network;
-use ventral::model::save::to_host;
+use ventral::model::save;
 use ventral::perturb::attack::{Loss, Norm};
 use ventral::rng::Rng;
 use ventral::session::protocol::Preprocessing;
+
+fn to_host(network: &Network) -> BTreeMap<String, HostTensor> {
+    pollster::block_on(save::to_host(network)).unwrap()
+}
 
 fn config() -> ModelConfig {
     ModelConfig {
