@@ -1153,6 +1153,34 @@ fn align_takes_recorded_responses_to_a_folder_of_pictures() {
         3
     );
 
+    // Classes from a table, and heat maps from pictures of which some are missing.
+    let classes: Vec<String> = (0..48_usize)
+        .map(|number| format!("{number}.png,{}", ["frog", "horse"][number % 2]))
+        .collect();
+    let table = format!("image,class\n{}\n", classes.join("\n"));
+    fs::write(folder.join("classes.csv"), table).unwrap();
+    fs::create_dir_all(folder.join("maps")).unwrap();
+    let mut grey = Vec::new();
+    let encoder = ::image::codecs::png::PngEncoder::new(&mut grey);
+    let levels: Vec<u8> = (0..64).collect();
+    let kind = ::image::ExtendedColorType::L8;
+    ::image::ImageEncoder::write_image(encoder, &levels, 8, 8, kind).unwrap();
+    for number in 0..40 {
+        fs::write(folder.join(format!("maps/{number}.png")), &grey).unwrap();
+    }
+    let with = ["--labels", "classes.csv", "--heat-maps", "maps"];
+    let output = run(&[&arguments[..], &with].concat(), folder);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("40 of 48 stimuli have a heat map"), "{said}");
+    fs::write(folder.join("classes.csv"), "image,class\n0.png,\n").unwrap();
+    let said = String::from_utf8_lossy(&run(&[&arguments[..], &with].concat(), folder).stderr)
+        .into_owned();
+    assert!(
+        said.contains("classes.csv") && said.contains("line 2"),
+        "{said}"
+    );
+
     // A response too few, and a place that is no folder.
     fs::write(folder.join("it.csv"), "a,b\n1,2\n3,4\n").unwrap();
     let output = run(&arguments, folder);

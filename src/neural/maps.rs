@@ -199,6 +199,26 @@ impl HeatMaps {
         Ok((maps, places, report(column.as_ref(), &pairs, images)))
     }
 
+    /// The maps of these pictures as a model sees them (see [`Self::fitted`]), `[images, side, side]`,
+    /// 0 throughout where a picture has none, and which have one.
+    ///
+    /// # Errors
+    /// As [`Self::for_images`].
+    pub fn of_images(
+        &self,
+        images: &[String],
+        side: usize,
+    ) -> Result<(Vec<f32>, Vec<bool>), NeuralError> {
+        let (found, of, _) = self.for_images(images)?;
+        let plane = side * side;
+        let (mut values, mut has) = (vec![0.0; images.len() * plane], vec![false; images.len()]);
+        for (map, place) in found.fitted(side).chunks_exact(plane).zip(of) {
+            values[place * plane..(place + 1) * plane].copy_from_slice(map);
+            has[place] = true;
+        }
+        Ok((values, has))
+    }
+
     /// The maps as a model sees its pictures: the short side brought to `side` and the middle square
     /// kept, `[maps, side, side]`. A triangle filter as wide as the step, as pictures are resized.
     pub fn fitted(&self, side: usize) -> Vec<f32> {

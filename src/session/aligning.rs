@@ -490,14 +490,11 @@ impl Recordings {
         let Some(maps) = &self.heat_maps else {
             return Ok(Vec::new());
         };
-        let (found, of, _) = maps.for_images(names).map_err(said)?;
-        let (fitted, plane) = (found.fitted(side), side * side);
-        let map_of: BTreeMap<usize, &[f32]> =
-            of.into_iter().zip(fitted.chunks_exact(plane)).collect();
-        let with_map = places.iter().filter(|i| map_of.contains_key(i)).count();
+        let (all, has) = maps.of_images(names, side).map_err(said)?;
+        let with_map = places.iter().filter(|i| has[**i]).count();
         remarks.push(format!("{with_map} of the stimuli have a heat map."));
-        let none = vec![0.0; plane];
-        let map = |i: &usize| map_of.get(i).copied().unwrap_or(&none);
+        let plane = side * side;
+        let map = |i: &usize| &all[i * plane..(i + 1) * plane];
         let values: Vec<f32> = places.iter().flat_map(map).copied().collect();
         Ok(values)
     }

@@ -47,6 +47,13 @@ pub struct Args {
     /// Labelled images, in place of the plan's.
     #[arg(long)]
     data: Option<String>,
+    /// A table `image,class` that says what recorded pictures are of; without it their folders do.
+    #[arg(long)]
+    labels: Option<PathBuf>,
+    /// Where people looked in recorded pictures: an `.npy` or `.npz` array, or a folder of grey
+    /// pictures named as they are.
+    #[arg(long)]
+    heat_maps: Option<PathBuf>,
     /// Where decoded data sets are kept.
     #[arg(long, default_value = ".ventral/cache")]
     cache: PathBuf,
@@ -160,7 +167,11 @@ fn images_recorded(
         eprintln!("{sentence}");
     }
     let names: Vec<String> = aligned.images.iter().map(|i| names[*i].clone()).collect();
-    let (stimuli, labelled) = pictures(folder, &names, model)?;
+    let (stimuli, labelled) = pictures(folder, &names, model, args)?;
+    let heat_maps = match &args.heat_maps {
+        Some(path) => heat_maps(path, &names, stimuli.size)?,
+        None => Vec::new(),
+    };
     let rest = match evaluate::data(None, model) {
         Ok(path) => whole_set(&path, model, &args.cache)?,
         Err(_) => LabelledSet::default(),
@@ -169,6 +180,7 @@ fn images_recorded(
         stimuli,
         labelled,
         rest,
+        heat_maps,
         recorded: Some(aligned.responses),
         ..Images::default()
     })
@@ -354,29 +366,67 @@ fn pictures(
     folder: &Path,
     names: &[String],
     model: &Loaded,
+    args: &Args,
 ) -> Result<(LabelledSet, bool), Failure> {
+    let named = classes_of_pictures(names, args)?;
     let mut set = LabelledSet {
         classes: model.classes.clone(),
         size: model.config.preprocessing.crop,
         ..LabelledSet::default()
     };
     let mut labelled = true;
-    for name in names {
+    for (name, class) in names.iter().zip(named) {
         let bytes = fs::read(folder.join(name)).map_err(|e| format!("{name}: {e}"))?;
         let planes = decode_planar(&bytes, set.size).map_err(|e| format!("{name}: {e}"))?;
         set.images.extend(planes);
-        let parent = Path::new(name).parent().and_then(Path::file_name);
-        let parent = parent.map(|p| p.to_string_lossy().into_owned());
-        let class = parent.and_then(|p| model.classes.iter().position(|class| *class == p));
+        let class = class.and_then(|named| model.classes.iter().position(|class| *class == named));
         labelled &= class.is_some();
         set.labels.push(class.unwrap_or_default() as u16);
     }
     if !labelled {
-        eprintln!(
-            "the pictures' folders are not the model's classes: no cross-entropy is computed"
-        );
+        eprintln!("the pictures' classes are not the model's: no cross-entropy is computed");
     }
     Ok((set, labelled))
+}
+
+/// What pictures are of, by the table or by their folders.
+fn classes_of_pictures(names: &[String], args: &Args) -> Result<Vec<Option<String>>, Failure> {
+    let Some(path) = &args.labels else {
+        let parent = |name: &String| {
+            let parent = Path::new(name).parent().and_then(Path::file_name);
+            parent.map(|p| p.to_string_lossy().into_owned())
+        };
+        return Ok(names.iter().map(parent).collect());
+    };
+    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let bytes = fs::read(path).map_err(|e| said(&e))?;
+    let name = path.to_string_lossy();
+    let table = neural::labels_from_csv(&name, &bytes).map_err(|e| said(&e))?;
+    let (labels, _) = table.for_images(names).map_err(|e| said(&e))?;
+    let class = |label: u16| table.classes.get(usize::from(label)).cloned();
+    Ok(labels.into_iter().map(class).collect())
+}
+
+/// Heat maps of these pictures, `[pictures, side, side]`.
+fn heat_maps(path: &Path, names: &[String], side: usize) -> Result<Vec<f32>, Failure> {
+    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let maps = match path.is_dir() {
+        true => {
+            let files = picture_names(path)?;
+            let read = |name: &String| Ok((name.clone(), fs::read(path.join(name))?));
+            let pictures: Result<Vec<(String, Vec<u8>)>, std::io::Error> =
+                files.iter().map(read).collect();
+            let pictures = pictures.map_err(|e| said(&e))?;
+            let pictures = pictures.iter().map(|(n, b)| (n.as_str(), b.as_slice()));
+            neural::maps_from_pictures(pictures)
+        }
+        false => neural::read_maps(&fs::read(path).map_err(|e| said(&e))?),
+    };
+    let maps = maps.map_err(|e| said(&e))?;
+    let (values, has) = maps.of_images(names, side).map_err(|e| said(&e))?;
+    let with_map = has.iter().filter(|has| **has).count();
+    eprintln!("{with_map} of {} stimuli have a heat map", names.len());
+    Ok(values)
 }
 
 fn test_plan(args: &Args, model: &Loaded, images: usize) -> Result<Option<TestPlan>, Failure> {
