@@ -134,6 +134,8 @@ pub struct Kept {
     pub step: usize,
     pub best: Option<Look>,
     pub looks_since_best: usize,
+    /// What similarities are taken about.
+    pub mean: Vec<f32>,
 }
 
 impl Aligner {
@@ -543,6 +545,7 @@ impl Aligner {
             step: self.step,
             best: self.best.as_ref().map(|(look, _)| *look),
             looks_since_best: self.looks_since_best,
+            mean: self.mean.keep().await?,
         };
         let steps = self.optimiser.keep().await?;
         let weights = values_of(&self.network.valid()).await?;
@@ -580,6 +583,8 @@ impl Aligner {
         let optimiser = Descent::resume(&self.plan.optimiser, &steps, &self.device);
         let cut = || AlignError::State("the optimiser's state is cut short".to_owned());
         self.optimiser = optimiser.ok_or_else(cut)?;
+        let training = self.device.clone().autodiff();
+        self.mean = similarity::RunningMean::resume(&kept.mean, &training);
         (self.step, self.best, self.looks_since_best) = (kept.step, best, kept.looks_since_best);
         self.plan.parts = parts;
         Ok(())

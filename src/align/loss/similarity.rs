@@ -1,7 +1,7 @@
 //! Neural-similarity regularisation (Li et al. 2019): the network is to find two images as alike as
 //! the brain, or another measure, finds them.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
 /// Similarities are kept this far from ±1, where the inverse hyperbolic tangent is infinite.
 const NEAR: f64 = 1e-5;
@@ -52,5 +52,28 @@ impl RunningMean {
         };
         self.0 = Some(mean.clone());
         x - mean
+    }
+
+    /// `[p]`, or nothing before the first batch.
+    ///
+    /// # Errors
+    /// A device that failed.
+    pub async fn keep(&self) -> Result<Vec<f32>, ExecutionError> {
+        match &self.0 {
+            Some(mean) => Ok(mean
+                .clone()
+                .into_data_async()
+                .await?
+                .iter::<f32>()
+                .collect()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Goes on from what was kept, on the training side of a device.
+    pub fn resume(values: &[f32], device: &Device) -> Self {
+        let mean =
+            || Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), device);
+        Self((!values.is_empty()).then(mean))
     }
 }
