@@ -15,7 +15,7 @@ use crate::perturb::attack::names::Options;
 use crate::perturb::attack::names::{self, NameError};
 #[cfg(any(not(feature = "page"), feature = "compute"))]
 use crate::perturb::attack::plan::Attack;
-use crate::perturb::corruption::Setting;
+use crate::perturb::corruption::{Corruption, Setting};
 pub use crate::perturb::noise::{PixelNoise, PixelNoiseKind};
 
 /// A raw buffer: `Uint8Array` in the browser.
@@ -637,6 +637,9 @@ pub struct TestedLost {
     pub label: String,
     pub answer: String,
     pub condition: String,
+    /// What that condition does to it: a corruption with its severity, or an attack by name.
+    pub corruption: Option<(Corruption, u8)>,
+    pub attack: Option<(String, Options)>,
     /// Conditions in which it is wrong, and how many there are.
     pub wrong: usize,
     pub of: usize,

@@ -520,7 +520,20 @@ impl Tables<'_> {
             let area = side * side;
             let rgb = (0..area).flat_map(|at| [0, 1, 2].map(|channel| planes[channel * area + at]));
             let picture = Picture::from_rgb(side, side, rgb.collect()).ok()?;
+            let condition = self
+                .conditions
+                .iter()
+                .find(|c| c.name() == lost.condition)?;
+            let attack = condition.named(side);
             Some(TestedLost {
+                corruption: match condition.treatment {
+                    Treatment::Corruption {
+                        corruption,
+                        severity,
+                    } => Some((corruption, severity)),
+                    _ => None,
+                },
+                attack: attack.map(|(named, options)| (named.name.to_owned(), options)),
                 image: lost.image,
                 label: class_name(lost.label, self.names),
                 answer: class_name(lost.prediction, self.names),

@@ -323,6 +323,14 @@ impl<'a> Condition<'a> {
     /// # Errors
     /// [`PlanError::Attack`]: settings it does not take.
     pub fn attack(&self, side: usize) -> Result<Option<Attack>, PlanError> {
+        match self.named(side) {
+            Some((named, options)) => Ok(Some(named.attack(&options)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The attack by its name, and what is set of it, for images of `side` px.
+    pub fn named(&self, side: usize) -> Option<(&'static Named, Options)> {
         let Treatment::Attack {
             attacks,
             named,
@@ -331,7 +339,7 @@ impl<'a> Condition<'a> {
             ..
         } = self.treatment
         else {
-            return Ok(None);
+            return None;
         };
         let scale = scale(norm.unwrap_or_default(), attacks.side, side);
         let options = Options {
@@ -343,7 +351,7 @@ impl<'a> Condition<'a> {
             restarts: attacks.restarts,
             queries: attacks.queries,
         };
-        Ok(Some(named.attack(&options)?))
+        Some((named, options))
     }
 
     /// A guess at what an image costs, in forward passes of a model that repeats itself. A

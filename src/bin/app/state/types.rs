@@ -205,6 +205,31 @@ impl Default for Knobs {
 }
 
 impl Knobs {
+    /// What a test did to an image that was lost, on images of `side` px.
+    pub fn of_lost(lost: &TestedLost, seed: u64, side: usize) -> Knobs {
+        let usual = Knobs::default();
+        let (corruption, severity) = lost.corruption.unzip();
+        let mut knobs = Knobs {
+            eps: 0.0,
+            seed,
+            corruption,
+            severity: severity.unwrap_or(usual.severity),
+            ..usual.clone()
+        };
+        if let Some((name, options)) = &lost.attack {
+            knobs.family = family(name);
+            knobs.norm = options.norm.unwrap_or(usual.norm);
+            let unit = radius(knobs.norm, 1.0, side);
+            // An attack without a radius is on or off.
+            knobs.eps = options.eps.map_or(usual.eps, |eps| eps / unit);
+            let steps = options.steps.or(options.queries);
+            knobs.steps = steps.or(usual_steps(knobs.family)).unwrap_or(usual.steps);
+            knobs.rel_step = options.rel_step.unwrap_or(usual.rel_step);
+            knobs.random_start = options.random_start;
+        }
+        knobs
+    }
+
     /// Nothing is done to the image.
     pub fn at_rest(&self) -> bool {
         self.kept.is_empty() && self.stage_at_rest()

@@ -11,7 +11,7 @@ use ventral::session::protocol::{
 use web_sys::{File, HtmlInputElement};
 
 use super::parts::{self, icon};
-use crate::state::{App, Bench, PLANS};
+use crate::state::{App, Bench, Knobs, PLANS};
 use crate::{files, numbers};
 
 /// What is to be tested.
@@ -586,8 +586,12 @@ fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
         let kept = url.clone();
         on_cleanup(move || files::release(&kept));
         let (png, name) = (lost.png.to_vec(), format!("test image {}", lost.image));
+        let lost_here = lost.clone();
         let open = move |_| {
             app.set_picture(format!("{name}.png"), png.clone());
+            let seed = app.lab.seed.get_untracked();
+            let knobs = Knobs::of_lost(&lost_here, seed, app.side());
+            app.turn(false, |k| *k = knobs);
             app.go(Bench::Perturb);
         };
         let told = format!(
