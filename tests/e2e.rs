@@ -419,6 +419,11 @@ fn a_test_survives_the_loss_of_its_tab() {
     other.wait_for_element(&testid("test-other-table"), 20);
     assert_eq!(other.text(&testid("test-other-table")), table);
     other.wait_for_element(&testid("lost-image"), 5);
+    // One opens with what the test did to it: a corruption or an attack, and not the page's usual.
+    other.click(&testid("lost-image"));
+    let set = "const value = (id) => document.querySelector(`[data-testid=${id}]`)?.value ?? '';
+        return location.hash.startsWith('#perturb') && (value('corruption') !== '') !== (Number(value('pgd-eps')) > 0)";
+    other.wait_for("what the test did", set, 20);
     other.expect_no_errors(&[]);
 }
 
