@@ -269,6 +269,7 @@ fn binary_files_of_cifar_100_are_read_wherever_those_of_cifar_10_are() {
         images,
         without: vec!["cattle".to_owned()],
         flat: false,
+        in_order: false,
     };
     let opened = open(bytes, "train.bin", &wanted(10), &mut quiet).unwrap();
     assert_eq!((opened.set.labels, opened.set.images[0]), (vec![29], 4));
@@ -428,6 +429,7 @@ fn opened(bytes: &[u8], name: &str, images: usize) -> Result<Opened, DatasetErro
         images,
         without: Vec::new(),
         flat: false,
+        in_order: false,
     };
     open(bytes, name, &options, &mut quiet)
 }
@@ -465,6 +467,7 @@ fn archives_in_memory_give_classes_their_turns() {
             images: 3,
             without: vec!["dog".to_owned()],
             flat: false,
+            in_order: false,
         };
         let two = open(&bytes, name, &options, &mut quiet).unwrap();
         assert_eq!(
@@ -799,6 +802,7 @@ fn shipped(set: &TestSet, size: usize) -> Opened {
         images: usize::MAX,
         without: Vec::new(),
         flat: false,
+        in_order: false,
     };
     open(&fs::read(path).unwrap(), set.file, &how, &mut quiet).unwrap()
 }

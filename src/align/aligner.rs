@@ -27,6 +27,9 @@ use crate::rng::Rng;
 /// Images a pass while looking.
 const LOOK_BATCH: usize = 50;
 
+/// Fewer held-out stimuli than these have no interval.
+const LEAST_HELD_OUT: usize = 5;
+
 /// Training stimuli that are looked at, at most.
 const LOOKED_AT: usize = 200;
 
@@ -249,11 +252,12 @@ impl Aligner {
         let progress = self.step as f64 / self.plan.steps as f64;
         let rate = self.plan.schedule.rate(progress, self.plan.steps);
         let batch = self.batch();
-        let size = batch.len().div_ceil(self.plan.parts);
         let mut sum = GradientsAccumulator::new();
         let mut terms: BTreeMap<String, f32> = BTreeMap::new();
         let mut total = 0.0;
-        for (number, part) in batch.chunks(size).enumerate() {
+        let (n, parts) = (batch.len(), self.plan.parts);
+        for number in 0..parts {
+            let part = &batch[number * n / parts..(number + 1) * n / parts];
             let share = part.len() as f64 / batch.len() as f64;
             let mut rng = Rng::stream(self.plan.seed, &format!("step {} {number}", self.step));
             let (found, heads) = self.descend(part, share, progress, &mut rng).await?;
@@ -660,6 +664,13 @@ fn check(plan: &Plan, stimuli: &Stimuli, split: &Split) -> Result<(), AlignError
             stimuli.responses.len() / stimuli.neuroids.max(1)
         ));
     }
+    if split.held_out.len() < LEAST_HELD_OUT {
+        return data(format!(
+            "{} of {images} stimuli are held out, and it takes {LEAST_HELD_OUT} to tell a similarity; \
+             bring more images or hold out a larger share",
+            split.held_out.len()
+        ));
+    }
     if split.training.len() < plan.batch {
         return data(format!(
             "{} stimuli are left to train on, fewer than a batch of {}; bring more images, hold out \
@@ -672,7 +683,20 @@ fn check(plan: &Plan, stimuli: &Stimuli, split: &Split) -> Result<(), AlignError
         return data("no neuroid is left to train on".to_owned());
     }
     let l = &plan.losses;
-    let others = [l.cka, l.similarity, l.harmonizer, l.distillation];
+    if l.harmonizer > 0.0 && stimuli.heat_maps.is_empty() {
+        return data(
+            "the harmonizer has a weight and there are no heat maps; bring some, or set it to 0"
+                .to_owned(),
+        );
+    }
+    if l.harmonizer > 0.0 && !stimuli.labelled {
+        return data(
+            "the harmonizer asks what speaks for an image's class, and the stimuli have no classes of \
+             the model; label them, or set it to 0"
+                .to_owned(),
+        );
+    }
+    let others = [l.cka, l.similarity, l.distillation];
     if !stimuli.labelled && others.iter().all(|weight| *weight == 0.0) {
         return data(
             "the stimuli have no classes of the model, so cross-entropy alone trains nothing; give \

@@ -34,12 +34,16 @@ impl Split {
         let labels = &stimuli.images.labels;
         let classes = labels.iter().max().map_or(0, |most| usize::from(*most) + 1);
         let (mut training, mut held_out) = (Vec::new(), Vec::new());
-        for class in 0..classes {
+        let mut sizes = vec![0_usize; classes];
+        labels
+            .iter()
+            .for_each(|label| sizes[usize::from(*label)] += 1);
+        let held = shares(&sizes, validation.stimuli);
+        for (class, held) in held.into_iter().enumerate() {
             let of_class = |i: &usize| usize::from(labels[*i]) == class;
             let mut members: Vec<usize> = (0..labels.len()).filter(of_class).collect();
             rng.shuffle(&mut members);
-            let held = (members.len() as f64 * validation.stimuli).round() as usize;
-            held_out.extend(members.drain(..held.min(members.len())));
+            held_out.extend(members.drain(..held));
             training.extend(members);
         }
         training.sort_unstable();
@@ -57,6 +61,26 @@ impl Split {
             held_out_neuroids,
         }
     }
+}
+
+/// How many of each class are held out: `share` of all of them, and of every class as nearly as can
+/// be (largest remainders).
+fn shares(sizes: &[usize], share: f64) -> Vec<usize> {
+    let exact = |size: &usize| *size as f64 * share;
+    let mut held: Vec<usize> = sizes.iter().map(|size| exact(size) as usize).collect();
+    let all: usize = sizes.iter().sum();
+    let missing = (exact(&all).round() as usize).saturating_sub(held.iter().sum());
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by(|a, b| {
+        exact(&sizes[*b])
+            .fract()
+            .total_cmp(&exact(&sizes[*a]).fract())
+    });
+    order
+        .into_iter()
+        .take(missing)
+        .for_each(|class| held[class] += 1);
+    held
 }
 
 /// The targets that training sees, `[training stimuli, training neuroids]`, as the control has

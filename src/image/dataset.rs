@@ -256,6 +256,11 @@ impl LabelledSet {
         self.picked(order)
     }
 
+    /// Indices of all pictures, the classes taking turns.
+    pub fn turns(&self) -> Vec<usize> {
+        turns(&self.labels, self.classes.len())
+    }
+
     /// The pictures of the classes that `keeps` takes, by number. The list of classes, and with it
     /// every label, stays as it is.
     pub fn keeping(&self, keeps: impl Fn(usize) -> bool) -> Self {

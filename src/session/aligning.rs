@@ -1,6 +1,6 @@
 //! The bench Align: a plan run for itself and for its controls, and kept as it goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::engine::{Attachment, Host, Session, SessionError};
 use super::protocol::{
     AlignOptions, AlignReport, BackendChoice, Bytes, Event, Progress, Recorded, Understood,
 };
-use super::testing::{Archive, digest, drawn, whole};
+use super::testing::{Archive, batch, digest, drawn, whole};
 use crate::align::aligner::{AlignError, Aligner, Kept, Look};
 use crate::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
 use crate::align::head::with_new_head;
@@ -26,6 +26,7 @@ use crate::measure::robustness::presets;
 use crate::measure::similarity::cka::of_centred;
 use crate::measure::similarity::inference::Ceiling;
 use crate::measure::similarity::{Gram, rdm};
+use crate::model::catalog::TestSet;
 use crate::model::classes::LEFT_OUT;
 use crate::model::load::Loaded;
 use crate::model::probe::Cancelled;
@@ -49,6 +50,7 @@ pub(super) struct Recordings {
     heat_maps: Option<HeatMaps>,
     /// Of each file's bytes, in the order of their kinds.
     hashes: [u64; 3],
+    names: [String; 3],
 }
 
 /// What a kept run begins with: a run of another head is another run.
@@ -110,6 +112,8 @@ struct Work {
     images: Images,
     test: Option<TestPlan>,
     remarks: Vec<String>,
+    /// The names of the recordings in use, in the order of their kinds.
+    recorded: [String; 3],
 }
 
 impl From<AlignError> for SessionError {
@@ -141,8 +145,9 @@ impl Session {
         host: &dyn Host,
     ) -> Result<(), SessionError> {
         let recordings = &mut self.recordings;
+        // What cannot be read does not leave the file before it in use.
+        recordings.forget(kind);
         if attachment.is_none() {
-            recordings.forget(kind);
             return Ok(());
         }
         let bytes = whole(attachment)?;
@@ -158,6 +163,7 @@ impl Session {
             Recorded::HeatMaps => recordings.take_maps(name, &bytes, names),
         }?;
         recordings.hashes[kind as usize] = hash;
+        recordings.names[kind as usize] = name.to_owned();
         host.tell(Event::Understood(Understood {
             kind,
             name: name.to_owned(),
@@ -175,16 +181,21 @@ impl Session {
         let plan = Plan::parse(&options.plan)?;
         let controls = controls(&options.controls)?;
         let active = self.device(host).await;
-        let work = self.work(plan, controls, options, &active, host).await?;
+        let work = match self.work(&plan, &controls, options, &active, host).await {
+            Err(error) if is_of_gpu(&error, &active) => {
+                self.start(BackendChoice::Cpu, host).await?;
+                let active = self.device(host).await;
+                self.work(&plan, &controls, options, &active, host).await?
+            }
+            made => made?,
+        };
         let mut run = Run::open(self.head(&work, options)?, options.fresh, host).await?;
         loop {
             let active = self.device(host).await;
             let ended = work.go(&mut run, &active, host).await;
             match ended {
                 // What was kept at the last look goes on.
-                Err(SessionError::Align(AlignError::Device(_)))
-                    if active.info.kind != BackendChoice::Cpu =>
-                {
+                Err(error) if is_of_gpu(&error, &active) => {
                     self.start(BackendChoice::Cpu, host).await?;
                 }
                 ended => return ended,
@@ -211,8 +222,8 @@ impl Session {
 
     async fn work(
         &self,
-        plan: Plan,
-        controls: Vec<Control>,
+        plan: &Plan,
+        controls: &[Control],
         options: &AlignOptions,
         active: &Active,
         host: &dyn Host,
@@ -222,31 +233,32 @@ impl Session {
             .set
             .as_ref()
             .ok_or(SessionError::Missing("Choose images first."))?;
+        let plan = &self.recordings.named(plan, archive);
+        // A new head has the images' own classes.
+        let mut classes = options.classes.clone();
+        if plan.new_head {
+            classes.retain(|_, class| class == LEFT_OUT);
+        }
         let named = [plan.model.clone()];
         let mut model = self.laboratory.chosen(&named)?[0].clone();
         if plan.new_head {
             let labels = self.recordings.labels.as_ref();
             let all = labels.map_or(&archive.classes, |labels| &labels.classes);
-            let is_left_out =
-                |class: &&String| options.classes.get(*class).is_some_and(String::is_empty);
-            let classes = all.iter().filter(|class| !is_left_out(class)).cloned();
-            model = with_new_head(&model, classes.collect(), plan.seed).await?;
+            let head = all.iter().filter(|class| !classes.contains_key(*class));
+            let head: Vec<String> = head.cloned().collect();
+            model = with_new_head(&model, head, plan.seed).await?;
         }
-        let (mut images, mut remarks) =
-            self.recordings
-                .images(&plan, archive, &model, &options.classes)?;
+        let (mut images, mut remarks) = self.recordings.images(plan, archive, &model, &classes)?;
         if let Some((name, tap)) = plan.target.model() {
             let other = self.laboratory.chosen(&[name.to_owned()])?[0];
-            let (theirs, _) = self
-                .recordings
-                .images(&plan, archive, other, &options.classes)?;
+            let (theirs, _) = self.recordings.images(plan, archive, other, &classes)?;
             host.tell(progress(format!("What {name} answers"), 0, 0, None));
             host.pause().await;
             let device = &active.device;
             let answers = Answers::of(other, tap, &theirs.stimuli, device, host.cancel());
             images.answers = Some(answers.await?);
         }
-        if images.rest.is_empty() {
+        if images.rest.is_empty() && images.labelled {
             remarks.push(
                 "No image is left to measure accuracy and robustness on: take fewer stimuli, or \
                  bring labelled images without responses."
@@ -254,15 +266,32 @@ impl Session {
             );
         }
         let test = test_plan(options.robustness, &model, images.rest.len())?;
-        Ok(Work {
-            plan,
-            controls,
+        let work = Work {
+            plan: plan.clone(),
+            controls: controls.to_vec(),
             model,
             images,
             test,
             remarks,
-        })
+            recorded: self.recordings.names.clone(),
+        };
+        // A control that cannot run is said before the first step, not after the last.
+        for control in controls {
+            work.aligner(*control, &active.device, host)?;
+        }
+        Ok(work)
     }
+}
+
+/// A GPU may have failed, and the CPU may do what it did not. An attack's failure is a sentence alone.
+fn is_of_gpu(error: &SessionError, active: &Active) -> bool {
+    let of_device = matches!(
+        error,
+        SessionError::Align(AlignError::Device(_))
+            | SessionError::Device(_)
+            | SessionError::Attack(_)
+    );
+    of_device && active.info.kind != BackendChoice::Cpu
 }
 
 /// The runs by their names, the aligned one first.
@@ -288,6 +317,7 @@ fn test_plan(images: usize, model: &Loaded, rest: usize) -> Result<Option<TestPl
     let Some(preset) = quick else { return Ok(None) };
     let mut plan = preset.plan(vec![model.name.clone()]);
     plan.images = images;
+    plan.batch = batch(model.config.preprocessing.crop, plan.batch);
     plan.check()?;
     Ok(Some(plan))
 }
@@ -303,11 +333,23 @@ fn called(names: Vec<String>, images: usize) -> Vec<String> {
 impl Recordings {
     fn forget(&mut self, kind: Recorded) {
         self.hashes[kind as usize] = 0;
+        self.names[kind as usize].clear();
         match kind {
             Recorded::Responses => self.responses = None,
             Recorded::HeatMaps => self.heat_maps = None,
             Recorded::Labels => self.labels = None,
         }
+    }
+
+    /// The plan with the data that is in use: what is saved of a run names it.
+    fn named(&self, plan: &Plan, archive: &Archive) -> Plan {
+        let mut plan = plan.clone();
+        let shipped = TestSet::find(&archive.name).map(|set| set.name.to_owned());
+        plan.data.images = shipped.unwrap_or_else(|| archive.name.clone());
+        if let Target::Responses { file } = &mut plan.target {
+            file.clone_from(&self.names[Recorded::Responses as usize]);
+        }
+        plan
     }
 
     fn take_responses(
@@ -411,6 +453,8 @@ impl Recordings {
             images: usize::MAX,
             without: left_out.map(|(name, _)| name.clone()).collect(),
             flat: true,
+            // What has no names of its own goes by the order of the images.
+            in_order: true,
         };
         let opened = open(&archive.bytes, &archive.name, &options, &mut quiet)?;
         let names = called(opened.names, opened.set.len());
@@ -431,9 +475,10 @@ impl Recordings {
                 (set, false)
             }
         };
-        let (places, recorded) = self.stimuli(plan, &names)?;
-        let is_stimulus = |i: &usize| places.contains(i);
-        let rest: Vec<usize> = (0..set.len()).filter(|i| !is_stimulus(i)).collect();
+        let (places, recorded) = self.stimuli(plan, &set, &names)?;
+        let stimuli: BTreeSet<usize> = places.iter().copied().collect();
+        let mut rest = set.turns();
+        rest.retain(|i| !stimuli.contains(i));
         let stimuli = set.picked(places.iter().copied());
         let heat_maps = self.maps_of(&places, &names, side, &mut remarks)?;
         let rest = match labelled {
@@ -459,10 +504,11 @@ impl Recordings {
         Ok((images, remarks))
     }
 
-    /// Which images are stimuli: those with responses, or the first ones.
+    /// Which images are stimuli: those with responses, or the first ones, the classes taking turns.
     fn stimuli(
         &self,
         plan: &Plan,
+        set: &LabelledSet,
         names: &[String],
     ) -> Result<(Vec<usize>, Option<neural::Responses>), SessionError> {
         if !matches!(plan.target, Target::Responses { .. }) {
@@ -470,7 +516,9 @@ impl Recordings {
                 0 => names.len(),
                 stimuli => stimuli.min(names.len()),
             };
-            return Ok(((0..count).collect(), None));
+            let mut places = set.turns();
+            places.truncate(count);
+            return Ok((places, None));
         }
         let responses = self.responses.as_ref().ok_or(SessionError::Missing(
             "Choose a file of responses first, or another target.",
@@ -537,7 +585,10 @@ impl Work {
             let state = &mut run.state;
             let looked = state.curve.looks.last().map(|look| look.step);
             if aligner.is_look_due() && looked != Some(aligner.steps_done()) {
-                state.curve.looks.push(aligner.look().await?);
+                match aligner.look().await {
+                    Ok(look) => state.curve.looks.push(look),
+                    Err(error) => return self.stop(run, &aligner, &clock, error, host).await,
+                }
                 state.seconds += clock.seconds();
                 clock = Clock::start();
                 run.keep_with(&aligner, host).await?;
@@ -553,18 +604,29 @@ impl Work {
             host.pause().await;
             match aligner.step().await {
                 Ok(step) => run.state.curve.steps.push(step),
-                Err(AlignError::Cancelled) => {
-                    run.state.seconds += clock.seconds();
-                    run.keep_with(&aligner, host).await?;
-                    return Err(SessionError::Cancelled(Cancelled));
-                }
                 // Where memory was short, half of it may be enough.
                 Err(AlignError::Device(_)) if aligner.split_further() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return self.stop(run, &aligner, &clock, error, host).await,
             }
         }
         self.end(control, run, &aligner, ceiling, active, host)
             .await
+    }
+
+    /// A run that does not go on for now; one that was cancelled goes on from here.
+    async fn stop(
+        &self,
+        run: &mut Run,
+        aligner: &Aligner,
+        clock: &Clock,
+        error: AlignError,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        if matches!(error, AlignError::Cancelled) {
+            run.state.seconds += clock.seconds();
+            run.keep_with(aligner, host).await?;
+        }
+        Err(error.into())
     }
 
     fn aligner(
@@ -751,7 +813,12 @@ impl Work {
                 self.plan.steps,
             ));
         }
-        if let Some((name, curve)) = runs.last() {
+        // Of the run under way, and at the end of the aligned one.
+        let shown = match under_way {
+            Some(_) => runs.last(),
+            None => runs.first(),
+        };
+        if let Some((name, curve)) = shown {
             let title = format!("Terms of the loss, {name}");
             charts.push(curves(&title, "loss", &terms(curve), None, self.plan.steps));
         }
@@ -799,10 +866,20 @@ impl Work {
         let plan = toml::to_string(&self.plan).map_err(said)?;
         let json = serde_json::json!({ "plan": self.plan, "runs": outcomes });
         let controls: Vec<&str> = self.controls[1..].iter().map(|c| c.name()).collect();
-        let again = match controls.is_empty() {
-            true => String::new(),
-            false => format!(" --controls {}", controls.join(",")),
-        };
+        let images = self.test.as_ref().map(|test| test.images.to_string());
+        let [responses, heat_maps, labels] = &self.recorded;
+        let folder = (!responses.is_empty()).then_some("FOLDER_OF_THE_IMAGES");
+        let flags = [
+            ("controls", controls.join(",")),
+            ("robustness-images", images.unwrap_or_default()),
+            ("data", folder.unwrap_or_default().to_owned()),
+            ("labels", labels.clone()),
+            ("heat-maps", heat_maps.clone()),
+        ];
+        let given = flags.iter().filter(|(_, value)| !value.is_empty());
+        let again: String = given
+            .map(|(flag, value)| format!(" --{flag} {value}"))
+            .collect();
         let card = format!(
             "# {name}\n\n{verdict}\n\n{}\n{}\nAligned from {} (weights {}) by Ventral {}, \
              unbiased linear CKA, seed {}.\n\nTo repeat it: `ventral align {name}.toml{again} \

@@ -124,6 +124,7 @@ impl Session {
             images: usize::MAX,
             without: Vec::new(),
             flat: true,
+            in_order: true,
         };
         let Opened {
             set,
@@ -304,6 +305,7 @@ impl Laboratory {
             images: plan.images,
             without: left_out.map(|(name, _)| name.clone()).collect(),
             flat: true,
+            in_order: false,
         };
         let set = open(&archive.bytes, &archive.name, &options, &mut quiet)?.set;
         let classes = match_classes(&set.classes, &loaded.classes, &plan.classes);
@@ -324,6 +326,11 @@ impl Laboratory {
     }
 }
 
+/// Images a batch on a page, `most` of them where they are small.
+pub(super) fn batch(side: usize, most: usize) -> usize {
+    (BATCH_PIXELS / (side * side).max(1)).clamp(1, most.max(1))
+}
+
 /// The plan a request asks for.
 fn plan(options: &TestOptions, models: &[&Loaded]) -> Result<Plan, SessionError> {
     let mut plan = match &options.plan {
@@ -333,8 +340,7 @@ fn plan(options: &TestOptions, models: &[&Loaded]) -> Result<Plan, SessionError>
                 .ok_or(SessionError::Missing("There is no preset of that name."))?;
             let mut plan = preset.plan(Vec::new());
             let side = models.iter().map(|m| m.config.preprocessing.crop).max();
-            let side = side.unwrap_or(32).max(1);
-            plan.batch = (BATCH_PIXELS / (side * side)).clamp(1, plan.batch);
+            plan.batch = batch(side.unwrap_or(32), plan.batch);
             plan.seeds = vec![options.seed];
             plan
         }

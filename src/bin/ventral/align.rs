@@ -166,16 +166,17 @@ fn images_recorded(
     for sentence in understood.sentences() {
         eprintln!("{sentence}");
     }
-    let names: Vec<String> = aligned.images.iter().map(|i| names[*i].clone()).collect();
+    let all = names;
+    let names: Vec<String> = aligned.images.iter().map(|i| all[*i].clone()).collect();
     let (stimuli, labelled) = pictures(folder, &names, model, args)?;
     let heat_maps = match &args.heat_maps {
-        Some(path) => heat_maps(path, &names, stimuli.size)?,
+        Some(path) => heat_maps(path, &all, &aligned.images, stimuli.size)?,
         None => Vec::new(),
     };
-    let rest = match evaluate::data(None, model) {
-        Ok(path) => whole_set(&path, model, &args.cache)?,
-        Err(_) => LabelledSet::default(),
-    };
+    // A model of other classes than the shipped set's goes without.
+    let shipped = evaluate::data(None, model).ok();
+    let rest = shipped.and_then(|path| whole_set(&path, model, &args.cache).ok());
+    let rest = rest.unwrap_or_default();
     Ok(Images {
         stimuli,
         labelled,
@@ -194,6 +195,9 @@ fn classes_of(
     args: &Args,
 ) -> Result<Vec<String>, Failure> {
     if matches!(plan.target, Target::Responses { .. }) {
+        if let Some(table) = &args.labels {
+            return Ok(read_labels(table)?.classes);
+        }
         let names = picture_names(Path::new(images))?;
         return Ok(neural::labels_by_folder(&names)?.classes);
     }
@@ -203,6 +207,14 @@ fn classes_of(
 
 impl Work {
     fn new(plan: Plan, args: &Args) -> Result<Self, Failure> {
+        let is_recorded = matches!(plan.target, Target::Responses { .. });
+        if !is_recorded && (args.labels.is_some() || args.heat_maps.is_some()) {
+            return Err(
+                "--labels and --heat-maps go with recorded responses, whose pictures have \
+                        names; this plan's target is another"
+                    .into(),
+            );
+        }
         let mut model = weights::load_path_or_name(&plan.model)?;
         let (device, cancel) = (Devices::cpu("", None).device, interrupt::on_ctrl_c());
         let named = args.data.as_deref().unwrap_or(&plan.data.images);
@@ -398,17 +410,28 @@ fn classes_of_pictures(names: &[String], args: &Args) -> Result<Vec<Option<Strin
         };
         return Ok(names.iter().map(parent).collect());
     };
-    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let bytes = fs::read(path).map_err(|e| said(&e))?;
-    let name = path.to_string_lossy();
-    let table = neural::labels_from_csv(&name, &bytes).map_err(|e| said(&e))?;
-    let (labels, _) = table.for_images(names).map_err(|e| said(&e))?;
+    let table = read_labels(path)?;
+    let labels = table.for_images(names);
+    let (labels, _) = labels.map_err(|e| format!("{}: {e}", path.display()))?;
     let class = |label: u16| table.classes.get(usize::from(label)).cloned();
     Ok(labels.into_iter().map(class).collect())
 }
 
-/// Heat maps of these pictures, `[pictures, side, side]`.
-fn heat_maps(path: &Path, names: &[String], side: usize) -> Result<Vec<f32>, Failure> {
+fn read_labels(path: &Path) -> Result<neural::Labels, Failure> {
+    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let bytes = fs::read(path).map_err(|e| said(&e))?;
+    let table = neural::labels_from_csv(&path.to_string_lossy(), &bytes);
+    Ok(table.map_err(|e| said(&e))?)
+}
+
+/// Heat maps of the stimuli, `[stimuli, side, side]`: `places` among all pictures, whose `names` the
+/// maps are matched with.
+fn heat_maps(
+    path: &Path,
+    names: &[String],
+    places: &[usize],
+    side: usize,
+) -> Result<Vec<f32>, Failure> {
     let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     let maps = match path.is_dir() {
         true => {
@@ -424,9 +447,11 @@ fn heat_maps(path: &Path, names: &[String], side: usize) -> Result<Vec<f32>, Fai
     };
     let maps = maps.map_err(|e| said(&e))?;
     let (values, has) = maps.of_images(names, side).map_err(|e| said(&e))?;
-    let with_map = has.iter().filter(|has| **has).count();
-    eprintln!("{with_map} of {} stimuli have a heat map", names.len());
-    Ok(values)
+    let with_map = places.iter().filter(|i| has[**i]).count();
+    eprintln!("{with_map} of {} stimuli have a heat map", places.len());
+    let plane = side * side;
+    let map = |i: &usize| &values[i * plane..(i + 1) * plane];
+    Ok(places.iter().flat_map(map).copied().collect())
 }
 
 fn test_plan(args: &Args, model: &Loaded, images: usize) -> Result<Option<TestPlan>, Failure> {

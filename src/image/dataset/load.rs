@@ -238,6 +238,8 @@ pub struct OpenOptions {
     pub without: Vec<String>,
     /// Pictures in no folder are of a class called [`NO_FOLDER`], and no error.
     pub flat: bool,
+    /// All pictures in the order of their names or numbers, rather than the classes taking turns.
+    pub in_order: bool,
 }
 
 /// The class of pictures that lie in no folder.
@@ -329,7 +331,10 @@ impl OpenOptions {
     fn order(&self, labels: &[u16], classes: &[String]) -> Vec<usize> {
         let taken: Vec<bool> = classes.iter().map(|class| self.takes(class)).collect();
         let is_taken = |index: &usize| taken.get(usize::from(labels[*index])) == Some(&true);
-        let mut order = turns(labels, classes.len());
+        let mut order = match self.in_order {
+            true => (0..labels.len()).collect(),
+            false => turns(labels, classes.len()),
+        };
         order.retain(is_taken);
         order
     }
@@ -340,8 +345,8 @@ impl OpenOptions {
 }
 
 fn pick_from_set(set: &LabelledSet, options: &OpenOptions) -> Result<LabelledSet, DatasetError> {
-    let kept = set.keeping(|label| options.takes(&set.classes[label]));
-    let kept = kept.in_turns(options.images);
+    let order = options.order(&set.labels, &set.classes);
+    let kept = set.picked(order.into_iter().take(options.images));
     options.check_room(kept.len())?;
     resize_set(kept, options.size)
 }
@@ -366,9 +371,14 @@ fn pick_from_files(
     let order = options.order(&labels, &labelled.classes);
     options.check_room(order.len().min(options.images))?;
     // By class, so that one whose pictures are bad takes its turns with the next of its own.
-    let mut queues = vec![std::collections::VecDeque::new(); labelled.classes.len()];
+    // In the order of their names they wait in one queue.
+    let (count, queue_of): (usize, fn(u16) -> usize) = match options.in_order {
+        true => (1, |_| 0),
+        false => (labelled.classes.len(), usize::from),
+    };
+    let mut queues = vec![std::collections::VecDeque::new(); count];
     for index in order {
-        queues[usize::from(labels[index])].push_back(index);
+        queues[queue_of(labels[index])].push_back(index);
     }
     let total = options.images.min(labels.len()) as u64;
     let mut opened = Opened {

@@ -378,8 +378,8 @@ impl App {
         let images = own_set.unwrap_or_else(|| self.shipped_set().name.to_owned());
         // Those of another model may have been chosen before this one.
         let known = self.brought(&form.model).map(|b| b.stages);
-        let mut frozen = known.unwrap_or_default();
-        frozen.retain(|stage| form.frozen.contains(stage));
+        let mut frozen = form.frozen.clone();
+        frozen.retain(|stage| known.as_ref().is_none_or(|known| known.contains(stage)));
         let plan = json::object(&[
             ("version", 1.into()),
             ("name", name.into()),
@@ -557,13 +557,7 @@ impl App {
         if self.align.run.id.with_untracked(Option::is_some) {
             return;
         }
-        // What is thrown away is thrown away once.
-        self.align.asked.update_value(|asked| {
-            asked
-                .iter_mut()
-                .for_each(|(options, _)| options.fresh = false);
-        });
-        self.bring_set();
+        self.bring_set_for(models.first());
         models.iter().for_each(|name| self.bring(name));
         self.bring_recorded();
         self.align.run.forget_pause();
@@ -572,7 +566,15 @@ impl App {
             Request::Align(options),
             Vec::new(),
             move |event| match event {
-                Event::Aligned(report) => self.on_aligned(*report, models.first()),
+                Event::Aligned(report) => {
+                    // What was to be thrown away has been.
+                    self.align.asked.update_value(|asked| {
+                        asked
+                            .iter_mut()
+                            .for_each(|(options, _)| options.fresh = false);
+                    });
+                    self.on_aligned(*report, models.first());
+                }
                 event if ends(&event) => self.align.run.ended(&event),
                 _ => {}
             },

@@ -210,6 +210,7 @@ impl App {
             };
         });
         self.lab.run.forget_pause();
+        self.align.run.forget_pause();
     }
 
     /// Reads a saved report, to compare with.
@@ -248,10 +249,13 @@ impl App {
     /// The page's own images: those for as many classes as the model aligned, or the first one under
     /// test, has.
     pub fn shipped_set(self) -> &'static TestSet {
-        let first = match self.bench.get() {
+        self.shipped_for(match self.bench.get() {
             Bench::Align => Some(self.align.form.with(|form| form.model.clone())),
             _ => self.lab.chosen.with(|all| all.first().cloned()),
-        };
+        })
+    }
+
+    fn shipped_for(self, model: Option<String>) -> &'static TestSet {
         let listed = |name: &String| {
             let entries = self.catalog.get();
             let entry = entries.iter().find(|entry| entry.name == *name);
@@ -261,15 +265,26 @@ impl App {
             let model = self.brought(name);
             model.map(|model| model.classes.len())
         };
-        let classes = first.and_then(|name| listed(&name).or_else(|| own(&name)));
+        let classes = model.and_then(|name| listed(&name).or_else(|| own(&name)));
         let fitting = classes.and_then(TestSet::fitting);
         fitting.unwrap_or(&TEST_SETS[0])
     }
 
     pub(super) fn bring_set(self) {
+        let name = untrack(|| self.shipped_set()).file;
+        self.bring_images(name);
+    }
+
+    /// The images for a run of this model, whatever bench is in view.
+    pub(super) fn bring_set_for(self, model: Option<&String>) {
+        let name = untrack(|| self.shipped_for(model.cloned())).file;
+        self.bring_images(name);
+    }
+
+    /// The visitor's own images, or those that come with the page under this name.
+    fn bring_images(self, shipped: &str) {
         let own = self.lab.archive.get_untracked();
-        let shipped = || untrack(|| self.shipped_set()).file.to_owned();
-        let name = own.as_ref().map_or_else(shipped, File::name);
+        let name = own.as_ref().map_or_else(|| shipped.to_owned(), File::name);
         // Another model may be for other images of the page's.
         let is_here = |set: &Option<SetInfo>| set.as_ref().is_some_and(|set| set.name == name);
         if self.lab.set.with_untracked(is_here) || !self.lab.comes(&name) {
@@ -345,7 +360,7 @@ impl App {
         if models.is_empty() || self.lab.run.id.with_untracked(Option::is_some) {
             return;
         }
-        self.bring_set();
+        self.bring_set_for(models.first());
         models.iter().for_each(|name| self.bring(name));
         let options = TestOptions {
             preset: self.lab.preset.get_untracked(),
