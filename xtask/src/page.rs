@@ -57,7 +57,7 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "worker",
         feature: "worker",
-        profile: "release",
+        profile: "worker",
         level: "-Oz",
         budget: 5_000_000,
     },
