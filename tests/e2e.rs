@@ -802,18 +802,48 @@ fn pictures_of_the_page() {
     wait_for_text(&mut browser, "test-plan-hint", "plan.toml", 10);
     browser.click(&testid("test-run"));
     wait_for_answers(&mut browser, "rows === expected", 600);
+    pictures_of(&mut browser, &["see", "perturb", "test"], "");
+}
+
+#[test]
+fn pictures_of_the_bench_align() {
+    if std::env::var_os("VENTRAL_SCREENSHOTS").is_none() {
+        println!("skipped: VENTRAL_SCREENSHOTS names no folder");
+        return;
+    }
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    let settings = [
+        ("align-stimuli", "150"),
+        ("align-batch", "40"),
+        ("align-steps", "8"),
+        ("align-every", "2"),
+        ("align-robustness", "4"),
+    ];
+    open_align(&mut browser, &settings);
+    pictures_of(&mut browser, &["align"], "-empty");
+    browser.click(&testid("align-run"));
+    browser.wait_for_element(&testid("align-verdict"), 600);
+    let all =
+        "document.querySelectorAll('details').forEach((d) => { d.open = false }); return true";
+    browser.run(all, &[]);
+    pictures_of(&mut browser, &["align"], "");
+}
+
+fn pictures_of(browser: &mut Browser, benches: &[&str], what: &str) {
     for (width, height) in [(1280, 900), (390, 844)] {
         for scheme in ["light", "dark"] {
             browser.viewport(width, height, width < 500);
             browser.colour_scheme(scheme);
-            for bench in ["see", "perturb", "test", "align"] {
+            for bench in benches {
                 browser.click(&testid(&format!("nav-{bench}")));
                 let settle: Value = browser.run(
                     "await new Promise((done) => setTimeout(done, 1500)); return true",
                     &[],
                 );
                 assert_eq!(settle, true);
-                shot(&mut browser, &format!("{bench}-{width}-{scheme}"));
+                shot(browser, &format!("{bench}{what}-{width}-{scheme}"));
             }
         }
     }
