@@ -1,5 +1,6 @@
 //! The worker in Chromium against the reference implementations, on the CPU and on WebGPU: the
 //! same table of tensors as the native test, through the same messages that the page sends.
+#![cfg(feature = "compute")]
 
 mod common;
 mod support;

@@ -96,25 +96,28 @@ const CHECKS: &[Check] = &[
     Check {
         name: "harness in Chromium",
         wanted: |groups| groups.browser,
-        run: |shell| in_chromium(shell, "harness"),
+        run: |shell| in_chromium(shell, "harness", PAGE_TESTS),
     },
     Check {
         name: "library in Chromium",
         wanted: |groups| groups.browser,
-        run: |shell| in_chromium(shell, "browser"),
+        run: |shell| in_chromium(shell, "browser", WORKER_TESTS),
     },
     Check {
         name: "page in Chromium",
         wanted: |groups| groups.e2e,
-        run: |shell| in_chromium(shell, "e2e"),
+        run: |shell| in_chromium(shell, "e2e", PAGE_TESTS),
     },
 ];
 
 /// Lints are errors.
 const DENY: &[&str] = &["--", "--deny", "warnings"];
 
-/// What the tests in Chromium are compiled with: the server and nothing that takes minutes.
-const BROWSER_FEATURES: &[&str] = &["--no-default-features", "--features", "serve,checkpoint"];
+/// What the tests of the page are compiled with: the server and nothing that takes minutes.
+const PAGE_TESTS: &[&str] = &["--no-default-features", "--features", "serve,checkpoint"];
+
+/// What the worker's tests are compiled with: all that the native tests are, which are there already.
+const WORKER_TESTS: &[&str] = &["--workspace"];
 
 /// Variables that tell a test where the page and the browser are; without them it skips itself.
 const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER"];
@@ -235,13 +238,13 @@ fn page_size(shell: &Shell) -> Result<String> {
 
 /// Runs one file of tests with the page and the browser named in its environment, one test at a
 /// time: a browser with the worker in it needs the machine for itself.
-fn in_chromium(shell: &Shell, test: &str) -> Result<String> {
+fn in_chromium(shell: &Shell, test: &str, features: &[&str]) -> Result<String> {
     let chromium = setup::chromium(shell).context("Chromium is missing")?;
     let driver = setup::chromedriver(shell).context("chromedriver is missing")?;
     let mut cargo = native_cargo(shell);
     cargo
         .args(["test", "--release"])
-        .args(BROWSER_FEATURES)
+        .args(features)
         .args(["--test", test, "--", "--test-threads=1", "--nocapture"])
         .env("VENTRAL_DIST", page::dist(shell))
         .env("VENTRAL_CHROMIUM", chromium)
