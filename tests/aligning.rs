@@ -3,11 +3,10 @@
 
 mod common;
 
-use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::Cursor;
 use std::path::Path;
 
-use common::native::NativeHost;
+use common::native::{NativeHost, done, shipped};
 use ventral::model::checkpoint::Source;
 use ventral::session::Session;
 use ventral::session::protocol::{AlignOptions, AlignReport, Event, Recorded, Request, Understood};
@@ -27,17 +26,6 @@ losses = { cka = 1.0, distillation = 1.0 }
 validation = { every = 3, stimuli = 0.2, neuroids = 0.2 }
 schedule = { peak = 5e-3 }
 "#;
-
-fn shipped(path: &str) -> Box<dyn Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("static");
-    Box::new(BufReader::new(File::open(root.join(path)).unwrap()))
-}
-
-#[track_caller]
-fn done(host: &NativeHost, session: &mut Session, request: Request, file: Option<Box<dyn Source>>) {
-    let end = host.answer(session, request, file);
-    assert!(matches!(end, Event::Done), "{end:?}");
-}
 
 /// A session with the shipped model and images.
 fn workshop(host: &NativeHost, set: &str, images: Box<dyn Source>) -> Session {

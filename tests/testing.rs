@@ -3,11 +3,11 @@
 
 mod common;
 
-use std::fs::{self, File};
-use std::io::{BufReader, Cursor};
+use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
-use common::native::NativeHost;
+use common::native::{NativeHost, done, shipped};
 use ventral::model::checkpoint::Source;
 use ventral::session::Session;
 use ventral::session::protocol::{Event, Request, SetInfo, TestOptions, TestReport};
@@ -32,17 +32,6 @@ in-mean = 1
 steps = 3
 random-start = true
 "#;
-
-fn shipped(path: &str) -> Box<dyn Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("static");
-    Box::new(BufReader::new(File::open(root.join(path)).unwrap()))
-}
-
-#[track_caller]
-fn done(host: &NativeHost, session: &mut Session, request: Request, file: Option<Box<dyn Source>>) {
-    let end = host.answer(session, request, file);
-    assert!(matches!(end, Event::Done), "{end:?}");
-}
 
 fn take_set(host: &NativeHost, session: &mut Session, name: &str, file: Box<dyn Source>) -> Event {
     let name = name.to_owned();

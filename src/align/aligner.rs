@@ -472,8 +472,7 @@ impl Aligner {
         &self,
         network: &Network,
     ) -> Result<(Vec<String>, Vec<Gram>), AlignError> {
-        let mut areas: Vec<String> = network.taps().into_iter().map(|tap| tap.area).collect();
-        areas.dedup();
+        let areas = network.areas();
         let (images, rows) = (&self.stimuli.images, &self.split.held_out);
         let mut kernels = Vec::new();
         for area in &areas {

@@ -18,6 +18,15 @@ pub struct Descent {
     moments: Vec<Vec<Tensor<1>>>,
 }
 
+/// A parameter as a rule takes it, flat; a rule gives the weights after the step, and the moments.
+struct Parameter {
+    weights: Tensor<1>,
+    gradient: Tensor<1>,
+    moments: Vec<Tensor<1>>,
+    rate: f64,
+    decay: f64,
+}
+
 impl Descent {
     pub fn new(config: &OptimiserConfig) -> Self {
         Self {
@@ -39,29 +48,14 @@ impl Descent {
         })
     }
 
-    /// The weights after a step, and the moments.
-    fn moved(
-        &self,
-        weights: Tensor<1>,
-        gradient: Tensor<1>,
-        moments: Vec<Tensor<1>>,
-        rate: f64,
-        decay: f64,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
-        match self.config.kind {
-            OptimiserKind::Sgd => self.sgd(weights, gradient, moments, rate, decay),
-            OptimiserKind::Adamw => self.adamw(weights, gradient, moments, rate, decay),
-        }
-    }
-
-    fn sgd(
-        &self,
-        weights: Tensor<1>,
-        gradient: Tensor<1>,
-        moments: Vec<Tensor<1>>,
-        rate: f64,
-        decay: f64,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
+    fn sgd(&self, parameter: Parameter) -> (Tensor<1>, Vec<Tensor<1>>) {
+        let Parameter {
+            weights,
+            gradient,
+            moments,
+            rate,
+            decay,
+        } = parameter;
         let momentum = self.config.momentum();
         let gradient = match decay > 0.0 {
             true => gradient + weights.clone() * decay,
@@ -75,14 +69,14 @@ impl Descent {
         (weights - step * rate, vec![velocity])
     }
 
-    fn adamw(
-        &self,
-        weights: Tensor<1>,
-        gradient: Tensor<1>,
-        moments: Vec<Tensor<1>>,
-        rate: f64,
-        decay: f64,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
+    fn adamw(&self, parameter: Parameter) -> (Tensor<1>, Vec<Tensor<1>>) {
+        let Parameter {
+            weights,
+            gradient,
+            moments,
+            rate,
+            decay,
+        } = parameter;
         let squared = gradient.clone() * gradient.clone();
         let mut known = moments.into_iter();
         let mut next = |beta: f32, new: Tensor<1>| {
@@ -175,13 +169,17 @@ impl ModuleMapper for Walk<'_> {
             true => f64::from(self.descent.config.weight_decay),
             false => 0.0,
         };
-        let (moved, moments) = self.descent.moved(
-            tensor.inner().reshape([count]),
-            gradient.reshape([count]),
+        let parameter = Parameter {
+            weights: tensor.inner().reshape([count]),
+            gradient: gradient.reshape([count]),
             moments,
-            self.rate,
+            rate: self.rate,
             decay,
-        );
+        };
+        let (moved, moments) = match self.descent.config.kind {
+            OptimiserKind::Sgd => self.descent.sgd(parameter),
+            OptimiserKind::Adamw => self.descent.adamw(parameter),
+        };
         self.descent.moments[place] = moments;
         let moved = Tensor::from_inner(moved.reshape(shape)).set_require_grad(is_trained);
         Param::from_mapped_value(id, moved, mapper)

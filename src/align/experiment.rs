@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::aligner::{AlignError, Aligner, Gain, Look, Step};
 use super::outcome::{Outcome, Robust};
 use super::plan::{Control, Plan};
+use super::stimuli::Stimuli;
 use super::target::recorded;
 use super::target::{Answers, Responses, responses};
 use crate::image::dataset::LabelledSet;
@@ -61,6 +62,36 @@ impl Images {
         #[cfg(not(feature = "neural"))]
         let of_file = None;
         responses(plan, &self.stimuli, self.answers.as_ref(), of_file)
+    }
+}
+
+impl Images {
+    /// A run of `plan` at its beginning, and what the noise of its target lets a model reach.
+    ///
+    /// # Errors
+    /// As [`responses`] and [`Aligner::new`].
+    pub fn aligner(
+        &self,
+        plan: Plan,
+        model: &Loaded,
+        device: &Device,
+        cancel: &CancelToken,
+    ) -> Result<(Aligner, Option<inference::Ceiling>), AlignError> {
+        let Responses {
+            values,
+            neuroids,
+            ceiling,
+        } = self.responses(&plan)?;
+        let stimuli = Stimuli {
+            images: self.stimuli.clone(),
+            labelled: self.labelled,
+            responses: values,
+            neuroids,
+            heat_maps: self.heat_maps.clone(),
+        };
+        let (rest, device) = (self.rest.clone(), device.clone());
+        let aligner = Aligner::new(plan, model, stimuli, rest, device, cancel.clone())?;
+        Ok((aligner, ceiling))
     }
 }
 

@@ -205,6 +205,11 @@ impl Control {
         *self == Self::None
     }
 
+    /// The control that a plan writes so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|control| control.name() == name)
+    }
+
     /// As it is written in a plan.
     pub fn name(self) -> &'static str {
         match self {

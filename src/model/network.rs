@@ -204,6 +204,13 @@ impl Network {
         }
     }
 
+    /// The areas of the network, in the order of the signal.
+    pub fn areas(&self) -> Vec<String> {
+        let mut areas: Vec<String> = self.taps().into_iter().map(|tap| tap.area).collect();
+        areas.dedup();
+        areas
+    }
+
     /// Every tap of the network, in the order of the signal, without running it.
     pub fn taps(&self) -> Vec<TapInfo> {
         let mut taps = Vec::new();

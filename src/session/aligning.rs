@@ -15,8 +15,7 @@ use crate::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled}
 use crate::align::head::with_new_head;
 use crate::align::outcome::{Outcome, Robust, rows, table, verdict};
 use crate::align::plan::{Control, Plan, Target};
-use crate::align::stimuli::Stimuli;
-use crate::align::target::{Answers, Responses};
+use crate::align::target::Answers;
 use crate::clock::Clock;
 use crate::compute::device::Active;
 use crate::image::dataset::{LabelledSet, OpenOptions, encoded, open, quiet};
@@ -297,8 +296,7 @@ fn is_of_gpu(error: &SessionError, active: &Active) -> bool {
 /// The runs by their names, the aligned one first.
 fn controls(names: &[String]) -> Result<Vec<Control>, SessionError> {
     let find = |name: &String| {
-        let found = Control::ALL.into_iter().find(|c| c.name() == name);
-        found.ok_or_else(|| said(format!("There is no control called {name}.")))
+        Control::named(name).ok_or_else(|| said(format!("There is no control called {name}.")))
     };
     let mut all = vec![Control::None];
     for name in names {
@@ -636,22 +634,9 @@ impl Work {
         host: &dyn Host,
     ) -> Result<(Aligner, Option<Ceiling>), SessionError> {
         let plan = self.plan.with_control(control);
-        let Responses {
-            values,
-            neuroids,
-            ceiling,
-        } = self.images.responses(&plan)?;
-        let stimuli = Stimuli {
-            images: self.images.stimuli.clone(),
-            labelled: self.images.labelled,
-            responses: values,
-            neuroids,
-            heat_maps: self.images.heat_maps.clone(),
-        };
-        let (rest, device) = (self.images.rest.clone(), device.clone());
-        let cancel = host.cancel().clone();
-        let aligner = Aligner::new(plan, &self.model, stimuli, rest, device, cancel)?;
-        Ok((aligner, ceiling))
+        Ok(self
+            .images
+            .aligner(plan, &self.model, device, host.cancel())?)
     }
 
     /// What a finished run comes to.

@@ -95,14 +95,15 @@ impl Session {
         let mut loaded = read_weights(name, attachment, host).await?;
         // Under this name the page asks for it again.
         loaded.name = name.to_owned();
+        let network = loaded.to_network(&Device::flex());
         host.tell(Event::Brought(Brought {
             name: loaded.name.clone(),
             family: loaded.family.clone(),
             classes: loaded.classes.clone(),
             side: loaded.config.preprocessing.crop,
             stochastic: loaded.config.front.is_some(),
-            areas: areas(&loaded),
-            stages: stages_of(&loaded),
+            areas: network.areas(),
+            stages: stages(&network),
         }));
         let models = &mut self.laboratory.models;
         models.retain(|known| known.name != loaded.name);
@@ -251,19 +252,6 @@ impl Session {
         host.tell(Event::Tested(Box::new(tables.make(&run.rows, true)?)));
         Ok(())
     }
-}
-
-/// What of a model can be aligned: its areas, the last time step of a recurrent one.
-fn areas(loaded: &Loaded) -> Vec<String> {
-    let network = loaded.to_network(&Device::flex());
-    let mut areas: Vec<String> = network.taps().into_iter().map(|tap| tap.area).collect();
-    areas.dedup();
-    areas
-}
-
-/// The stages of a model that have weights to train, in the order of the signal.
-fn stages_of(loaded: &Loaded) -> Vec<String> {
-    stages(&loaded.to_network(&Device::flex()))
 }
 
 impl From<RunError> for SessionError {

@@ -2,7 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::future::{Future, ready};
+use std::io::BufReader;
+use std::path::Path;
 use std::pin::Pin;
 
 use ventral::compute::device::Adapter;
@@ -89,4 +92,22 @@ impl NativeHost {
     pub fn last(&self) -> Option<Event> {
         self.events.borrow().last().cloned()
     }
+}
+
+/// A file of the page's own.
+pub fn shipped(path: &str) -> Box<dyn Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("static");
+    Box::new(BufReader::new(File::open(root.join(path)).unwrap()))
+}
+
+/// A request that is answered to its end.
+#[track_caller]
+pub fn done(
+    host: &NativeHost,
+    session: &mut Session,
+    request: Request,
+    file: Option<Box<dyn Source>>,
+) {
+    let end = host.answer(session, request, file);
+    assert!(matches!(end, Event::Done), "{end:?}");
 }

@@ -8,14 +8,13 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use indicatif::ProgressBar;
-use ventral::align::aligner::{Aligner, Look, Step};
+use ventral::align::aligner::{Look, Step};
 use ventral::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
 use ventral::align::head::with_new_head;
 use ventral::align::outcome::{Outcome, Robust, table, verdict};
 use ventral::align::plan::{Control, Plan, Target};
 use ventral::align::shards::Crew;
-use ventral::align::stimuli::Stimuli;
-use ventral::align::target::{Answers, Responses};
+use ventral::align::target::Answers;
 use ventral::compute::device::Devices;
 use ventral::image::dataset::{LabelledSet, decode_planar, picture_names};
 use ventral::measure::robustness::plan::Plan as TestPlan;
@@ -63,8 +62,7 @@ pub struct Args {
 }
 
 fn control(name: &str) -> Result<Control, String> {
-    let named = Control::ALL.into_iter().find(|c| c.name() == name);
-    named.ok_or_else(|| {
+    Control::named(name).ok_or_else(|| {
         format!("there is no control `{name}`; there are shuffled, gaussian and unaligned")
     })
 }
@@ -255,26 +253,9 @@ impl Work {
         let clock = Instant::now();
         let mut plan = self.plan.with_control(control);
         plan.seed = seed;
-        let Responses {
-            values,
-            neuroids,
-            ceiling,
-        } = self.images.responses(&plan)?;
-        let stimuli = Stimuli {
-            images: self.images.stimuli.clone(),
-            labelled: self.images.labelled,
-            responses: values,
-            neuroids,
-            heat_maps: self.images.heat_maps.clone(),
-        };
-        let mut aligner = Aligner::new(
-            plan,
-            &self.model,
-            stimuli,
-            self.images.rest.clone(),
-            self.device.clone(),
-            self.cancel.clone(),
-        )?;
+        let (mut aligner, ceiling) =
+            self.images
+                .aligner(plan, &self.model, &self.device, &self.cancel)?;
         let name = format!("{}-{}-seed{seed}", self.plan.name, control.run());
         let mut file = fs::File::create(self.output.join(format!("{name}.jsonl")))?;
         let mut curve = Curve::default();
