@@ -96,7 +96,13 @@ fn four_shards_are_the_whole_row_for_row() {
         folder.path(),
     );
     assert!(!said.contains("leaves gaps"), "{said}");
-    for table in ["summary.csv", "details.csv", "summary.tex", "report.json"] {
+    for table in [
+        "summary.csv",
+        "details.csv",
+        "areas.csv",
+        "summary.tex",
+        "report.json",
+    ] {
         let (whole, merged) = (at("whole").join(table), at("merged").join(table));
         assert_eq!(lines(&whole), lines(&merged), "{table}");
     }
@@ -123,8 +129,8 @@ fn four_shards_are_the_whole_row_for_row() {
     charts.sort();
     assert_eq!(
         charts.len(),
-        5,
-        "two curves, two maps, the categories: {charts:?}"
+        7,
+        "two curves, two maps, the categories, two maps of areas: {charts:?}"
     );
     let details = lines(&at("whole/details.csv"));
     // Clean, 4 corruptions, 2 radii, Square and DeepFool.

@@ -67,6 +67,12 @@ fn options() -> TestOptions {
     }
 }
 
+/// A document of a report, as text.
+fn document(report: &TestReport, name: &str) -> String {
+    let found = report.documents.iter().find(|(known, _)| known == name);
+    String::from_utf8(found.expect(name).1.to_vec()).expect("it is text")
+}
+
 /// The last report of the events.
 fn report(host: &NativeHost) -> TestReport {
     let events = host.events.borrow();
@@ -104,6 +110,48 @@ fn a_test_that_was_stopped_goes_on_and_ends_the_same() {
         charts.contains(&"corruptions-cornet-s-cifar10"),
         "{charts:?}"
     );
+    // A stronger corruption moves an area further, and the first area least of all.
+    let areas = document(&whole, "areas.csv");
+    let moved = |condition: &str, area: &str| -> f32 {
+        let start = format!("{condition},{MODEL},{area},");
+        let line = areas.lines().find_map(|line| line.strip_prefix(&start));
+        line.and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("{start} in {areas}"))
+    };
+    let corruption = &whole.conditions[1];
+    assert!(corruption.corruption, "{corruption:?}");
+    for area in ["V1", "V2", "V4", "IT"] {
+        let found = moved(&corruption.name, area);
+        assert!(found > 0.0 && found < 3.0, "{area}: {found}");
+        assert!(moved("pgd linf 8/255", area) > moved("pgd linf 1/255", area));
+    }
+    assert!(charts.contains(&"areas-cornet-s-cifar10"), "{charts:?}");
+
+    // What images were taken for: as many answers as images, in the condition that was asked for or
+    // the hardest.
+    let asked = [
+        ("", "pgd linf 8/255"),
+        (corruption.name.as_str(), corruption.name.as_str()),
+    ];
+    for (condition, expected) in asked {
+        let (model, condition) = (MODEL.to_owned(), condition.to_owned());
+        done(
+            &host,
+            &mut session,
+            Request::Confuse { model, condition },
+            None,
+        );
+        let Some(Event::Confused(confused)) = host.last() else {
+            panic!("no answers came");
+        };
+        assert_eq!(confused.condition, expected);
+        let titles: Vec<&str> = confused.charts.iter().map(|c| c.title.as_str()).collect();
+        assert!(
+            titles[0].contains(", clean:") && titles[1].contains(expected),
+            "{titles:?}"
+        );
+    }
+
     // Something falls to PGD at 8/255; the picture of it is one.
     let lost = whole.lost.first().expect("some image is lost");
     assert!(lost.wrong > 0 && lost.of == 5 && lost.png.starts_with(b"\x89PNG"));

@@ -194,6 +194,7 @@ impl Session {
             }
             Request::TakeSet { name } => self.take_set(&name, attachment, host),
             Request::Test(options) => self.test(&options, host).await,
+            Request::Confuse { model, condition } => self.confuse(&model, condition, host),
             Request::ReadReport { bytes } => testing::read_report(&bytes, host),
             Request::TakeRecorded { kind, name } => {
                 self.take_recorded(kind, &name, attachment, host)

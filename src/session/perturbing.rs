@@ -11,6 +11,7 @@ use super::protocol::{
 use super::seeing::{front_end_noise, le_bytes};
 use crate::clock::Clock;
 use crate::compute::device::Active;
+use crate::measure::robustness::run::relative_change;
 use crate::model::checkpoint::npy::{Array, Data, write_npy};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Taps};
@@ -496,11 +497,7 @@ impl View {
         self.areas
             .iter()
             .zip(&after.areas)
-            .map(|((name, before), (_, after))| {
-                let moved: Vec<f32> = before.iter().zip(after).map(|(b, a)| a - b).collect();
-                let scale = Norms::of(before).l2.max(f32::MIN_POSITIVE);
-                (name.clone(), Norms::of(&moved).l2 / scale)
-            })
+            .map(|((name, before), (_, after))| (name.clone(), relative_change(before, after)))
             .collect()
     }
 }

@@ -65,6 +65,9 @@ pub enum Request {
     TakeSet { name: String },
     /// Run a robustness plan. One that was run before goes on where it was.
     Test(TestOptions),
+    /// What a model of the last test took images for, clean and in this condition; where none is
+    /// named, the one it got the fewest right in.
+    Confuse { model: String, condition: String },
     /// Read a report that was saved as JSON, here or by the command line, to compare with.
     ReadReport { bytes: Bytes },
     /// What was recorded of the images of the set taken last, for the bench Align, in a file handed
@@ -281,6 +284,8 @@ pub enum Event {
     Set(SetInfo),
     /// What a test has come to so far; the last one has the documents.
     Tested(Box<TestReport>),
+    /// The answer to `Confuse`.
+    Confused(Box<Confused>),
     /// The answer to `ReadReport`.
     Report(Box<TestReport>),
     /// The answer to `TakeRecorded`.
@@ -617,6 +622,18 @@ pub struct TestReport {
     pub lost: Vec<TestedLost>,
     /// Files to take away, by name; none before the end.
     pub documents: Vec<(String, Bytes)>,
+}
+
+/// What a model took images for, without and with a perturbation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confused {
+    pub model: String,
+    pub condition: String,
+    /// A matrix each; none with too many classes.
+    pub charts: Vec<TestedChart>,
+    /// In their place, for each a title and a table of the wrong answers given most often, its
+    /// heads first.
+    pub tables: Vec<(String, Vec<Vec<String>>)>,
 }
 
 /// A drawing of a [`TestReport`].

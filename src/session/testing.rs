@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{Attachment, Host, Session, SessionError, read_weights};
 use super::protocol::{
-    Brought, Bytes, Event, Progress, SetInfo, TestOptions, TestReport, TestedChart,
+    Brought, Bytes, Confused, Event, Progress, SetInfo, TestOptions, TestReport, TestedChart,
     TestedCondition, TestedLost, TestedModel,
 };
 use crate::align::stages::stages;
@@ -17,12 +17,12 @@ use crate::compute::device::Active;
 use crate::image::dataset::{LabelledSet, OpenOptions, Opened, open, quiet};
 use crate::image::{Picture, encode_png};
 use crate::measure::robustness::Row;
-use crate::measure::robustness::charts::Chart;
+use crate::measure::robustness::charts::{Chart, confusion as confusion_chart};
 use crate::measure::robustness::journal::{Done, Journal, line};
-use crate::measure::robustness::outcomes::{Lost, class_name};
+use crate::measure::robustness::outcomes::{Lost, class_name, confusion, confusion_table};
 use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
 use crate::measure::robustness::presets;
-use crate::measure::robustness::report::{ModelReport, Report, Style, rows_csv};
+use crate::measure::robustness::report::{ModelReport, Report, Style, Table, rows_csv};
 use crate::measure::robustness::run::{Bench, RunError};
 use crate::model::classes::{self, LEFT_OUT, match_classes};
 use crate::model::cost::multiply_adds;
@@ -51,6 +51,15 @@ const BATCH_PIXELS: usize = 50 * 32 * 32;
 pub(super) struct Laboratory {
     models: Vec<Loaded>,
     pub set: Option<Archive>,
+    answers: Option<Answers>,
+}
+
+/// What the last test has come to.
+struct Answers {
+    plan: Plan,
+    rows: Vec<Row>,
+    /// Of the classes, where the models share them.
+    names: Vec<String>,
 }
 
 /// Labelled images as they came. They are decoded for the size a model takes.
@@ -168,6 +177,7 @@ impl Session {
             .set
             .as_ref()
             .ok_or(SessionError::Missing("Choose labelled images first."))?;
+        let names = classes::shared(loaded.iter().map(|one| one.classes.as_slice()));
         let head = Head {
             plan: plan.clone(),
             weights: loaded.iter().map(|l| l.hash.clone()).collect(),
@@ -187,10 +197,53 @@ impl Session {
                 }
                 ended => {
                     host.close_journal();
+                    let rows = run.rows;
+                    self.laboratory.answers = Some(Answers { plan, rows, names });
                     return ended;
                 }
             }
         }
+    }
+
+    /// What a model of the last test took images for, clean and in a condition; the hardest where
+    /// none is named.
+    pub(super) fn confuse(
+        &self,
+        model: &str,
+        condition: String,
+        host: &dyn Host,
+    ) -> Result<(), SessionError> {
+        let answers = self.laboratory.answers.as_ref();
+        let Answers { plan, rows, names } =
+            answers.ok_or(SessionError::Missing("Run a test first."))?;
+        let condition = match condition.is_empty() {
+            true => {
+                let report = Report::new(plan, rows, plan.images)?;
+                report.hardest(model).unwrap_or("clean").to_owned()
+            }
+            false => condition,
+        };
+        let mut told = Confused {
+            model: model.to_owned(),
+            charts: Vec::new(),
+            tables: Vec::new(),
+            condition,
+        };
+        let mut shown = vec!["clean"];
+        shown.extend((told.condition != "clean").then_some(told.condition.as_str()));
+        for condition in shown {
+            let found = confusion(rows, model, condition);
+            match confusion_chart(&found, names) {
+                Some(chart) => told.charts.push(drawn(chart)),
+                None => {
+                    let Table { head, rows } = confusion_table(&found, names);
+                    told.tables
+                        .push((condition.to_owned(), [vec![head], rows].concat()));
+                }
+            }
+        }
+        host.tell(Event::Confused(Box::new(told)));
+        Ok(())
     }
 
     async fn go(
@@ -557,6 +610,7 @@ impl Tables<'_> {
             ("summary.csv", summary.write(Style::Csv)),
             ("summary.tex", summary.write(Style::Latex)),
             ("details.csv", details.write(Style::Csv)),
+            ("areas.csv", report.moved().write(Style::Csv)),
             ("rows.csv", rows_csv(rows)),
             ("plan.json", plan),
         ];

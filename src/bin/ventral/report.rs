@@ -117,7 +117,11 @@ pub fn print(folders: &[PathBuf], output: Option<&Path>) -> Result<Report, Failu
             report: &report,
         },
     )?;
-    let tables = [("summary", report.summary()), ("details", report.details())];
+    let tables = [
+        ("summary", report.summary()),
+        ("details", report.details()),
+        ("areas", report.moved()),
+    ];
     for (name, table) in &tables {
         for (style, ending) in [(Style::Csv, "csv"), (Style::Latex, "tex")] {
             save(

@@ -39,6 +39,7 @@ const SCHEMA: &str = "message rows {
     required float l1;
     required float l2;
     required float linf;
+    required binary areas (UTF8);
 }";
 
 /// Under which name a Parquet file holds its [`Head`].
@@ -322,10 +323,17 @@ fn write_parquet(path: &Path, head: &Head, rows: &[Row]) -> Result<(), Failure> 
         column::<FloatType, _>(&mut group, rows, |r| r.l1)?;
         column::<FloatType, _>(&mut group, rows, |r| r.l2)?;
         column::<FloatType, _>(&mut group, rows, |r| r.linf)?;
+        column::<ByteArrayType, _>(&mut group, rows, areas_text)?;
         group.close()?;
         writer.close()?;
         Ok(())
     })
+}
+
+/// A row's areas as JSON, which has no way to fail.
+fn areas_text(row: &Row) -> ByteArray {
+    let text = serde_json::to_string(&row.areas).unwrap_or_default();
+    ByteArray::from(text.as_str())
 }
 
 fn column<T: DataType, W: Write + Send>(
@@ -372,6 +380,11 @@ fn parse_row(row: &parquet::record::Row) -> Result<Row, parquet::errors::Parquet
         l1: row.get_float(8)?,
         l2: row.get_float(9)?,
         linf: row.get_float(10)?,
+        // Files of before this column have none.
+        areas: match row.len() > 11 {
+            true => serde_json::from_str(row.get_string(11)?).unwrap_or_default(),
+            false => Vec::new(),
+        },
     })
 }
 
@@ -407,6 +420,7 @@ mod tests {
             l1: 1.5,
             l2: 0.1,
             linf: f32::MIN_POSITIVE,
+            areas: vec![("V1".into(), 0.25), ("V2".into(), 1.0e-7)],
         };
         (0..3).map(row).collect()
     }

@@ -5,18 +5,18 @@ use svg::node::element::{Group as Node, Polyline, Rectangle, Title};
 
 use super::outcomes::Confusion;
 use super::plan::{Condition, Group, PlanError, Treatment};
-use super::report::{ModelReport, Report};
+use super::report::{Cell, ModelReport, Report};
 pub use crate::measure::draw::Chart;
 use crate::measure::draw::{
-    Fields, LEFT, Labels, RIGHT, WIDTH, colour, document, legend, line, mark, round, slug, text,
-    upright,
+    Fields, LEFT, Labels, RIGHT, WIDTH, colour, document, field_width, legend, line, mark, round,
+    slug, text, upright,
 };
 use crate::model::catalog::Measured;
 use crate::perturb::corruption::Category;
 
 impl Report {
-    /// Accuracy against the radius of each attack, corruptions by severity for each model, and by
-    /// category.
+    /// Accuracy against the radius of each attack, corruptions by severity for each model and by
+    /// category, and how far each area moves.
     ///
     /// # Errors
     /// As [`super::plan::Plan::conditions`].
@@ -29,6 +29,11 @@ impl Report {
                 .filter_map(|model| heat(model, &conditions)),
         );
         charts.extend(categories(self));
+        charts.extend(
+            self.models
+                .iter()
+                .filter_map(|model| sensitivity(model, &conditions)),
+        );
         Ok(charts)
     }
 }
@@ -217,6 +222,54 @@ fn heat(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
     };
     Some(Chart {
         name: format!("corruptions-{}", slug(&model.name)),
+        svg: fields.draw(),
+        title: fields.title,
+    })
+}
+
+/// How far each area moves: a row for each corruption, the mean over its severities, and for each
+/// other condition.
+fn sensitivity(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
+    let mut rows: Vec<(String, Vec<&Cell>)> = Vec::new();
+    for condition in conditions {
+        let name = condition.name();
+        let found = model.cells.iter().find(|cell| cell.condition == name);
+        let Some(cell) = found.filter(|cell| !cell.areas.is_empty()) else {
+            continue;
+        };
+        let row = match condition.treatment {
+            Treatment::Corruption { .. } => condition.title(),
+            _ => name,
+        };
+        match rows.iter_mut().find(|(known, _)| *known == row) {
+            Some((_, cells)) => cells.push(cell),
+            None => rows.push((row, vec![cell])),
+        }
+    }
+    let first = rows.first()?.1.first()?;
+    let columns: Vec<String> = first.areas.iter().map(|(area, _)| area.clone()).collect();
+    let mean = |(_, cells): &(String, Vec<&Cell>), column: usize| {
+        let moved = cells.iter().filter_map(|cell| cell.areas.get(column));
+        moved.map(|(_, moved)| moved).sum::<f64>() / cells.len() as f64
+    };
+    let all = rows
+        .iter()
+        .flat_map(|row| (0..columns.len()).map(move |column| mean(row, column)));
+    let most = all.fold(f64::MIN_POSITIVE, f64::max);
+    let field = |row: usize, column: usize| {
+        let moved = mean(&rows[row], column);
+        Some((moved / most, format!("{:.0}", 100.0 * moved)))
+    };
+    let fields = Fields {
+        title: format!("{}: how far each area moves, % of its response", model.name),
+        across: "area",
+        labels: Labels::fitting(&columns, field_width(columns.len())),
+        rows: rows.iter().map(|(row, _)| row.clone()).collect(),
+        columns: columns.clone(),
+        field: &field,
+    };
+    Some(Chart {
+        name: format!("areas-{}", slug(&model.name)),
         svg: fields.draw(),
         title: fields.title,
     })

@@ -24,7 +24,7 @@ pre{padding:12px;overflow-x:auto;border-radius:6px;background:var(--sunken);font
 @media print{:root{--ink:#000;--page:#fff;--sunken:#fff}pre{white-space:pre-wrap}}";
 
 /// How each number of the tables is made.
-const MADE: [(&str, &str); 8] = [
+const MADE: [(&str, &str); 9] = [
     (
         "accuracy",
         "the share of passes that give an image's own class, mean over images; its 95 % interval is Wilson's, of as many trials as there are images",
@@ -46,6 +46,10 @@ const MADE: [(&str, &str); 8] = [
     (
         "median size",
         "half of the images that were right when clean fall to a perturbation of at most this size",
+    ),
+    (
+        "how far an area moves",
+        "‖f(x′) − f(x)‖₂ / ‖f(x)‖₂ of its last response to the perturbed and the clean image, under the same noise; the mean over the first images of the run, and for a corruption over its severities",
     ),
     (
         "p",
@@ -198,6 +202,7 @@ mod tests {
                     l1: 0.0,
                     l2: 0.0,
                     linf: 0.0,
+                    areas: vec![("V1".to_owned(), 0.1), ("IT".to_owned(), condition.value())],
                 });
             }
         }
@@ -216,6 +221,7 @@ mod tests {
             "id=\"corruptions-a\"",
             "id=\"categories\"",
             "id=\"confusion-a-clean\"",
+            "id=\"areas-a\"",
             "<th scope=\"row\">fog 2</th>",
             "kinds = [",
             "prefers-color-scheme:dark",
@@ -237,7 +243,7 @@ mod tests {
         let (report, _) = report();
         let charts = report.charts().expect("it is sound");
         let names: Vec<&str> = charts.iter().map(|c| c.name.as_str()).collect();
-        let [curve, own, other, categories] = &charts[..] else {
+        let [curve, own, other, categories, areas, _] = &charts[..] else {
             panic!("{names:?}");
         };
         assert!(
@@ -260,6 +266,8 @@ mod tests {
         );
         assert!(own.svg.contains("rgb(119,168,199)") && own.svg.contains("rgb(238,243,247)"));
         assert_eq!(other.name, "corruptions-x-script");
+        // The mean over severities 1 and 2 of a corruption, in per cent.
+        assert!(areas.svg.contains(">150<") || areas.svg.contains("\n150\n"));
         assert!(categories.svg.contains("Weather") && !categories.svg.contains("Noise"));
         for chart in &charts {
             assert!(

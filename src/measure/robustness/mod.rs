@@ -40,4 +40,8 @@ pub struct Row {
     pub l1: f32,
     pub l2: f32,
     pub linf: f32,
+    /// How far each area's response is from that to the clean image, ‖f(x′) − f(x)‖₂ / ‖f(x)‖₂ at
+    /// its last time step, in the order of the signal; of a run's first images only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub areas: Vec<(String, f32)>,
 }

@@ -197,6 +197,7 @@ mod tests {
             l1: 0.0,
             l2: 0.0,
             linf: 0.0,
+            areas: Vec::new(),
         }
     }
 

@@ -24,6 +24,9 @@ pub struct Cell {
     /// these images fall to one of at most this size, in the attack's norm (L2 where it has none).
     /// `None` where fewer than half fall at all.
     pub median_size: Option<f64>,
+    /// How far each area moved ([`Row::areas`]), the mean over the images that were looked into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub areas: Vec<(String, f64)>,
 }
 
 /// A model's line of the summary.
@@ -194,8 +197,25 @@ fn cell(model: &str, condition: &Condition, rows: &Rows) -> Option<Cell> {
             ),
             _ => None,
         },
+        areas: areas(column),
         condition: name,
     })
+}
+
+/// The mean of how far each area moved, over the rows that say it.
+fn areas(column: &Column) -> Vec<(String, f64)> {
+    let rows: Vec<&Row> = column
+        .values()
+        .copied()
+        .filter(|row| !row.areas.is_empty())
+        .collect();
+    let named = rows.first().map_or(&[][..], |row| &row.areas);
+    let mean = |(place, (area, _)): (usize, &(String, f32))| {
+        let moved = rows.iter().filter_map(|row| row.areas.get(place));
+        let sum: f64 = moved.map(|(_, moved)| f64::from(*moved)).sum();
+        (area.clone(), sum / rows.len() as f64)
+    };
+    named.iter().enumerate().map(mean).collect()
 }
 
 /// Half of the images that were right when clean fall to a perturbation of at most this size.
@@ -430,6 +450,28 @@ impl Report {
         )
     }
 
+    /// How far each area moved, a line for each condition, model and area.
+    pub fn moved(&self) -> Table {
+        let mut rows = Vec::new();
+        for model in &self.models {
+            for cell in &model.cells {
+                rows.extend(cell.areas.iter().map(|(area, moved)| {
+                    vec![
+                        cell.condition.clone(),
+                        model.name.clone(),
+                        area.clone(),
+                        format!("{moved:.4}"),
+                    ]
+                }));
+            }
+        }
+        let head = ["condition", "model", "area", "relative change"];
+        Table {
+            head: head.map(str::to_owned).into(),
+            rows,
+        }
+    }
+
     /// A line for each condition and pair of models.
     pub(super) fn compared(&self) -> Table {
         let head = ["condition", "model", "only it", "reference", "only it", "p"];
@@ -453,11 +495,11 @@ impl Report {
 /// Every row, as CSV.
 pub fn rows_csv(rows: &[Row]) -> String {
     let mut text =
-        "model,seed,condition,image,label,prediction,right,passes,l1,l2,linf\n".to_owned();
+        "model,seed,condition,image,label,prediction,right,passes,l1,l2,linf,areas\n".to_owned();
     for r in rows {
         let model = quoted(&r.model);
         text += &format!(
-            "{model},{},{},{},{},{},{},{},{},{},{}\n",
+            "{model},{},{},{},{},{},{},{},{},{},{},{}\n",
             r.seed,
             r.condition,
             r.image,
@@ -467,10 +509,17 @@ pub fn rows_csv(rows: &[Row]) -> String {
             r.passes,
             r.l1,
             r.l2,
-            r.linf
+            r.linf,
+            moved(&r.areas)
         );
     }
     text
+}
+
+/// `V1=0.25;V2=0.5`.
+fn moved(areas: &[(String, f32)]) -> String {
+    let one = |(area, moved): &(String, f32)| format!("{area}={moved}");
+    areas.iter().map(one).collect::<Vec<_>>().join(";")
 }
 
 /// A field of a CSV file.
@@ -580,6 +629,7 @@ mod tests {
             l1: 3.0,
             l2: 2.0,
             linf: 1.0,
+            areas: Vec::new(),
         }
     }
 

@@ -1,14 +1,15 @@
 //! Running a plan, unit by unit.
 
-use burn::tensor::Device;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Row;
 use super::plan::{Condition, Plan, PlanError, Treatment, Unit};
 use crate::image::dataset::LabelledSet;
 use crate::model::network::Network;
-use crate::model::probe::CancelToken;
+use crate::model::probe::{CancelToken, Taps};
 use crate::perturb::attack::look::Look;
-use crate::perturb::attack::network::{NetworkOracle, Noise, Pause};
+use crate::perturb::attack::network::{NetworkOracle, Noise, Pause, read};
 use crate::perturb::attack::plan as attacking;
 use crate::perturb::attack::{Goal, Norm, Step, Stopped};
 use crate::perturb::corruption::{self, Image, Setting, Textures};
@@ -57,6 +58,13 @@ pub struct Bench<'a> {
     pub pause: Option<Pause<'a>>,
 }
 
+/// Images whose areas are looked at: a run's first. How far an area moves differs less from image to
+/// image than whether the answer is right.
+const LOOKED_INTO: usize = 25;
+
+/// How far the areas of each image have moved.
+type Moved = Vec<Vec<(String, f32)>>;
+
 /// A unit's images and what they are of.
 struct Images {
     /// `[n, 3, side, side]`.
@@ -83,7 +91,61 @@ impl<'a> Bench<'a> {
             .treat(unit, &condition, &images, &mut oracle, watch)
             .await?;
         let look = Look::at(&mut oracle, &treated, self.plan.passes).await?;
-        Ok(self.rows(unit, &condition, &images, &treated, &look))
+        let moved = match condition.treatment {
+            Treatment::Clean => Moved::new(),
+            _ => self.moved(unit, &images.pixels, &treated).await?,
+        };
+        let mut rows = self.rows(unit, &condition, &images, &treated, &look);
+        for (row, areas) in rows.iter_mut().zip(moved) {
+            row.areas = areas;
+        }
+        Ok(rows)
+    }
+
+    /// How far the areas of the unit's images moved, where it has any of a run's first.
+    async fn moved(&self, unit: &Unit, clean: &[f32], treated: &[f32]) -> Result<Moved, RunError> {
+        let images = LOOKED_INTO.saturating_sub(unit.first).min(unit.images);
+        let mut moved = Moved::new();
+        moved.resize(images, Vec::new());
+        if images == 0 {
+            return Ok(moved);
+        }
+        let floats = images * self.set.stride();
+        let before = self.areas(unit, &clean[..floats]).await?;
+        let after = self.areas(unit, &treated[..floats]).await?;
+        for ((area, before), (_, after)) in before.into_iter().zip(after) {
+            let of_image = before.len() / images;
+            let pairs = before
+                .chunks_exact(of_image)
+                .zip(after.chunks_exact(of_image));
+            for (areas, (before, after)) in moved.iter_mut().zip(pairs) {
+                areas.push((area.clone(), relative_change(before, after)));
+            }
+        }
+        Ok(moved)
+    }
+
+    /// What each area makes of `pixels`, at its last time step; the noise of a stochastic front-end
+    /// is the unit's own, so that what differs between two calls is the images.
+    async fn areas(
+        &self,
+        unit: &Unit,
+        pixels: &[f32],
+    ) -> Result<Vec<(String, Vec<f32>)>, RunError> {
+        let network = self.network.valid();
+        let side = self.set.size;
+        let shape = [pixels.len() / self.set.stride(), 3, side, side];
+        let mut rng = Rng::from_seed(Self::seed(unit, "noise of the areas"));
+        let noise = network.draw_noise(shape[0], side, &mut rng, &self.device);
+        let pixels = Tensor::from_data(TensorData::new(pixels.to_vec(), shape), &self.device);
+        let taps = Taps::Named(network.areas());
+        let pass = network.pass(pixels, noise, taps, &self.cancel);
+        let pass = pass.map_err(|_| RunError::Cancelled)?;
+        let mut areas = Vec::with_capacity(pass.taps.len());
+        for (name, response) in pass.taps {
+            areas.push((name, read(response).await?));
+        }
+        Ok(areas)
     }
 
     fn images(&self, unit: &Unit) -> Images {
@@ -212,8 +274,19 @@ impl<'a> Bench<'a> {
                 l1: size(Norm::L1),
                 l2: size(Norm::L2),
                 linf: size(Norm::Linf),
+                areas: Vec::new(),
             }
         };
         (0..images.labels.len()).map(row).collect()
     }
+}
+
+/// ‖after − before‖₂ / ‖before‖₂.
+pub fn relative_change(before: &[f32], after: &[f32]) -> f32 {
+    let (mut moved, mut size) = (0.0_f64, 0.0_f64);
+    for (before, after) in before.iter().zip(after) {
+        moved += f64::from(after - before).powi(2);
+        size += f64::from(*before).powi(2);
+    }
+    (moved / size.max(f64::MIN_POSITIVE)).sqrt() as f32
 }

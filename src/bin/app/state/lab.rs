@@ -67,6 +67,8 @@ pub struct Lab {
     /// Which class of the models a class of the set is, where the visitor has said so.
     pub classes: RwSignal<BTreeMap<String, String>>,
     pub report: RwSignal<Option<Arc<TestReport>>>,
+    /// What a model of it took images for.
+    pub confused: RwSignal<Option<Confused>>,
     /// A saved one, to compare with: its file's name, and what it says.
     pub other: RwSignal<Option<(String, Arc<TestReport>)>>,
     pub run: Run,
@@ -88,6 +90,7 @@ impl Lab {
             set: RwSignal::new(None),
             classes: RwSignal::new(BTreeMap::new()),
             report: RwSignal::new(None),
+            confused: RwSignal::new(None),
             other: RwSignal::new(None),
             run: Run::new(),
             coming: StoredValue::new(Vec::new()),
@@ -229,6 +232,17 @@ impl App {
                     self.lab.other.set(Some((name.clone(), Arc::new(*report))));
                 }
             });
+        });
+    }
+
+    /// Asks what a model of the last test took images for; in the condition hardest for it, where
+    /// `condition` is empty.
+    pub fn confuse(self, model: String, condition: String) {
+        let request = Request::Confuse { model, condition };
+        self.ask("Counting answers", request, Vec::new(), move |event| {
+            if let Event::Confused(confused) = event {
+                self.lab.confused.set(Some(*confused));
+            }
         });
     }
 
@@ -374,13 +388,19 @@ impl App {
             classes: self.lab.classes.get_untracked(),
         };
         self.lab.run.forget_pause();
+        self.lab.confused.set(None);
+        let first = options.models.first().cloned();
         let id = self.ask(
             "Testing",
             Request::Test(options),
             Vec::new(),
             move |event| match event {
                 Event::Tested(report) => {
-                    if report.rows == report.expected {
+                    if report.rows == report.expected && !report.documents.is_empty() {
+                        first
+                            .clone()
+                            .into_iter()
+                            .for_each(|model| self.confuse(model, String::new()));
                         self.status
                             .set(format!("{}: {} answers", report.title, report.rows));
                     }
@@ -402,6 +422,7 @@ impl App {
                 | Request::TakeRecorded { .. }
                 | Request::Bring { .. }
                 | Request::BringFile { .. }
+                | Request::Confuse { .. }
         );
         if prepares {
             return;

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use ventral::model::catalog::{Measured, TestSet};
 use ventral::model::classes::{LEFT_OUT, by_name};
 use ventral::session::protocol::{
-    Brought, Bytes, SetInfo, TestReport, TestedChart, TestedLost, TestedModel,
+    Brought, Bytes, Confused, SetInfo, TestReport, TestedChart, TestedLost, TestedModel,
 };
 use web_sys::{File, HtmlInputElement};
 
@@ -381,6 +381,7 @@ pub fn results(app: App) -> AnyView {
         {parts::panel("summary", "Robustness", "accuracy in per cent, with 95 % intervals", view! { {move || tools(app)} }.into_any(), view! { {move || summary(app)} }.into_any())}
         {move || shown(app, figures)}
         {move || app.lab.report.get().and_then(|report| gallery(app, &report))}
+        {move || answers(app)}
         {move || shown(app, others)}
         {parts::panel("compare", "Another report", "saved as JSON, here or by ventral report", ().into_any(), compared(app))}
     }
@@ -618,6 +619,70 @@ fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
             body.into_any(),
         )
     })
+}
+
+/// What a model took images for, clean and in a condition that can be chosen.
+fn answers(app: App) -> Option<AnyView> {
+    let report = app.lab.report.get()?;
+    let confused = app.lab.confused.get()?;
+    let Confused {
+        model, condition, ..
+    } = &confused;
+    let models = report.models.iter().map(|m| m.name.clone());
+    let conditions = report.conditions.iter().map(|c| c.name.clone());
+    let (of, under) = (model.clone(), condition.clone());
+    let tables = confused.tables.iter().map(counted).collect_view();
+    let body = view! {
+        <div class="fields">
+            {choice("Model", "answers-model", models, model, move |model| app.confuse(model, String::new()))}
+            {choice("Condition", "answers-condition", conditions, &under, move |condition| app.confuse(of.clone(), condition))}
+        </div>
+        {figures_of(&confused.charts)}
+        {tables}
+    };
+    Some(parts::panel(
+        "answers",
+        "Answers",
+        "what the images of each class were taken for, clean and perturbed",
+        ().into_any(),
+        body.into_any(),
+    ))
+}
+
+/// A choice among names.
+fn choice(
+    label: &'static str,
+    testid: &'static str,
+    names: impl Iterator<Item = String>,
+    now: &str,
+    choose: impl Fn(String) + 'static,
+) -> AnyView {
+    let option = |name: String| {
+        let selected = name == now;
+        view! { <option value=name.clone() selected=selected>{name.clone()}</option> }
+    };
+    view! {
+        <label class="field">
+            {label}
+            <select data-testid=testid on:change:target=move |e| choose(e.target().value())>
+                {names.map(option).collect_view()}
+            </select>
+        </label>
+    }
+    .into_any()
+}
+
+/// The wrong answers given most often in a condition, where there are too many classes to draw.
+fn counted((condition, rows): &(String, Vec<Vec<String>>)) -> AnyView {
+    let row = |cells: &Vec<String>| {
+        let cells = cells.iter().map(|cell| view! { <td>{cell.clone()}</td> });
+        view! { <tr>{cells.collect_view()}</tr> }
+    };
+    view! {
+        <p class="hint">{condition.clone()}</p>
+        <table class="grid-table"><tbody>{rows.iter().map(row).collect_view()}</tbody></table>
+    }
+    .into_any()
 }
 
 /// Attacks without a radius: how many images stand, and McNemar's test where there are two models.
