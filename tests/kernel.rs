@@ -5,7 +5,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::{batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
-use ventral::compute::kernel::{convolution, max_pool, norm_by_batch};
+use ventral::compute::kernel::{
+    affine, affine_add, convolution, max_pool, norm_by_batch, simple_and_complex, spiking,
+};
 use ventral::rng::Rng;
 
 fn draw<const D: usize>(shape: [usize; D], rng: &mut Rng) -> Vec<f32> {
@@ -52,16 +54,28 @@ fn shapes() -> Vec<[usize; 8]> {
         [1, 1, 1, 5, 1, 0, 5, 5],
         [1, 2, 3, 11, 4, 2, 63, 63],
     ];
-    for _ in 0..40 {
-        let kernel = 1 + rng.below(5);
+    for place in 0..200 {
+        // Of each four, two have enough channels and tiles for the shorter products of 3x3.
+        let short = place % 4 > 1;
+        let channels = |rng: &mut Rng| match short {
+            true => 8 + rng.below(28),
+            false => 1 + rng.below(9),
+        };
+        let kernel = match short {
+            true => 3,
+            false => 1 + rng.below(5),
+        };
         let padding = rng.below(kernel + 1);
         let side = |rng: &mut Rng| kernel + rng.below(20);
         shapes.push([
             1 + rng.below(4),
-            1 + rng.below(9),
-            1 + rng.below(9),
+            channels(&mut rng),
+            channels(&mut rng),
             kernel,
-            1 + rng.below(3),
+            match short {
+                true => 1,
+                false => 1 + rng.below(3),
+            },
             padding,
             side(&mut rng),
             side(&mut rng),
@@ -72,36 +86,64 @@ fn shapes() -> Vec<[usize; 8]> {
 
 #[test]
 fn convolution_and_its_gradients_are_burns() {
-    let device = Device::flex().autodiff();
     let mut rng = Rng::from_seed(12);
     for shape in shapes() {
-        let [n, c, out, k, stride, padding, h, w] = shape;
-        let (x, weight) = (draw([n, c, h, w], &mut rng), draw([out, c, k, k], &mut rng));
-        let run = |ours: bool, upstream: Option<&[f32]>| {
-            let x = tensor(&x, [n, c, h, w], &device).require_grad();
-            let weight = tensor(&weight, [out, c, k, k], &device).require_grad();
-            let y = match ours {
-                true => convolution(x.clone(), weight.clone(), stride, padding),
-                false => {
-                    let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
-                    conv2d(x.clone(), weight.clone(), None, options)
-                }
-            };
-            let values = host(y.clone().inner());
-            let upstream = upstream.map_or_else(|| values.clone(), <[f32]>::to_vec);
-            let dims = y.dims();
-            let loss = (y * tensor(&upstream, dims, &device)).sum();
-            let gradients = loss.backward();
-            let x = host(x.grad(&gradients).unwrap());
-            let weight = host(weight.grad(&gradients).unwrap());
-            (values, x, weight)
-        };
-        let theirs = run(false, None);
-        let ours = run(true, Some(&theirs.0));
-        assert_close(&format!("{shape:?} forward"), &ours.0, &theirs.0);
-        assert_close(&format!("{shape:?} input"), &ours.1, &theirs.1);
-        assert_close(&format!("{shape:?} weight"), &ours.2, &theirs.2);
+        let [_, c, out, k, ..] = shape;
+        let weight = draw([out, c, k, k], &mut rng);
+        convolves_as_burn(shape, weight, &mut rng);
     }
+}
+
+/// As Gabor filters do; one reads nothing at all.
+#[test]
+fn filters_of_one_colour_are_convolved_with_it_alone() {
+    let mut rng = Rng::from_seed(15);
+    for shape in [
+        [2, 3, 40, 9, 2, 4, 32, 32],
+        [1, 3, 17, 25, 4, 12, 64, 60],
+        [3, 2, 5, 3, 1, 1, 9, 7],
+        [2, 4, 9, 5, 3, 0, 13, 22],
+    ] {
+        let [_, c, out, k, ..] = shape;
+        let mut weight = draw([out, c, k, k], &mut rng);
+        for (plane, taps) in weight.chunks_exact_mut(k * k).enumerate() {
+            let (filter, colour) = (plane / c, plane % c);
+            if filter == 1 || colour != (filter * 7 + 3) % c {
+                taps.fill(0.0);
+            }
+        }
+        convolves_as_burn(shape, weight, &mut rng);
+    }
+}
+
+fn convolves_as_burn(shape: [usize; 8], weight: Vec<f32>, rng: &mut Rng) {
+    let device = Device::flex().autodiff();
+    let [n, c, out, k, stride, padding, h, w] = shape;
+    let x = draw([n, c, h, w], rng);
+    let run = |ours: bool, upstream: Option<&[f32]>| {
+        let x = tensor(&x, [n, c, h, w], &device).require_grad();
+        let weight = tensor(&weight, [out, c, k, k], &device).require_grad();
+        let y = match ours {
+            true => convolution(x.clone(), weight.clone(), stride, padding),
+            false => {
+                let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
+                conv2d(x.clone(), weight.clone(), None, options)
+            }
+        };
+        let values = host(y.clone().inner());
+        let upstream = upstream.map_or_else(|| values.clone(), <[f32]>::to_vec);
+        let dims = y.dims();
+        let loss = (y * tensor(&upstream, dims, &device)).sum();
+        let gradients = loss.backward();
+        let x = host(x.grad(&gradients).unwrap());
+        let weight = host(weight.grad(&gradients).unwrap());
+        (values, x, weight)
+    };
+    let theirs = run(false, None);
+    let ours = run(true, Some(&theirs.0));
+    assert_close(&format!("{shape:?} forward"), &ours.0, &theirs.0);
+    assert_close(&format!("{shape:?} input"), &ours.1, &theirs.1);
+    assert_close(&format!("{shape:?} weight"), &ours.2, &theirs.2);
 }
 
 #[test]
@@ -227,4 +269,99 @@ fn threads_do_not_change_a_bit() {
         })
     };
     assert_eq!(run(1), run(3));
+}
+
+/// Values and gradients of `ours` and of the same in Burn's operations, for inputs of these shapes.
+#[track_caller]
+fn same<const N: usize>(
+    what: &str,
+    shapes: [[usize; 4]; N],
+    ours: impl Fn([Tensor<4>; N]) -> Tensor<4>,
+    theirs: impl Fn([Tensor<4>; N]) -> Tensor<4>,
+) {
+    let device = Device::flex().autodiff();
+    let mut rng = Rng::from_seed(16);
+    let inputs = shapes.map(|shape| draw(shape, &mut rng));
+    let mut upstream: Option<Vec<f32>> = None;
+    let mut run = |work: &dyn Fn([Tensor<4>; N]) -> Tensor<4>| {
+        let mut place = 0;
+        let x = shapes.map(|shape| {
+            place += 1;
+            tensor(&inputs[place - 1], shape, &device).require_grad()
+        });
+        let y = work(x.clone());
+        let values = host(y.clone().inner());
+        let upstream = upstream.get_or_insert_with(|| draw([values.len()], &mut rng));
+        let loss = (y.clone() * tensor(upstream, y.dims(), &device)).sum();
+        let gradients = loss.backward();
+        let gradients = x.map(|x| host(x.grad(&gradients).unwrap()));
+        (values, gradients)
+    };
+    let (theirs, ours) = (run(&theirs), run(&ours));
+    assert_close(what, &ours.0, &theirs.0);
+    for (ours, theirs) in ours.1.iter().zip(&theirs.1) {
+        assert_close(&format!("{what}, gradient"), ours, theirs);
+    }
+}
+
+#[test]
+fn scale_shift_skip_and_relu_are_burns() {
+    let device = Device::flex().autodiff();
+    let mut rng = Rng::from_seed(17);
+    let numbers: [Tensor<1>; 2] = [0, 1].map(|_| tensor(&draw([5], &mut rng), [5], &device));
+    let shape = [3, 5, 4, 7];
+    let scaled = |x: Tensor<4>| {
+        let [scale, shift] = numbers.clone().map(|n| n.reshape([1, 5, 1, 1]));
+        x * scale + shift
+    };
+    let ours = |relu: bool| {
+        let numbers = numbers.clone();
+        move |[x]: [Tensor<4>; 1]| affine(x, numbers.clone(), relu)
+    };
+    same("affine", [shape], ours(false), |[x]| scaled(x));
+    same("affine, ReLU", [shape], ours(true), |[x]| relu(scaled(x)));
+    same(
+        "affine, skip, ReLU",
+        [shape; 2],
+        |[x, skip]| affine_add(x, skip, numbers.clone()),
+        |[x, skip]| relu(scaled(x) + skip),
+    );
+    // What others still hold is not written over.
+    let x: Tensor<4> = tensor(&draw(shape, &mut rng), shape, &Device::flex());
+    let (kept, numbers) = (host(x.clone()), numbers.clone().map(Tensor::inner));
+    let _ = affine(x.clone(), numbers.clone(), true);
+    let _ = affine_add(x.clone(), x.clone(), numbers);
+    assert_eq!(host(x), kept);
+}
+
+#[test]
+fn cells_and_their_noise_are_burns() {
+    let device = Device::flex().autodiff();
+    let (n, simple, complex) = (3, 5, 4);
+    let shapes = [[n, simple + complex, 6, 7], [n, complex, 6, 7]];
+    same(
+        "cells",
+        shapes,
+        |[q0, q1]| simple_and_complex(q0, q1, simple, 23.5),
+        |[q0, q1]| {
+            let of_complex = q0.clone().narrow(1, simple, complex);
+            let energy = (of_complex.powi_scalar(2) + q1.powi_scalar(2)) / 2.0;
+            Tensor::cat(vec![relu(q0.narrow(1, 0, simple)), energy.sqrt()], 1) * 23.5
+        },
+    );
+    let mut rng = Rng::from_seed(18);
+    for images in [n, 1] {
+        let shape = [images, 5, 6, 7];
+        let noise: Tensor<4> = tensor(&draw(shape, &mut rng), shape, &device);
+        same(
+            "neuronal noise",
+            [[n, 5, 6, 7]],
+            |[x]| spiking(x, noise.clone(), 0.35, 0.07),
+            |[x]| {
+                let spikes = x * 0.35 + 0.07;
+                let spread = (relu(spikes.clone()) + 1e-4).sqrt();
+                relu((spikes + noise.clone() * spread - 0.07) / 0.35)
+            },
+        );
+    }
 }

@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor};
 
 use super::config::{CornetRtConfig, CornetSConfig, CornetZConfig, StemConfig, Unrolling};
 use super::layers::{
-    Conv, Linear, batch_norm, flatten, global_mean, normalise, normalise_relu, pool3,
+    Conv, Linear, batch_norm, flatten, global_mean, normalise, normalise_add_relu, normalise_relu,
+    pool3,
 };
 use super::probe::{Cancelled, Probe};
 
@@ -124,8 +125,7 @@ impl BlockS {
         };
         let x = normalise_relu(&self.norm1[t], self.conv1.forward(x));
         let x = normalise_relu(&self.norm2[t], self.conv2.forward_strided(x, stride));
-        let x = normalise(&self.norm3[t], self.conv3.forward(x));
-        relu(x + skip)
+        normalise_add_relu(&self.norm3[t], self.conv3.forward(x), skip)
     }
 }
 

@@ -114,7 +114,10 @@ pub fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
 pub fn normalise(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     match is_training(norm, &x) {
         true => by_batch(norm, x, false),
-        false => norm.forward(x),
+        false => match by_running(norm) {
+            Some(numbers) => kernel::affine(x, numbers, false),
+            None => norm.forward(x),
+        },
     }
 }
 
@@ -122,8 +125,37 @@ pub fn normalise(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
 pub fn normalise_relu(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     match is_training(norm, &x) {
         true => by_batch(norm, x, true),
-        false => relu(norm.forward(x)),
+        false => match by_running(norm) {
+            Some(numbers) => kernel::affine(x, numbers, true),
+            None => relu(norm.forward(x)),
+        },
     }
+}
+
+/// [`normalise`], then a skip connection and ReLU.
+pub fn normalise_add_relu(norm: &BatchNorm, x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
+    match is_training(norm, &x) {
+        true => relu(by_batch(norm, x, false) + skip),
+        false => match by_running(norm) {
+            Some(numbers) => kernel::affine_add(x, skip, numbers),
+            None => relu(norm.forward(x) + skip),
+        },
+    }
+}
+
+/// What the running statistics come to, a scale and a shift for each channel; `None` where their
+/// gradients are asked for.
+fn by_running(norm: &BatchNorm) -> Option<[Tensor<1>; 2]> {
+    let (gain, bias) = (norm.gamma.val(), norm.beta.val());
+    if gain.is_require_grad() || bias.is_require_grad() {
+        return None;
+    }
+    let device = gain.device();
+    let mean = norm.running_mean.value().to_device(&device);
+    let variance = norm.running_var.value().to_device(&device);
+    let scale = gain / (variance + norm.epsilon).sqrt();
+    let shift = bias - mean * scale.clone();
+    Some([scale, shift])
 }
 
 /// As Burn tells it: a frozen layer on a training device works by its running statistics.

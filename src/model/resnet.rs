@@ -3,12 +3,12 @@
 
 use burn::module::Module;
 use burn::nn::BatchNorm;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::config::{ResBlock, ResNetConfig};
 use super::layers::{
-    Conv, Linear, batch_norm, flatten, global_mean, normalise, normalise_relu, pool3,
+    Conv, Linear, batch_norm, flatten, global_mean, normalise, normalise_add_relu, normalise_relu,
+    pool3,
 };
 use super::probe::{Cancelled, Probe};
 
@@ -61,11 +61,13 @@ impl Block {
         };
         let x = normalise_relu(&self.bn1, self.conv1.forward(x));
         let x = self.conv2.forward(x);
-        let x = match (&self.conv3, &self.bn3) {
-            (Some(conv), Some(norm)) => normalise(norm, conv.forward(normalise_relu(&self.bn2, x))),
-            _ => normalise(&self.bn2, x),
-        };
-        relu(x + skip)
+        match (&self.conv3, &self.bn3) {
+            (Some(conv), Some(norm)) => {
+                let x = conv.forward(normalise_relu(&self.bn2, x));
+                normalise_add_relu(norm, x, skip)
+            }
+            _ => normalise_add_relu(&self.bn2, x, skip),
+        }
     }
 }
 

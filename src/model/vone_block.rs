@@ -7,14 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::config::{NoiseConfig, NoiseMode, VOneConfig};
 use super::layers::{Conv, convolve};
-
-/// Keeps the gradient of a complex cell finite where both quadratures are zero; far below what
-/// f32 resolves in a response.
-const COMPLEX_EPSILON: f64 = 1e-12;
-
-/// Keeps the gradient of the neuronal noise finite at zero. The published block uses the same
-/// value, 1e-4.
-const NOISE_EPSILON: f64 = 1e-4;
+use crate::compute::kernel::{self, cells::COMPLEX_EPSILON};
 
 #[derive(Module, Debug)]
 pub struct VOneBlock {
@@ -60,10 +53,13 @@ impl VOneBlock {
     /// `noise` holds standard normal draws of the response's shape, or of one image of it, which
     /// then serve the whole batch. Without it the block is deterministic.
     pub fn forward(&self, x: Tensor<4>, noise: Option<Tensor<4>>) -> Tensor<4> {
-        let cells = self.cells(x) * self.k_exc;
-        match noise {
-            Some(noise) => relu(self.perturb(cells, noise)),
+        let cells = self.cells(x);
+        let NoiseConfig { mode, scale, level } = self.noise;
+        match noise.map(|noise| (mode, noise)) {
             None => cells,
+            Some((NoiseMode::None, _)) => relu(cells),
+            Some((NoiseMode::Gaussian, noise)) => relu(cells + noise * scale),
+            Some((NoiseMode::Neuronal, noise)) => kernel::spiking(cells, noise, scale, level),
         }
     }
 
@@ -73,7 +69,7 @@ impl VOneBlock {
         let [_, channels, ..] = q0.dims();
         let complex_channels = channels - self.simple_channels;
         if complex_channels == 0 {
-            return relu(q0);
+            return relu(q0) * self.k_exc;
         }
         let second =
             self.simple_conv_q1
@@ -81,27 +77,10 @@ impl VOneBlock {
                 .val()
                 .narrow(0, self.simple_channels, complex_channels);
         let q1 = convolve(x, second, None, conv.stride, conv.padding);
-        let q0_complex = q0.clone().narrow(1, self.simple_channels, complex_channels);
-        let energy = q0_complex.clone() * q0_complex + q1.clone() * q1;
-        let complex = (energy + COMPLEX_EPSILON).sqrt() / std::f64::consts::SQRT_2;
         if self.simple_channels == 0 {
-            return complex;
+            let energy = q0.clone() * q0 + q1.clone() * q1 + COMPLEX_EPSILON;
+            return energy.sqrt() * (self.k_exc * std::f64::consts::FRAC_1_SQRT_2);
         }
-        let simple = relu(q0.narrow(1, 0, self.simple_channels));
-        Tensor::cat(vec![simple, complex], 1)
-    }
-
-    fn perturb(&self, x: Tensor<4>, noise: Tensor<4>) -> Tensor<4> {
-        let NoiseConfig { mode, scale, level } = self.noise;
-        match mode {
-            NoiseMode::None => x,
-            NoiseMode::Gaussian => x + noise * scale,
-            NoiseMode::Neuronal => {
-                // To spike counts, where the variance of a cell equals its mean, and back.
-                let spikes = x * scale + level;
-                let spread = (relu(spikes.clone()) + NOISE_EPSILON).sqrt();
-                (spikes + noise * spread - level) / scale
-            }
-        }
+        kernel::simple_and_complex(q0, q1, self.simple_channels, self.k_exc)
     }
 }

@@ -12,16 +12,20 @@
 //!   it.
 //!
 //! Nothing is copied for each tap: those above and below a map are left out, those to its sides
-//! read columns of zeros. Kernels of one weight at stride 1 have positions in the lanes instead,
+//! read columns of zeros. Kernels of 3x3 at stride 1 take fewer products where there is enough to do
+//! ([`super::winograd`]). Kernels of one weight at stride 1 have positions in the lanes instead,
 //! and leave the maps as they lie.
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
 use super::flex;
+use super::packed::{Kind, packed};
 use super::pass::{Pass, Pointwise};
+use super::stem::{self, is_stem};
 use super::sum::{Segment, lanes};
 use super::weights::weight_gradient;
+use super::winograd::Winograd;
 
 /// Sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +57,11 @@ impl Geometry {
         }
     }
 
-    fn positions_in(&self) -> usize {
+    pub fn positions_in(&self) -> usize {
         self.size_in[0] * self.size_in[1]
     }
 
-    fn positions_out(&self) -> usize {
+    pub fn positions_out(&self) -> usize {
         self.size_out[0] * self.size_out[1]
     }
 
@@ -100,15 +104,14 @@ impl Geometry {
 pub fn forward(x: FlexTensor, weight: FlexTensor, stride: usize, padding: usize) -> FlexTensor {
     let g = Geometry::new(x.shape().dims(), weight.shape().dims(), stride, padding);
     let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
-    let y = match g.is_sparse() {
-        true => run(
-            &g.thinned(),
-            false,
-            &thin(&g, x.storage()),
-            weight.storage(),
-        ),
-        false => run(&g, false, x.storage(), weight.storage()),
+    let by_colour = match is_stem(&g) {
+        true => stem::forward(&g, x.storage(), weight.storage()),
+        false => None,
     };
+    let y = by_colour.unwrap_or_else(|| match g.is_sparse() {
+        true => run(&g.thinned(), false, &thin(&g, x.storage()), &weight),
+        false => run(&g, false, x.storage(), &weight),
+    });
     flex(y, g.shape_out())
 }
 
@@ -125,13 +128,14 @@ pub fn backward_x(
     let x = [n, channels, size[0], size[1]];
     let g = Geometry::new(x, [out, channels, kernel, kernel], stride, padding);
     let (weight, grad) = (weight.to_contiguous(), grad.to_contiguous());
-    let gradient = match g.is_sparse() {
-        true => thicken(
-            &g,
-            &run(&g.thinned(), true, grad.storage(), weight.storage()),
-        ),
-        false => run(&g, true, grad.storage(), weight.storage()),
+    let by_taps = match is_stem(&g) {
+        true => stem::backward_x(&g, grad.storage(), &weight, lanes()),
+        false => None,
     };
+    let gradient = by_taps.unwrap_or_else(|| match g.is_sparse() {
+        true => thicken(&g, &run(&g.thinned(), true, grad.storage(), &weight)),
+        false => run(&g, true, grad.storage(), &weight),
+    });
     flex(gradient, x)
 }
 
@@ -184,7 +188,7 @@ fn thicken(g: &Geometry, thin: &[f32]) -> Vec<f32> {
 }
 
 /// The convolution of `x`, or the gradient of its input where `x` is that of its result.
-fn run(g: &Geometry, backward: bool, x: &[f32], weight: &[f32]) -> Vec<f32> {
+pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) -> Vec<f32> {
     let lanes = lanes();
     let pass = match backward {
         false => Pass::forward(g, lanes),
@@ -196,13 +200,25 @@ fn run(g: &Geometry, backward: bool, x: &[f32], weight: &[f32]) -> Vec<f32> {
         let work = Pointwise {
             pass: &pass,
             x,
-            weight,
+            weight: weight.storage(),
             y: &y,
         };
         each(&work.items(threads()), |item, _| work.run(*item));
         return y.into_inner();
     }
-    let packed = pass.pack(weight);
+    if let Some(winograd) = Winograd::of(&pass, lanes) {
+        let kind = Kind {
+            backward,
+            tile: winograd.tile(),
+        };
+        let weight = packed(weight, kind, |weight| winograd.pack(weight));
+        each(&winograd.units(threads()), |unit, scratch| {
+            winograd.run(*unit, x, &weight, &y, scratch);
+        });
+        return y.into_inner();
+    }
+    let kind = Kind { backward, tile: 0 };
+    let packed = packed(weight, kind, |weight| pass.pack(weight));
     each(&pass.bands(threads()), |band, scratch| {
         pass.run(*band, x, &packed, &y, scratch);
     });
@@ -215,6 +231,8 @@ pub(super) struct Scratch {
     pub maps: Vec<f32>,
     pub sums: Vec<f32>,
     pub segments: Vec<Segment>,
+    pub patches: Vec<f32>,
+    pub products: Vec<f32>,
 }
 
 /// A buffer whose parts are written by several threads.

@@ -1,16 +1,21 @@
-//! Kernels of our own: convolution, batch norm with its ReLU, and max pooling.
+//! Kernels of our own: convolution, batch norm with what follows it, and max pooling.
 //!
 //! They enter Burn as a backend extension, so autodiff and every device go on working. On the CPU
 //! they replace Burn's: a convolution keeps its sums in registers and copies nothing for each tap
 //! of its kernel, and batch norm reads each channel where it lies instead of transposing the
 //! batch. Elsewhere they are Burn's own operations.
 
+mod affine;
+pub mod cells;
 mod conv;
 mod norm;
+mod packed;
 mod pass;
 mod pool;
+mod stem;
 mod sum;
 mod weights;
+mod winograd;
 
 #[cfg(any(target_arch = "wasm32", feature = "gpu"))]
 use burn::backend::Cube;
@@ -23,7 +28,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{IntDType, Shape, Tensor, TensorData};
+use burn::tensor::{IntDType, Shape, Slice, Tensor, TensorData};
 
 /// Cross-correlation with zero padding: `[n, in, h, w]` and `[out, in, k, k]` to
 /// `[n, out, (h + 2 · padding − k) / stride + 1, …]`.
@@ -52,6 +57,36 @@ pub fn norm_by_batch(
         Tensor::from_dispatch(mean),
         Tensor::from_dispatch(variance),
     )
+}
+
+/// `x · scale + shift`, two numbers for each channel, then ReLU where `relu`: batch norm by its
+/// running statistics. There is no gradient to the numbers.
+pub fn affine(x: Tensor<4>, [scale, shift]: [Tensor<1>; 2], relu: bool) -> Tensor<4> {
+    let [scale, shift] = [scale, shift].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::affine(x.into_dispatch(), scale, shift, relu))
+}
+
+/// The positive part of `x · scale + shift + skip`, all of one shape.
+pub fn affine_add(x: Tensor<4>, skip: Tensor<4>, [scale, shift]: [Tensor<1>; 2]) -> Tensor<4> {
+    let [scale, shift] = [scale, shift].map(Tensor::into_dispatch);
+    let [x, skip] = [x, skip].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::affine_add(x, skip, scale, shift))
+}
+
+/// Simple and complex cells of filter responses: `gain` times the positive part of the first `simple`
+/// channels of `q0`, and `gain` times √((q0² + q1²) / 2) of the others, of which `q1` is the second
+/// quadrature.
+pub fn simple_and_complex(q0: Tensor<4>, q1: Tensor<4>, simple: usize, gain: f64) -> Tensor<4> {
+    let [q0, q1] = [q0, q1].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::simple_and_complex(q0, q1, simple, gain))
+}
+
+/// The positive part of responses with neuronal noise: as spike counts `x · scale + level` they get
+/// noise whose variance is their mean. `noise` holds standard normal draws, `[n, …]` or `[1, …]`;
+/// there is no gradient to it.
+pub fn spiking(x: Tensor<4>, noise: Tensor<4>, scale: f64, level: f64) -> Tensor<4> {
+    let [x, noise] = [x, noise].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::spiking(x, noise, scale, level))
 }
 
 /// Max pooling with `padding` positions around the map that are never the largest: `[n, c, h, w]`
@@ -143,6 +178,106 @@ pub trait Kernels: Backend {
         back.x_grad
     }
 
+    fn affine(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let scaled = Self::float_mul(x, by_channel::<Self>(scale));
+        let y = Self::float_add(scaled, by_channel::<Self>(shift));
+        match relu {
+            true => Self::relu(y),
+            false => y,
+        }
+    }
+
+    /// Gradient with respect to `x`, `y` being the result.
+    fn affine_backward(
+        y: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let grad = match relu {
+            true => Self::relu_backward(y, grad),
+            false => grad,
+        };
+        Self::float_mul(grad, by_channel::<Self>(scale))
+    }
+
+    fn affine_add(
+        x: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let y = Self::affine(x, scale, shift, false);
+        Self::relu(Self::float_add(y, skip))
+    }
+
+    fn simple_and_complex(
+        q0: FloatTensor<Self>,
+        q1: FloatTensor<Self>,
+        simple: usize,
+        gain: f64,
+    ) -> FloatTensor<Self> {
+        let [simple, complex] = halves::<Self>(q0, simple);
+        let complex = Self::float_mul_scalar(
+            amplitude::<Self>(complex, q1),
+            std::f64::consts::FRAC_1_SQRT_2.into(),
+        );
+        let cells = Self::float_cat(vec![Self::relu(simple), complex], 1);
+        Self::float_mul_scalar(cells, gain.into())
+    }
+
+    /// Gradients with respect to `q0` and `q1`.
+    fn simple_and_complex_backward(
+        q0: FloatTensor<Self>,
+        q1: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        simple: usize,
+        gain: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let grad = Self::float_mul_scalar(grad, gain.into());
+        let [grad_simple, grad_complex] = halves::<Self>(grad, simple);
+        let [simple, complex] = halves::<Self>(q0, simple);
+        let to_simple = Self::relu_backward(Self::relu(simple), grad_simple);
+        let steep = Self::float_div(grad_complex, amplitude::<Self>(complex.clone(), q1.clone()));
+        let steep = Self::float_mul_scalar(steep, std::f64::consts::FRAC_1_SQRT_2.into());
+        let to_complex = Self::float_mul(steep.clone(), complex);
+        let to_first = Self::float_cat(vec![to_simple, to_complex], 1);
+        (to_first, Self::float_mul(steep, q1))
+    }
+
+    fn spiking(
+        x: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        scale: f64,
+        level: f64,
+    ) -> FloatTensor<Self> {
+        let spikes = spikes::<Self>(x, scale, level);
+        let noise = Self::float_mul(noise, spread::<Self>(spikes.clone()));
+        let noisy = Self::float_sub_scalar(Self::float_add(spikes, noise), level.into());
+        Self::relu(Self::float_div_scalar(noisy, scale.into()))
+    }
+
+    /// Gradient with respect to `x`, `y` being the result.
+    fn spiking_backward(
+        x: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        scale: f64,
+        level: f64,
+    ) -> FloatTensor<Self> {
+        let spikes = spikes::<Self>(x, scale, level);
+        let noise = Self::float_div(noise, spread::<Self>(spikes.clone()));
+        let noise = Self::float_mul_scalar(noise, 0.5.into());
+        let steep = Self::float_add_scalar(Self::relu_backward(spikes, noise), 1.0.into());
+        Self::float_mul(Self::relu_backward(y, grad), steep)
+    }
+
     fn norm_by_batch(
         x: FloatTensor<Self>,
         gain: FloatTensor<Self>,
@@ -178,6 +313,39 @@ pub trait Kernels: Backend {
         let back = Self::batch_norm_train_backward(x, gain, mean, variance, epsilon, grad);
         (back.x_grad, back.gamma_grad, back.beta_grad)
     }
+}
+
+/// `[channels]` to `[1, channels, 1, 1]`.
+fn by_channel<B: Backend>(numbers: FloatTensor<B>) -> FloatTensor<B> {
+    let [channels] = numbers.shape().dims();
+    B::float_reshape(numbers, Shape::from([1, channels, 1, 1]))
+}
+
+/// The first `simple` channels, and the others.
+fn halves<B: Backend>(x: FloatTensor<B>, simple: usize) -> [FloatTensor<B>; 2] {
+    let [_, channels, ..] = x.shape().dims::<4>();
+    [0..simple, simple..channels].map(|part| {
+        let part = [Slice::full(), Slice::from(part)];
+        B::float_slice(x.clone(), &part)
+    })
+}
+
+fn amplitude<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+    let squared = [a, b].map(|q| B::float_mul(q.clone(), q));
+    let [a, b] = squared;
+    let energy = B::float_add_scalar(B::float_add(a, b), cells::COMPLEX_EPSILON.into());
+    B::float_sqrt(energy)
+}
+
+fn spikes<B: Backend>(x: FloatTensor<B>, scale: f64, level: f64) -> FloatTensor<B> {
+    B::float_add_scalar(B::float_mul_scalar(x, scale.into()), level.into())
+}
+
+fn spread<B: Backend>(spikes: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_sqrt(B::float_add_scalar(
+        B::relu(spikes),
+        cells::NOISE_EPSILON.into(),
+    ))
 }
 
 fn options(stride: usize, padding: usize) -> ConvOptions<2> {
@@ -237,6 +405,75 @@ impl Kernels for Flex {
         padding: usize,
     ) -> FloatTensor<Self> {
         pool::backward(x, y, grad, window(kernel, stride, padding))
+    }
+
+    fn affine(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        affine::forward(x, scale, shift, relu)
+    }
+
+    fn affine_backward(
+        y: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        match relu {
+            true => affine::backward_relu(y, scale, grad),
+            false => affine::backward(scale, grad),
+        }
+    }
+
+    fn affine_add(
+        x: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        affine::forward_add(x, skip, scale, shift)
+    }
+
+    fn simple_and_complex(
+        q0: FloatTensor<Self>,
+        q1: FloatTensor<Self>,
+        simple: usize,
+        gain: f64,
+    ) -> FloatTensor<Self> {
+        cells::forward(q0, q1, simple, gain as f32)
+    }
+
+    fn simple_and_complex_backward(
+        q0: FloatTensor<Self>,
+        q1: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        simple: usize,
+        gain: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        cells::backward(q0, q1, grad, simple, gain as f32)
+    }
+
+    fn spiking(
+        x: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        scale: f64,
+        level: f64,
+    ) -> FloatTensor<Self> {
+        cells::spiking(x, noise, scale as f32, level as f32)
+    }
+
+    fn spiking_backward(
+        x: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        scale: f64,
+        level: f64,
+    ) -> FloatTensor<Self> {
+        cells::spiking_backward(x, noise, y, grad, scale as f32, level as f32)
     }
 
     fn norm_by_batch(
@@ -325,6 +562,81 @@ impl<B: Kernels> Backward<B, 1> for PoolBackward {
 }
 
 #[derive(Debug)]
+struct AffineBackward;
+
+impl<B: Kernels> Backward<B, 1> for AffineBackward {
+    /// The result, where its sign is needed, and the scale.
+    type State = (FloatTensor<B>, FloatTensor<B>, bool);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (y, scale, relu) = ops.state;
+        if let Some(node) = node {
+            grads.register::<B>(node.id, B::affine_backward(y, scale, grad, relu));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AffineAddBackward;
+
+impl<B: Kernels> Backward<B, 2> for AffineAddBackward {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [x, skip] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (y, scale) = ops.state;
+        let grad = B::relu_backward(y.clone(), grad);
+        if let Some(node) = x {
+            let grad = B::affine_backward(y, scale, grad.clone(), false);
+            grads.register::<B>(node.id, grad);
+        }
+        if let Some(node) = skip {
+            grads.register::<B>(node.id, grad);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct CellsBackward;
+
+impl<B: Kernels> Backward<B, 2> for CellsBackward {
+    type State = ([FloatTensor<B>; 2], usize, f64);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let nodes = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let ([q0, q1], simple, gain) = ops.state;
+        let (q0, q1) = B::simple_and_complex_backward(q0, q1, grad, simple, gain);
+        for (node, grad) in nodes.into_iter().zip([q0, q1]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SpikingBackward;
+
+impl<B: Kernels> Backward<B, 1> for SpikingBackward {
+    /// Responses, noise and result.
+    type State = ([FloatTensor<B>; 3], f64, f64);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let ([x, noise, y], scale, level) = ops.state;
+        if let Some(node) = node {
+            let grad = B::spiking_backward(x, noise, y, grad, scale, level);
+            grads.register::<B>(node.id, grad);
+        }
+    }
+}
+
+#[derive(Debug)]
 struct NormBackward;
 
 impl<B: Kernels> Backward<B, 3> for NormBackward {
@@ -402,6 +714,126 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
                 prep.finish(B::max_pool(x.into_primitive(), kernel, stride, padding))
             }
         }
+    }
+
+    fn affine(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let [scale, shift] = [scale, shift].map(|numbers| numbers.into_primitive());
+        match AffineBackward
+            .prepare::<C>([x.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let y = B::affine(x.into_primitive(), scale.clone(), shift, relu);
+                prep.finish((y.clone(), scale, relu), y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::affine(x.into_primitive(), scale, shift, relu))
+            }
+        }
+    }
+
+    fn affine_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: bool,
+    ) -> FloatTensor<Self> {
+        first_order_only()
+    }
+
+    fn affine_add(
+        x: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [scale, shift] = [scale, shift].map(|numbers| numbers.into_primitive());
+        match AffineAddBackward
+            .prepare::<C>([x.node(), skip.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let (x, skip) = (x.into_primitive(), skip.into_primitive());
+                let y = B::affine_add(x, skip, scale.clone(), shift);
+                prep.finish((y.clone(), scale), y)
+            }
+            OpsKind::UnTracked(prep) => {
+                let (x, skip) = (x.into_primitive(), skip.into_primitive());
+                prep.finish(B::affine_add(x, skip, scale, shift))
+            }
+        }
+    }
+
+    fn simple_and_complex(
+        q0: FloatTensor<Self>,
+        q1: FloatTensor<Self>,
+        simple: usize,
+        gain: f64,
+    ) -> FloatTensor<Self> {
+        let prepared = CellsBackward
+            .prepare::<C>([q0.node(), q1.node()])
+            .compute_bound()
+            .stateful();
+        let (q0, q1) = (q0.into_primitive(), q1.into_primitive());
+        match prepared {
+            OpsKind::Tracked(prep) => {
+                let kept = [q0.clone(), q1.clone()];
+                let y = B::simple_and_complex(q0, q1, simple, gain);
+                prep.finish((kept, simple, gain), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::simple_and_complex(q0, q1, simple, gain)),
+        }
+    }
+
+    fn simple_and_complex_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: usize,
+        _: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        first_order_only()
+    }
+
+    fn spiking(
+        x: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        scale: f64,
+        level: f64,
+    ) -> FloatTensor<Self> {
+        let noise = noise.into_primitive();
+        match SpikingBackward
+            .prepare::<C>([x.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let x = x.into_primitive();
+                let y = B::spiking(x.clone(), noise.clone(), scale, level);
+                prep.finish(([x, noise, y.clone()], scale, level), y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::spiking(x.into_primitive(), noise, scale, level))
+            }
+        }
+    }
+
+    fn spiking_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+        _: f64,
+    ) -> FloatTensor<Self> {
+        first_order_only()
     }
 
     fn max_pool_backward(

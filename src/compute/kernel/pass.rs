@@ -141,6 +141,39 @@ impl<'a> Pass<'a> {
         }
     }
 
+    pub fn geometry(&self) -> &Geometry {
+        self.g
+    }
+
+    /// Channels of what is computed, in whole vectors.
+    pub fn to_whole(&self) -> usize {
+        self.to_whole
+    }
+
+    /// At stride 1, zeros before the first value that is read.
+    pub fn padding(&self) -> usize {
+        match self.backward {
+            true => self.g.kernel - 1 - self.g.padding,
+            false => self.g.padding,
+        }
+    }
+
+    /// The weights between two channels in the order in which what they read lies, at stride 1.
+    #[inline(always)]
+    pub fn kernel(&self, weight: &[f32], from: usize, to: usize) -> [f32; 9] {
+        let [out, channel] = match self.backward {
+            true => [from, to],
+            false => [to, from],
+        };
+        let start = (out * self.g.channels_in + channel) * 9;
+        let mut kernel = [0.0; 9];
+        kernel.copy_from_slice(&weight[start..][..9]);
+        if self.backward {
+            kernel.reverse();
+        }
+        kernel
+    }
+
     /// The row or column, `left` zeros before it counted, that tap `tap` reads for row or column
     /// `at` of what is computed; `None` before the first, or where no step of the tap leads.
     #[inline(always)]

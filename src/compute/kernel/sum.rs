@@ -172,12 +172,16 @@ pub fn transpose(
     for i in (0..whole[0]).step_by(4) {
         let lines: [&[f32]; 4] = std::array::from_fn(|k| &x[from(i + k)..][..columns]);
         for j in (0..whole[1]).step_by(4) {
-            let block: [[f32; 4]; 4] =
-                std::array::from_fn(|k| std::array::from_fn(|l| lines[k][j + l]));
-            for l in 0..4 {
-                let column = [block[0][l], block[1][l], block[2][l], block[3][l]];
-                out[to(j + l) + i..][..4].copy_from_slice(&column);
-            }
+            let [a, b, c, d] = transpose_4([
+                four(lines[0], j),
+                four(lines[1], j),
+                four(lines[2], j),
+                four(lines[3], j),
+            ]);
+            out[to(j) + i..][..4].copy_from_slice(&a);
+            out[to(j + 1) + i..][..4].copy_from_slice(&b);
+            out[to(j + 2) + i..][..4].copy_from_slice(&c);
+            out[to(j + 3) + i..][..4].copy_from_slice(&d);
         }
         for j in whole[1]..columns {
             let column = [lines[0][j], lines[1][j], lines[2][j], lines[3][j]];
@@ -189,4 +193,70 @@ pub fn transpose(
             out[to(j) + i] = *value;
         }
     }
+}
+
+#[inline(always)]
+fn four(line: &[f32], start: usize) -> [f32; 4] {
+    let mut four = [0.0; 4];
+    four.copy_from_slice(&line[start..][..4]);
+    four
+}
+
+/// Compilers make sixteen moves of this where it is not spelled out.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transpose_4(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    use std::arch::x86_64::{
+        __m128, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
+    };
+    // SAFETY: four floats are a vector, and every processor of this architecture has these.
+    unsafe {
+        let [a, b, c, d] = std::mem::transmute::<[[f32; 4]; 4], [__m128; 4]>(rows);
+        let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+        std::mem::transmute::<[__m128; 4], [[f32; 4]; 4]>([
+            _mm_movelh_ps(ab, cd),
+            _mm_movehl_ps(cd, ab),
+            _mm_movelh_ps(ab_high, cd_high),
+            _mm_movehl_ps(cd_high, ab_high),
+        ])
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[inline(always)]
+fn transpose_4(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    use std::arch::wasm32::{i32x4_shuffle, i64x2_shuffle, v128};
+    // SAFETY: four floats are a vector.
+    let [a, b, c, d] = unsafe { std::mem::transmute::<[[f32; 4]; 4], [v128; 4]>(rows) };
+    let (ab, cd) = (
+        i32x4_shuffle::<0, 4, 1, 5>(a, b),
+        i32x4_shuffle::<0, 4, 1, 5>(c, d),
+    );
+    let (ab_high, cd_high) = (
+        i32x4_shuffle::<2, 6, 3, 7>(a, b),
+        i32x4_shuffle::<2, 6, 3, 7>(c, d),
+    );
+    let columns = [
+        i64x2_shuffle::<0, 2>(ab, cd),
+        i64x2_shuffle::<1, 3>(ab, cd),
+        i64x2_shuffle::<0, 2>(ab_high, cd_high),
+        i64x2_shuffle::<1, 3>(ab_high, cd_high),
+    ];
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<[v128; 4], [[f32; 4]; 4]>(columns) }
+}
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
+#[inline(always)]
+fn transpose_4([a, b, c, d]: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    [
+        [a[0], b[0], c[0], d[0]],
+        [a[1], b[1], c[1], d[1]],
+        [a[2], b[2], c[2], d[2]],
+        [a[3], b[3], c[3], d[3]],
+    ]
 }

@@ -1,0 +1,73 @@
+//! A scale and a shift for each channel, a skip connection and ReLU in one pass over the maps: batch
+//! norm by its running statistics, and what follows it.
+
+use burn::backend::TensorMetadata;
+use burn::backend::flex::FlexTensor;
+
+/// `x · scale + shift` and, where `relu`, its positive part.
+pub fn forward(x: FlexTensor, scale: FlexTensor, shift: FlexTensor, relu: bool) -> FlexTensor {
+    let floor = floor(relu);
+    each_map(x, [scale, shift], |_, map, [scale, shift]| {
+        for v in map {
+            *v = (*v * scale + shift).max(floor);
+        }
+    })
+}
+
+/// The positive part of `x · scale + shift + skip`.
+pub fn forward_add(
+    x: FlexTensor,
+    skip: FlexTensor,
+    scale: FlexTensor,
+    shift: FlexTensor,
+) -> FlexTensor {
+    let skip = skip.to_contiguous();
+    let skip: &[f32] = skip.storage();
+    each_map(x, [scale, shift], |start, map, [scale, shift]| {
+        for (v, skip) in map.iter_mut().zip(&skip[start..]) {
+            *v = (*v * scale + shift + skip).max(0.0);
+        }
+    })
+}
+
+/// Gradient with respect to `x`, of [`forward`] with ReLU, `y` being the result.
+pub fn backward_relu(y: FlexTensor, scale: FlexTensor, grad: FlexTensor) -> FlexTensor {
+    let y = y.to_contiguous();
+    let y: &[f32] = y.storage();
+    each_map(grad, [scale.clone(), scale], |start, map, [scale, _]| {
+        for (v, y) in map.iter_mut().zip(&y[start..]) {
+            *v = if *y > 0.0 { *v * scale } else { 0.0 };
+        }
+    })
+}
+
+/// The same without ReLU.
+pub fn backward(scale: FlexTensor, grad: FlexTensor) -> FlexTensor {
+    each_map(grad, [scale.clone(), scale], |_, map, [scale, _]| {
+        map.iter_mut().for_each(|v| *v *= scale);
+    })
+}
+
+fn floor(relu: bool) -> f32 {
+    if relu { 0.0 } else { f32::NEG_INFINITY }
+}
+
+/// `work` on each map of `[n, channels, h, w]` with where it starts and its channel's two numbers;
+/// in place where nobody else holds the maps.
+fn each_map(
+    x: FlexTensor,
+    numbers: [FlexTensor; 2],
+    work: impl Fn(usize, &mut [f32], [f32; 2]),
+) -> FlexTensor {
+    let [images, channels, height, width] = x.shape().dims::<4>();
+    let [first, second] = numbers.map(|tensor| tensor.to_contiguous());
+    let (first, second): (&[f32], &[f32]) = (first.storage(), second.storage());
+    let mut x = x.to_contiguous();
+    let area = height * width;
+    let maps = &mut x.storage_mut::<f32>()[..images * channels * area];
+    for (place, map) in maps.chunks_exact_mut(area.max(1)).enumerate() {
+        let channel = place % channels;
+        work(place * area, map, [first[channel], second[channel]]);
+    }
+    x
+}
