@@ -77,8 +77,9 @@ impl Rng {
         // In (0, 1], where the logarithm is finite.
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform_f64()));
         let angle = std::f64::consts::TAU * self.uniform_f64();
-        self.spare = Some(radius * libm::sin(angle));
-        radius * libm::cos(angle)
+        let (sine, cosine) = libm::sincos(angle);
+        self.spare = Some(radius * sine);
+        radius * cosine
     }
 
     /// Standard normal, rounded from [`Self::normal_f64`].

@@ -4,6 +4,8 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
+use super::norm::gate;
+
 /// `x · scale + shift` and, where `relu`, its positive part.
 pub fn forward(x: FlexTensor, scale: FlexTensor, shift: FlexTensor, relu: bool) -> FlexTensor {
     let floor = floor(relu);
@@ -36,7 +38,7 @@ pub fn backward_relu(y: FlexTensor, scale: FlexTensor, grad: FlexTensor) -> Flex
     let y: &[f32] = y.storage();
     each_map(grad, [scale.clone(), scale], |start, map, [scale, _]| {
         for (v, y) in map.iter_mut().zip(&y[start..]) {
-            *v = if *y > 0.0 { *v * scale } else { 0.0 };
+            *v = gate(*v * scale, *y > 0.0);
         }
     })
 }

@@ -5,6 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
 use super::flex;
+use super::norm::gate;
 
 /// Keeps the gradient of a complex cell finite where both quadratures are zero; far below what
 /// f32 resolves in a response.
@@ -83,7 +84,7 @@ pub fn backward(
         let (simple, complex) = first.split_at(cells.simple);
         let (grad_simple, grad_complex) = grad.split_at(cells.simple);
         let pairs = simple.iter().zip(grad_simple);
-        to_first.extend(pairs.map(|(v, g)| if *v > 0.0 { g * gain } else { 0.0 }));
+        to_first.extend(pairs.map(|(v, g)| gate(g * gain, *v > 0.0)));
         let pairs = complex.iter().zip(second).zip(grad_complex).zip(to_second);
         to_first.extend(pairs.map(|(((a, b), g), to_second)| {
             let steep = g * gain_complex / amplitude(*a, *b);
@@ -131,11 +132,8 @@ pub fn spiking_backward(
     for (grad, (x, y)) in images {
         for (((g, x), y), noise) in grad.iter_mut().zip(x).zip(y).zip(noise) {
             let spikes = *x * scale + level;
-            let steep = match spikes > 0.0 {
-                true => 1.0 + 0.5 * noise / spread(spikes),
-                false => 1.0,
-            };
-            *g = if *y > 0.0 { *g * steep } else { 0.0 };
+            let steep = 1.0 + gate(0.5 * noise / spread(spikes), spikes > 0.0);
+            *g = gate(*g * steep, *y > 0.0);
         }
     }
     grad

@@ -149,7 +149,7 @@ fn input_gradient(
 }
 
 /// `g` where `open`, 0 elsewhere; by bits, because the compiler makes a jump of a choice.
-fn gate(g: f32, open: bool) -> f32 {
+pub(super) fn gate(g: f32, open: bool) -> f32 {
     f32::from_bits(g.to_bits() & u32::from(open).wrapping_neg())
 }
 
