@@ -12,10 +12,14 @@ fn testid(id: &str) -> String {
     format!("[data-testid=\"{id}\"]")
 }
 
-/// The page with its first prediction on it.
+/// The page with CORnet-S of 32 px, as an address may ask for it, and its first prediction.
 fn open(gpu: Gpu) -> Option<Browser> {
+    open_at(gpu, "#see?model=cornet-s-cifar10")
+}
+
+fn open_at(gpu: Gpu, address: &str) -> Option<Browser> {
     let mut browser = Browser::on_built_page(gpu)?;
-    browser.goto("");
+    browser.goto(address);
     browser.wait_for_element(&format!("{} li", testid("top5")), 120);
     Some(browser)
 }
@@ -66,6 +70,34 @@ fn shot(browser: &mut Browser, name: &str) {
     let folder = PathBuf::from(folder);
     std::fs::create_dir_all(&folder).expect("the folder of the screenshots can be made");
     browser.screenshot_of_all(&folder.join(format!("{name}.png")));
+}
+
+/// Without any word of its own the page shows a photograph, and a model that knows what is on it.
+#[test]
+fn the_first_visit_shows_a_photo_that_is_recognised() {
+    let Some(mut browser) = open_at(Gpu::Absent, "") else {
+        return;
+    };
+    let first = top(&mut browser);
+    assert!(first[0].contains("koala"), "{first:?}");
+    let name = browser.run(
+        "return document.querySelector('[data-testid=model-name]').dataset.name",
+        &[],
+    );
+    assert_eq!(name, "cornet-s-tiny40");
+    // The bench Test begins with this model, on images it knows.
+    browser.click(&testid("nav-test"));
+    browser.wait_for_element(
+        &format!("{}:checked", testid("test-model-cornet-s-tiny40")),
+        60,
+    );
+    wait_for_text(
+        &mut browser,
+        "test-set-told",
+        "400 images of 40 classes",
+        60,
+    );
+    browser.expect_no_errors(&[]);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub mod filters;
 #[cfg(feature = "compute")]
 pub mod gabor;
 #[cfg(feature = "compute")]
+pub mod graph;
+#[cfg(feature = "compute")]
 pub mod init;
 #[cfg(feature = "compute")]
 pub mod layers;
@@ -25,6 +27,8 @@ pub mod load;
 pub mod names;
 #[cfg(feature = "compute")]
 pub mod network;
+#[cfg(feature = "compute")]
+pub mod onnx;
 #[cfg(feature = "compute")]
 pub mod probe;
 #[cfg(feature = "compute")]

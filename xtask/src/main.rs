@@ -1,6 +1,7 @@
 //! Everything a machine needs to build, serve and test Ventral, behind one command:
 //! `cargo xtask help`.
 
+mod bench;
 mod page;
 mod progress;
 mod serve;
@@ -27,6 +28,10 @@ Ventral's own tasks.
     cargo xtask test [--native] [--browser] [--e2e]
         Format, lints, native tests, the page's build and size, tests in Chromium.
         Without an option: all of them.
+    cargo xtask bench [--browser | --native] [--webgpu] [--only=ENGINE] [MODEL…]
+        Measure Ventral beside ONNX Runtime Web and TensorFlow.js in Chromium, and beside PyTorch
+        natively, on the same weights and in turns. --webgpu: the small models on a WebGPU adapter.
+        The peers are installed beside the tools; every number goes to target/bench.json.
     cargo xtask setup
         Get what is missing for building and testing, and nothing more.
     cargo xtask build
@@ -48,6 +53,7 @@ Environment:
 enum Task {
     Serve { port: u16, open: bool },
     Test(Groups),
+    Bench(Vec<String>),
     Setup,
     Build,
     TestSet { name: String, archive: PathBuf },
@@ -71,6 +77,7 @@ fn parse(words: &[String]) -> Result<Task> {
         [] | ["help" | "--help" | "-h", ..] | [_, "--help" | "-h"] => Task::Help,
         ["serve", rest @ ..] => parse_serve(rest)?,
         ["test", rest @ ..] => Task::Test(parse_test(rest)?),
+        ["bench", rest @ ..] => Task::Bench(parse_bench(rest)?),
         ["setup"] => Task::Setup,
         ["build"] => Task::Build,
         ["testset", name, archive] => Task::TestSet {
@@ -118,6 +125,17 @@ fn parse_test(words: &[&str]) -> Result<Groups> {
     Ok(groups.or_all())
 }
 
+fn parse_bench(words: &[&str]) -> Result<Vec<String>> {
+    const OPTIONS: [&str; 3] = ["--browser", "--native", "--webgpu"];
+    let unknown = |word: &&&str| {
+        word.starts_with('-') && !OPTIONS.contains(word) && !word.starts_with("--only=")
+    };
+    match words.iter().find(unknown) {
+        Some(other) => bail!("`bench` takes no `{other}`: see `cargo xtask help`"),
+        None => Ok(words.iter().map(|&word| word.to_owned()).collect()),
+    }
+}
+
 fn perform(task: Task) -> Result<()> {
     let shell = Shell::new()?;
     match task {
@@ -133,6 +151,7 @@ fn perform(task: Task) -> Result<()> {
             serve::run(&shell, port, open)?;
         }
         Task::Test(groups) => test::run_all(&shell, groups)?,
+        Task::Bench(words) => bench::run_all(&shell, &words)?,
         Task::TestSet { name, archive } => testset::write(&shell, &name, &archive)?,
     }
     Ok(())

@@ -46,6 +46,8 @@ pub enum Need {
     Lints,
     /// Testing the page in a browser.
     Browser,
+    /// Comparing it with others.
+    Bench,
 }
 
 /// One way to get a thing.
@@ -145,6 +147,32 @@ const THINGS: &[Thing] = &[
         optional: false,
         advice: "install them as the compiler was installed, with rustup by `rustup component add \
                  rustfmt clippy`",
+    },
+    Thing {
+        name: "ONNX Runtime Web and TensorFlow.js",
+        need: Need::Bench,
+        find: |shell| {
+            let runtime = peers(shell).join("onnxruntime-web/package.json");
+            runtime.is_file().then(|| "installed".to_owned())
+        },
+        ways: &[Way {
+            name: "npm install",
+            get: install_peers,
+        }],
+        optional: false,
+        advice: "install npm, and see that its registry can be reached",
+    },
+    Thing {
+        name: "PyTorch",
+        need: Need::Bench,
+        find: |shell| python(shell).map(|file| file.display().to_string()),
+        ways: &[Way {
+            name: "pip install torch",
+            get: install_torch,
+        }],
+        optional: true,
+        advice: "nothing is compared with PyTorch; set VENTRAL_PYTHON to a Python that has it to \
+                 change that",
     },
     Thing {
         name: "Chromium",
@@ -406,6 +434,50 @@ fn install_npm_binaryen(shell: &Shell) -> Result<()> {
     .arg(&shell.tools)
     .arg(NPM_BINARYEN);
     run_within(&mut npm, PACKAGES_LIMIT)
+}
+
+/// Where what the benchmark compares with is installed.
+pub fn peers(shell: &Shell) -> PathBuf {
+    shell.tools.join("peers/node_modules")
+}
+
+fn install_peers(shell: &Shell) -> Result<()> {
+    shell.find("npm").context("npm is not installed")?;
+    let folder = shell.tools.join("peers");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::copy(
+        shell.root.join("bench/package.json"),
+        folder.join("package.json"),
+    )?;
+    let mut npm = shell.command("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--prefix"])
+        .arg(&folder);
+    run_within(&mut npm, PACKAGES_LIMIT)
+}
+
+/// A Python that has PyTorch.
+pub fn python(shell: &Shell) -> Option<PathBuf> {
+    let named = std::env::var_os("VENTRAL_PYTHON").map(PathBuf::from);
+    let own = shell.tools.join("torch/bin/python");
+    let mut all = [named, Some(own), shell.find("python3")]
+        .into_iter()
+        .flatten();
+    all.find(|python| {
+        let mut python = shell.command(&python.to_string_lossy());
+        read(python.args(["-c", "import torch"]), QUICK).is_ok()
+    })
+}
+
+fn install_torch(shell: &Shell) -> Result<()> {
+    shell.find("python3").context("Python is not installed")?;
+    let folder = shell.tools.join("torch");
+    let mut venv = shell.command("python3");
+    run_within(venv.args(["-m", "venv"]).arg(&folder), PACKAGES_LIMIT)?;
+    // The build for processors alone: the other is some gigabytes.
+    let mut pip = shell.command(&folder.join("bin/pip").to_string_lossy());
+    pip.args(["install", "torch", "--index-url"])
+        .arg("https://download.pytorch.org/whl/cpu");
+    run_within(&mut pip, PACKAGES_LIMIT)
 }
 
 #[cfg(test)]

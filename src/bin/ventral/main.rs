@@ -5,6 +5,7 @@ mod attack;
 mod card;
 mod corrupt;
 mod evaluate;
+mod export;
 mod fetch;
 mod infer;
 mod input;
@@ -50,6 +51,8 @@ enum Command {
     Models(models::Args),
     /// Download a published model, check it and keep it as f16 safetensors shards.
     Fetch(fetch::Args),
+    /// Write a model as ONNX, for other runtimes.
+    Export(export::Args),
     /// What a file of neural responses holds, and which pictures its stimuli are.
     #[command(after_long_help = responses::EXAMPLES)]
     Responses(responses::Args),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Models(args) => models::run(args),
         Command::Fetch(args) => fetch::run(args),
+        Command::Export(args) => export::run(&args),
         Command::Responses(args) => responses::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Align(args) => align::run(&args),

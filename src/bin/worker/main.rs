@@ -15,7 +15,17 @@ mod queue;
 mod weights;
 
 #[cfg(target_arch = "wasm32")]
+unsafe extern "C" {
+    /// The linker's: runs what is to run before `main`. Where no code calls it, the linker takes this
+    /// program for one that is started anew for each call, and runs it all before every message,
+    /// every timer and every promise: the GPU compiler's registrations alone take milliseconds.
+    fn __wasm_call_ctors();
+}
+
+#[cfg(target_arch = "wasm32")]
 fn main() {
+    // SAFETY: once, before anything else.
+    unsafe { __wasm_call_ctors() };
     console_error_panic_hook::set_once();
     queue::listen();
 }

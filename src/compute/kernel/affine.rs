@@ -4,15 +4,15 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::norm::gate;
+use super::norm::{gate, positive};
 
 /// `x · scale + shift` and, where `relu`, its positive part.
 pub fn forward(x: FlexTensor, scale: FlexTensor, shift: FlexTensor, relu: bool) -> FlexTensor {
-    let floor = floor(relu);
-    each_map(x, [scale, shift], |_, map, [scale, shift]| {
-        for v in map {
-            *v = (*v * scale + shift).max(floor);
-        }
+    each_map(x, [scale, shift], |_, map, [scale, shift]| match relu {
+        true => map
+            .iter_mut()
+            .for_each(|v| *v = positive(*v * scale + shift)),
+        false => map.iter_mut().for_each(|v| *v = *v * scale + shift),
     })
 }
 
@@ -27,7 +27,7 @@ pub fn forward_add(
     let skip: &[f32] = skip.storage();
     each_map(x, [scale, shift], |start, map, [scale, shift]| {
         for (v, skip) in map.iter_mut().zip(&skip[start..]) {
-            *v = (*v * scale + shift + skip).max(0.0);
+            *v = positive(*v * scale + shift + skip);
         }
     })
 }
@@ -48,10 +48,6 @@ pub fn backward(scale: FlexTensor, grad: FlexTensor) -> FlexTensor {
     each_map(grad, [scale.clone(), scale], |_, map, [scale, _]| {
         map.iter_mut().for_each(|v| *v *= scale);
     })
-}
-
-fn floor(relu: bool) -> f32 {
-    if relu { 0.0 } else { f32::NEG_INFINITY }
 }
 
 /// `work` on each map of `[n, channels, h, w]` with where it starts and its channel's two numbers;

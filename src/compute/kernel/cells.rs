@@ -5,7 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
 use super::flex;
-use super::norm::gate;
+use super::norm::{gate, positive};
 
 /// Keeps the gradient of a complex cell finite where both quadratures are zero; far below what
 /// f32 resolves in a response.
@@ -51,7 +51,7 @@ pub fn forward(q0: FlexTensor, q1: FlexTensor, simple: usize, gain: f32) -> Flex
         let first = &first[image * cells.size()..][..cells.size()];
         let second = &second[image * cells.complex..][..cells.complex];
         let (simple, complex) = first.split_at(cells.simple);
-        y.extend(simple.iter().map(|v| v.max(0.0) * gain));
+        y.extend(simple.iter().map(|v| positive(*v) * gain));
         let pairs = complex.iter().zip(second);
         y.extend(pairs.map(|(a, b)| amplitude(*a, *b) * gain_complex));
     }
@@ -105,14 +105,14 @@ pub fn spiking(x: FlexTensor, noise: FlexTensor, scale: f32, level: f32) -> Flex
     for image in x.storage_mut::<f32>().chunks_mut(noise.len()) {
         for (x, noise) in image.iter_mut().zip(noise) {
             let spikes = *x * scale + level;
-            *x = ((spikes + noise * spread(spikes) - level) / scale).max(0.0);
+            *x = positive((spikes + noise * spread(spikes) - level) / scale);
         }
     }
     x
 }
 
 fn spread(spikes: f32) -> f32 {
-    (spikes.max(0.0) + NOISE_EPSILON as f32).sqrt()
+    (positive(spikes) + NOISE_EPSILON as f32).sqrt()
 }
 
 /// Gradient with respect to `x`, `y` being the result.

@@ -180,11 +180,8 @@ impl App {
     async fn read_catalog(self) {
         match catalog::read::<Entry>("models/catalog.json").await {
             Ok(entries) => {
-                let usual = entries.iter().find(|e| e.default && e.file.is_some());
-                self.lab
-                    .chosen
-                    .set(usual.iter().map(|e| e.name.clone()).collect());
                 self.catalog.set(entries);
+                self.lab.chosen.set(self.wanted().into_iter().collect());
                 if self.source.with_untracked(Option::is_none) {
                     self.load_wanted();
                 }
@@ -196,10 +193,10 @@ impl App {
         }
     }
 
-    /// Loads the model the address names, or the catalog's default.
-    fn load_wanted(self) {
+    /// The model the address names, or the catalog's default.
+    fn wanted(self) -> Option<String> {
         let wanted = self.model_name.get_untracked();
-        let name = self.catalog.with_untracked(|all| {
+        self.catalog.with_untracked(|all| {
             let named = all
                 .iter()
                 .find(|e| e.file.is_some() && Some(&e.name) == wanted.as_ref());
@@ -209,8 +206,11 @@ impl App {
                     .or(all.iter().find(|e| e.file.is_some()))
             };
             named.or_else(usual).map(|e| e.name.clone())
-        });
-        if let Some(name) = name {
+        })
+    }
+
+    fn load_wanted(self) {
+        if let Some(name) = self.wanted() {
             self.load(Source::Catalog(name));
         }
     }

@@ -1,0 +1,460 @@
+//! Ventral beside ONNX Runtime Web and TensorFlow.js in one Chromium, and beside PyTorch natively,
+//! on the same weights and in turns. `cargo xtask bench` gets the peers and runs it.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::{Value, json};
+use support::{Browser, Gpu};
+use ventral::model::checkpoint::Source;
+use ventral::model::config::{
+    BodyConfig, CornetSConfig, ModelConfig, ResNetConfig, VOneConfig, imagenet_preprocessing,
+};
+use ventral::model::graph::Graph;
+use ventral::model::init::initialise;
+use ventral::model::load::{Loaded, read};
+use ventral::model::probe::CancelToken;
+use ventral::model::{onnx, save};
+
+const ROUNDS: usize = 7;
+
+/// A model by name, at these batches.
+struct Subject {
+    name: &'static str,
+    make: fn() -> Loaded,
+    batches: &'static [usize],
+    /// Small enough for a WebGPU adapter in software.
+    is_light: bool,
+}
+
+const SUBJECTS: [Subject; 6] = [
+    Subject {
+        name: "cornet-s-224",
+        make: || {
+            fresh(
+                "cornet-s-224",
+                BodyConfig::CornetS(CornetSConfig::official()),
+                None,
+            )
+        },
+        batches: &[1, 8],
+        is_light: false,
+    },
+    Subject {
+        name: "resnet50-224",
+        make: || {
+            fresh(
+                "resnet50-224",
+                BodyConfig::ResNet(ResNetConfig::resnet50()),
+                None,
+            )
+        },
+        batches: &[1, 8],
+        is_light: false,
+    },
+    Subject {
+        name: "voneresnet50-224",
+        make: voneresnet50,
+        batches: &[1, 8],
+        is_light: false,
+    },
+    Subject {
+        name: "cornet-s-cifar10",
+        make: || shipped("cornet-s-cifar10"),
+        batches: &[1, 8, 50],
+        is_light: true,
+    },
+    Subject {
+        name: "resnet-cifar10",
+        make: || shipped("resnet-cifar10"),
+        batches: &[1, 8, 50],
+        is_light: true,
+    },
+    Subject {
+        name: "voneresnet-cifar10",
+        make: || shipped("voneresnet-cifar10"),
+        batches: &[1, 8, 50],
+        is_light: true,
+    },
+];
+
+/// Engines in the browser, Ventral's first: it is what others are compared with.
+const ON_CPU: [&str; 3] = [
+    "Ventral, CPU",
+    "ONNX Runtime Web, WASM, 1 thread",
+    "TensorFlow.js, WASM, 1 thread",
+];
+const ON_WEBGPU: [&str; 3] = [
+    "Ventral, WebGPU",
+    "ONNX Runtime Web, WebGPU",
+    "TensorFlow.js, WebGPU",
+];
+
+fn fresh(name: &str, body: BodyConfig, front: Option<VOneConfig>) -> Loaded {
+    let config = ModelConfig {
+        body,
+        front,
+        classes: 1000,
+        preprocessing: imagenet_preprocessing(),
+    };
+    let network = initialise(&config, 0, &Device::flex());
+    let weights = pollster::block_on(save::to_host(&network)).expect("the CPU does not fail");
+    Loaded {
+        name: name.to_owned(),
+        family: name.to_owned(),
+        config,
+        classes: (0..1000).map(|class| class.to_string()).collect(),
+        weights,
+        hash: String::new(),
+        remarks: Vec::new(),
+        milliseconds: 0.0,
+    }
+}
+
+fn voneresnet50() -> Loaded {
+    let body = ResNetConfig {
+        stem: None,
+        ..ResNetConfig::resnet50()
+    };
+    let front = VOneConfig::official();
+    fresh("voneresnet50-224", BodyConfig::ResNet(body), Some(front))
+}
+
+fn shipped(name: &str) -> Loaded {
+    let file = format!("static/models/{name}.safetensors");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
+    let source: Box<dyn Source> =
+        Box::new(BufReader::new(File::open(path).expect("it is shipped")));
+    read(&file, vec![source], &CancelToken::default(), |_, _, _| {}).expect("it is sound")
+}
+
+/// The words of the command line that are no options.
+struct Wanted {
+    words: Vec<String>,
+    webgpu: bool,
+    native: bool,
+    browser: bool,
+    /// Engines whose name holds this.
+    only: String,
+}
+
+impl Wanted {
+    fn read() -> Self {
+        let all: Vec<String> = std::env::args().skip(1).collect();
+        let has = |option: &str| all.iter().any(|word| word == option);
+        let places = has("--native") || has("--browser");
+        let only = |word: &String| word.strip_prefix("--only=").map(str::to_owned);
+        Self {
+            only: all.iter().find_map(only).unwrap_or_default(),
+            webgpu: has("--webgpu"),
+            native: !places || has("--native"),
+            browser: !places || has("--browser"),
+            words: all
+                .iter()
+                .filter(|w| !w.starts_with('-'))
+                .cloned()
+                .collect(),
+        }
+    }
+
+    fn takes(&self, subject: &Subject) -> bool {
+        let named = self.words.is_empty() || self.words.iter().any(|word| word == subject.name);
+        named && (subject.is_light || !self.webgpu)
+    }
+}
+
+fn main() {
+    let wanted = Wanted::read();
+    let site = tempfile::tempdir().expect("a temporary folder");
+    let mut results = Vec::new();
+    let mut browser = wanted
+        .browser
+        .then(|| open(site.path(), wanted.webgpu))
+        .flatten();
+    for subject in SUBJECTS.iter().filter(|subject| wanted.takes(subject)) {
+        let loaded = (subject.make)();
+        let files = site.path().join(subject.name);
+        write_files(&loaded, &files);
+        for &batch in subject.batches {
+            if let Some(browser) = &mut browser {
+                let lines = in_browser(browser, subject, batch, &loaded, &wanted);
+                results.push(told(subject.name, batch, "Chromium", lines));
+            }
+            if wanted.native && !wanted.webgpu {
+                for threads in [1, 2] {
+                    let lines = natively(&loaded, &files, batch, threads);
+                    results.push(told(
+                        subject.name,
+                        batch,
+                        &format!("native, {threads} threads"),
+                        lines,
+                    ));
+                }
+            }
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.json");
+    let written = fs::create_dir_all(path.parent().expect("it has one"))
+        .and_then(|()| fs::write(&path, json!(results).to_string()));
+    match written {
+        Ok(()) => println!("\nall numbers in {}", path.display()),
+        Err(error) => eprintln!("{}: {error}", path.display()),
+    }
+}
+
+/// Chromium on the built page's files, the bench's and the peers'.
+fn open(site: &Path, webgpu: bool) -> Option<Browser> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dist = std::env::var_os("VENTRAL_DIST").map_or_else(|| here.join("dist"), PathBuf::from);
+    let peers = std::env::var_os("VENTRAL_PEERS").map(PathBuf::from);
+    let Some(peers) = peers.filter(|peers| peers.is_dir()) else {
+        eprintln!("the peers are missing: run `cargo xtask bench`, which gets them");
+        return None;
+    };
+    let listed = fs::read_dir(&dist).into_iter().flatten().flatten();
+    // The page itself stays away, its compressed forms too.
+    let is_page = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with("index.html")
+    };
+    for entry in listed.filter(|entry| !is_page(entry)) {
+        link(&entry.path(), &site.join(entry.file_name()));
+    }
+    for name in ["index.html", "bench.js"] {
+        link(&here.join("bench").join(name), &site.join(name));
+    }
+    link(&peers, &site.join("peers"));
+    let gpu = if webgpu { Gpu::Software } else { Gpu::Absent };
+    let mut browser = Browser::on(site, gpu)?;
+    browser.goto("");
+    let ready = "return document.body?.dataset.ready === 'yes'";
+    browser.wait_for("the bench", ready, 60);
+    Some(browser)
+}
+
+fn link(from: &Path, to: &Path) {
+    std::os::unix::fs::symlink(from, to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+}
+
+/// The model for every engine, as `FILES.…`.
+fn write_files(loaded: &Loaded, files: &Path) {
+    let create = |ending: &str| {
+        let path = PathBuf::from(format!("{}.{ending}", files.display()));
+        BufWriter::new(File::create(path).expect("it can be written"))
+    };
+    save::write(loaded, false, create("safetensors")).expect("it is written");
+    let graph = Graph::of(loaded).expect("it has a graph");
+    onnx::write(&graph, &mut create("onnx")).expect("it is written");
+    let mut bin = create("graph.bin");
+    let (mut offset, mut weights) = (0, Vec::new());
+    for (name, tensor) in &graph.weights {
+        weights.push(json!({ "name": name, "shape": tensor.shape, "offset": offset }));
+        offset += 4 * tensor.values.len();
+        let bytes: Vec<u8> = tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        bin.write_all(&bytes).expect("it is written");
+    }
+    let document = json!({ "nodes": graph.nodes, "weights": weights });
+    serde_json::to_writer(create("graph.json"), &document).expect("it is written");
+}
+
+fn in_browser(
+    browser: &mut Browser,
+    subject: &Subject,
+    batch: usize,
+    loaded: &Loaded,
+    wanted: &Wanted,
+) -> Vec<Value> {
+    let engines = if wanted.webgpu { ON_WEBGPU } else { ON_CPU };
+    let engines: Vec<&str> = engines
+        .into_iter()
+        .filter(|engine| engine.contains(&wanted.only))
+        .collect();
+    let job = json!({
+        "name": subject.name,
+        "files": subject.name,
+        "side": loaded.config.preprocessing.crop,
+        "batch": batch,
+        "rounds": ROUNDS,
+        "gradients": ROUNDS,
+        "engines": engines,
+    });
+    let lines = browser.run_within("return await window.bench(arguments[0]);", &[job], 3000);
+    lines.as_array().cloned().unwrap_or_default()
+}
+
+/// PyTorch as a process that is asked for one run at a time.
+struct Torch {
+    process: Child,
+    ask: ChildStdin,
+    answer: BufReader<ChildStdout>,
+}
+
+impl Torch {
+    fn start(files: &Path, batch: usize, side: usize, threads: usize) -> Result<Self, String> {
+        let python = std::env::var("VENTRAL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/torch_peer.py");
+        let mut process = Command::new(&python)
+            .arg(script)
+            .arg(files)
+            .args([batch, side, threads].map(|n| n.to_string()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{python}: {error}"))?;
+        let (ask, answer) = (process.stdin.take(), process.stdout.take());
+        let (Some(ask), Some(answer)) = (ask, answer) else {
+            return Err("its pipes were not made".to_owned());
+        };
+        let mut torch = Self {
+            process,
+            ask,
+            answer: BufReader::new(answer),
+        };
+        torch.run("infer").map(|_| torch)
+    }
+
+    /// Milliseconds of one run.
+    fn run(&mut self, what: &str) -> Result<f64, String> {
+        let missing =
+            || "PyTorch is not at hand: set VENTRAL_PYTHON to a Python that has it".to_owned();
+        writeln!(self.ask, "{what}").map_err(|_| missing())?;
+        let mut line = String::new();
+        self.answer
+            .read_line(&mut line)
+            .map_err(|e| e.to_string())?;
+        line.trim().parse().map_err(|_| missing())
+    }
+}
+
+impl Drop for Torch {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn natively(loaded: &Loaded, files: &Path, batch: usize, threads: usize) -> Vec<Value> {
+    let side = loaded.config.preprocessing.crop;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    let pool = pool.build().expect("threads can be started");
+    let device = Device::flex();
+    let network = loaded.to_network(&device);
+    let tracked = loaded.to_network(&device.clone().autodiff());
+    let values: Vec<f32> = (0..batch * 3 * side * side)
+        .map(|i| (i % 251) as f32 / 251.0)
+        .collect();
+    let pixels = |device: &Device| {
+        Tensor::<4>::from_data(
+            TensorData::new(values.clone(), [batch, 3, side, side]),
+            device,
+        )
+    };
+    let infer = || drop(network.forward(pixels(&device), None).into_data());
+    let gradient = || {
+        let x = pixels(&device.clone().autodiff()).require_grad();
+        let gradients = tracked.forward(x.clone(), None).sum().backward();
+        drop(x.grad(&gradients).map(Tensor::into_data));
+    };
+    let timed = |work: &(dyn Fn() + Sync)| {
+        pool.install(|| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64() * 1e3
+        })
+    };
+    let mut torch = Torch::start(files, batch, side, threads);
+    let mut own = json!({ "engine": "Ventral", "first": timed(&infer) });
+    let mut other = json!({ "engine": "PyTorch" });
+    for (what, work) in [
+        ("infer", &infer as &(dyn Fn() + Sync)),
+        ("gradient", &gradient),
+    ] {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        // The first of either is not counted: caches are cold.
+        for round in 0..=ROUNDS {
+            let mine = timed(work);
+            let peer = torch
+                .as_mut()
+                .map_err(|e| e.clone())
+                .and_then(|t| t.run(what));
+            if round == 0 {
+                continue;
+            }
+            ours.push(mine);
+            match peer {
+                Ok(peer) => theirs.push(peer),
+                Err(why) => other["failed"] = json!(why),
+            }
+        }
+        own[what] = json!(ours);
+        other[what] = json!(theirs);
+    }
+    vec![own, other]
+}
+
+/// Prints a table of the lines and returns them with what they are of.
+fn told(name: &str, batch: usize, place: &str, lines: Vec<Value>) -> Value {
+    println!(
+        "\n{name}, batch {batch}, {place}: milliseconds, median (least to most) of {ROUNDS}\n"
+    );
+    println!("| engine | load | first | forward | ratio | forward + gradient | ratio | apart |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let middle = |line: &Value, what: &str| sorted(&line[what]).map(|all| all[all.len() / 2]);
+    for line in &lines {
+        let engine = line["engine"].as_str().unwrap_or_default();
+        if let Some(why) = line["failed"].as_str() {
+            println!("| {engine} | {why} |");
+            continue;
+        }
+        let one = |what: &str| {
+            line[what]
+                .as_f64()
+                .map_or("–".to_owned(), |ms| format!("{ms:.1}"))
+        };
+        let spread = |what: &str| {
+            let all = sorted(&line[what])?;
+            Some(format!(
+                "{:.1} ({:.1} to {:.1})",
+                all[all.len() / 2],
+                all[0],
+                all[all.len() - 1]
+            ))
+        };
+        // Ventral's time over theirs: what the targets are written in.
+        let ratio = |what: &str| {
+            Some(format!(
+                "{:.2}",
+                middle(&lines[0], what)? / middle(line, what)?
+            ))
+        };
+        let apart = line["apart"]
+            .as_f64()
+            .map_or("–".to_owned(), |v| format!("{v:.1e}"));
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+        println!(
+            "| {engine} | {} | {} | {} | {} | {} | {} | {apart} |",
+            one("load"),
+            one("first"),
+            or_dash(spread("infer")),
+            or_dash(ratio("infer")),
+            or_dash(spread("gradient")),
+            or_dash(ratio("gradient")),
+        );
+    }
+    json!({ "model": name, "batch": batch, "place": place, "lines": lines })
+}
+
+fn sorted(times: &Value) -> Option<Vec<f64>> {
+    let mut all: Vec<f64> = times.as_array()?.iter().filter_map(Value::as_f64).collect();
+    all.sort_by(f64::total_cmp);
+    (!all.is_empty()).then_some(all)
+}
