@@ -141,8 +141,8 @@ struct Wanted {
     webgpu: bool,
     native: bool,
     browser: bool,
-    /// Engines whose name holds this.
-    only: String,
+    /// Engines whose name holds one of these.
+    only: Vec<String>,
 }
 
 impl Wanted {
@@ -150,9 +150,13 @@ impl Wanted {
         let all: Vec<String> = std::env::args().skip(1).collect();
         let has = |option: &str| all.iter().any(|word| word == option);
         let places = has("--native") || has("--browser");
-        let only = |word: &String| word.strip_prefix("--only=").map(str::to_owned);
+        let only = all.iter().find_map(|word| word.strip_prefix("--only="));
         Self {
-            only: all.iter().find_map(only).unwrap_or_default(),
+            only: only
+                .unwrap_or_default()
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
             webgpu: has("--webgpu"),
             native: !places || has("--native"),
             browser: !places || has("--browser"),
@@ -274,7 +278,7 @@ fn in_browser(
     let engines = if wanted.webgpu { ON_WEBGPU } else { ON_CPU };
     let engines: Vec<&str> = engines
         .into_iter()
-        .filter(|engine| engine.contains(&wanted.only))
+        .filter(|engine| wanted.only.iter().any(|part| engine.contains(part)))
         .collect();
     let job = json!({
         "name": subject.name,

@@ -203,7 +203,9 @@ pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) 
             weight: weight.storage(),
             y: &y,
         };
-        each(&work.items(threads()), |item, _| work.run(*item));
+        each(&work.items(threads()), |item, scratch| {
+            work.run(*item, scratch)
+        });
         return y.into_inner();
     }
     if let Some(winograd) = Winograd::of(&pass, lanes) {

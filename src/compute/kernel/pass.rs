@@ -416,20 +416,20 @@ impl Pointwise<'_> {
             .collect()
     }
 
-    pub fn run(&self, item: Item) {
-        struct Run<'a>(&'a Pointwise<'a>, Item);
+    pub fn run(&self, item: Item, scratch: &mut Scratch) {
+        struct Run<'a>(&'a Pointwise<'a>, Item, &'a mut Scratch);
         impl WithSimd for Run<'_> {
             type Output = ();
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) {
-                self.0.run_for(simd, self.1);
+                self.0.run_for(simd, self.1, self.2);
             }
         }
-        Arch::new().dispatch(Run(self, item));
+        Arch::new().dispatch(Run(self, item, scratch));
     }
 
     #[inline(always)]
-    fn run_for<S: Simd>(&self, simd: S, item: Item) {
+    fn run_for<S: Simd>(&self, simd: S, item: Item, scratch: &mut Scratch) {
         let pass = self.pass;
         let (to, from) = (pass.to, pass.from.channels);
         let positions = pass.size[0] * pass.size[1];
@@ -446,6 +446,12 @@ impl Pointwise<'_> {
             // The last vector overlaps the one before it rather than leave a rest.
             let first = done.min(positions - S::F32_LANES);
             let width = block_width::<S>(positions - first);
+            // Read again for each block of rows. In the maps its rows lie a power of two apart more
+            // often than not, and a cache has few places for what does.
+            scratch.maps.clear();
+            for map in image.chunks_exact(positions) {
+                scratch.maps.extend_from_slice(&map[first..first + width]);
+            }
             let mut channel = 0;
             while channel < item.channels {
                 let rows = block_rows::<S>(item.channels - channel, width);
@@ -453,8 +459,8 @@ impl Pointwise<'_> {
                     a: &self.weight[(item.first + channel) * a_row..],
                     a_row,
                     a_step,
-                    b: &image[first..],
-                    b_step: positions,
+                    b: &scratch.maps,
+                    b_step: width,
                     length: from,
                     segments: &[Segment { a: 0, b: 0 }],
                     out: &mut out[channel * positions + first..],

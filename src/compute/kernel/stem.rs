@@ -6,7 +6,7 @@
 
 use burn::backend::flex::FlexTensor;
 
-use super::conv::{Geometry, Shared, each, run};
+use super::conv::{Geometry, Scratch, Shared, each, run};
 use super::flex;
 use super::pass::{Pass, Pointwise};
 
@@ -103,12 +103,12 @@ pub(super) fn backward_x(
     let size = g.channels_in * g.positions_in();
     let x = Shared::zeros(g.images * size);
     let images: Vec<usize> = (0..g.images).collect();
-    each(&images, |image, _| {
+    each(&images, |image, scratch| {
         // SAFETY: every image is one item.
         let x = &mut unsafe { x.get() }[image * size..][..size];
         let grad = &grad[image * g.channels_out * area_out..][..g.channels_out * area_out];
         for (group, weight) in groups.iter().zip(&weights) {
-            let taps = group.taps(g, grad, weight, lanes);
+            let taps = group.taps(g, grad, weight, lanes, scratch);
             let first = group.colours.start * g.positions_in();
             add_taps(g, &taps, &mut x[first..]);
         }
@@ -125,7 +125,14 @@ impl Group {
     }
 
     /// `[colours · k², h′ · w′]`: what each tap brings of one image's gradient.
-    fn taps(&self, g: &Geometry, grad: &[f32], weight: &[f32], lanes: usize) -> Vec<f32> {
+    fn taps(
+        &self,
+        g: &Geometry,
+        grad: &[f32],
+        weight: &[f32],
+        lanes: usize,
+        scratch: &mut Scratch,
+    ) -> Vec<f32> {
         let area_out = g.positions_out();
         let whole = self.filters.len() == g.channels_out;
         let own: Vec<f32>;
@@ -158,7 +165,9 @@ impl Group {
             weight,
             y: &taps,
         };
-        work.items(1).into_iter().for_each(|item| work.run(item));
+        for item in work.items(1) {
+            work.run(item, scratch);
+        }
         taps.into_inner()
     }
 }

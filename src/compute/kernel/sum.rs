@@ -91,22 +91,14 @@ impl Sum<'_> {
         // SAFETY: no index is past the slices' ends, as was just checked.
         unsafe {
             for segment in self.segments {
-                let mut a = self.a.as_ptr().add(segment.a);
-                let mut b = self.b.as_ptr().add(segment.b);
-                for _ in 0..self.length {
-                    let mut row = [simd.splat_f32s(0.0); V];
-                    for (v, row) in row.iter_mut().enumerate() {
-                        *row = load::<S>(b.add(v * lanes));
-                    }
-                    for (j, sums) in sums.iter_mut().enumerate() {
-                        let a = simd.splat_f32s(*a.add(j * self.a_row));
-                        for (sum, b) in sums.iter_mut().zip(row) {
-                            *sum = simd.mul_add_e_f32s(a, b, *sum);
-                        }
-                    }
-                    // Past the last value these may point anywhere; nothing reads there.
-                    a = a.wrapping_add(self.a_step);
-                    b = b.wrapping_add(self.b_step);
+                let a = self.a.as_ptr().add(segment.a);
+                let b = self.b.as_ptr().add(segment.b);
+                // WebAssembly adds nothing but constants to an address at no cost: the two ways in
+                // which rows lie have code of their own.
+                match (cfg!(target_arch = "wasm32"), self.a_row, self.a_step) {
+                    (true, _, 1) => self.add_along::<S, V, J>(simd, &mut sums, a, b),
+                    (true, 1, _) => self.add_across::<S, V, J, 1>(simd, &mut sums, a, b),
+                    _ => self.add_across::<S, V, J, 0>(simd, &mut sums, a, b),
                 }
             }
             let out = self.out.as_mut_ptr();
@@ -123,6 +115,70 @@ impl Sum<'_> {
         }
     }
 
+    /// Adds a segment; rows lie `ROW` apart, or `a_row` where that is 0.
+    ///
+    /// # Safety
+    /// As [`Self::check`] makes sure, `a` and `b` being where the segment begins.
+    #[inline(always)]
+    unsafe fn add_across<S: Simd, const V: usize, const J: usize, const ROW: usize>(
+        &self,
+        simd: S,
+        sums: &mut [[S::f32s; V]; J],
+        mut a: *const f32,
+        mut b: *const f32,
+    ) {
+        let a_row = if ROW == 0 { self.a_row } else { ROW };
+        for _ in 0..self.length {
+            // SAFETY: the caller promises it.
+            unsafe {
+                let row = vectors::<S, V>(simd, b);
+                for (j, sums) in sums.iter_mut().enumerate() {
+                    let a = simd.splat_f32s(*a.add(j * a_row));
+                    for (sum, b) in sums.iter_mut().zip(row) {
+                        *sum = simd.mul_add_e_f32s(a, b, *sum);
+                    }
+                }
+            }
+            // Past the last value these may point anywhere; nothing reads there.
+            a = a.wrapping_add(self.a_step);
+            b = b.wrapping_add(self.b_step);
+        }
+    }
+
+    /// The same where the values of a row lie side by side: a pointer a row, moved every fourth value.
+    ///
+    /// # Safety
+    /// As [`Self::add_across`].
+    #[inline(always)]
+    unsafe fn add_along<S: Simd, const V: usize, const J: usize>(
+        &self,
+        simd: S,
+        sums: &mut [[S::f32s; V]; J],
+        a: *const f32,
+        mut b: *const f32,
+    ) {
+        const STEP: usize = 4;
+        let mut rows = [a; J];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = a.wrapping_add(j * self.a_row);
+        }
+        for _ in 0..self.length / STEP {
+            for i in 0..STEP {
+                // SAFETY: the caller promises it.
+                unsafe { add_products::<S, V, J>(simd, sums, &rows, i, b) };
+                b = b.wrapping_add(self.b_step);
+            }
+            for row in &mut rows {
+                *row = row.wrapping_add(STEP);
+            }
+        }
+        for i in 0..self.length % STEP {
+            // SAFETY: the caller promises it.
+            unsafe { add_products::<S, V, J>(simd, sums, &rows, i, b) };
+            b = b.wrapping_add(self.b_step);
+        }
+    }
+
     #[inline(always)]
     fn check(&self, rows: usize, width: usize) {
         let last = self.length.saturating_sub(1);
@@ -136,6 +192,42 @@ impl Sum<'_> {
         }
         assert!((rows - 1) * self.out_row + width <= self.out.len());
     }
+}
+
+/// Adds the products of the rows' values at `i` with the vectors at `b`.
+///
+/// # Safety
+/// These must be there.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const V: usize, const J: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; V]; J],
+    rows: &[*const f32; J],
+    i: usize,
+    b: *const f32,
+) {
+    // SAFETY: the caller promises it.
+    unsafe {
+        let row = vectors::<S, V>(simd, b);
+        for (sums, a) in sums.iter_mut().zip(rows) {
+            let a = simd.splat_f32s(*a.add(i));
+            for (sum, b) in sums.iter_mut().zip(row) {
+                *sum = simd.mul_add_e_f32s(a, b, *sum);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As many vectors' worth of floats must be there.
+#[inline(always)]
+unsafe fn vectors<S: Simd, const V: usize>(simd: S, from: *const f32) -> [S::f32s; V] {
+    let mut row = [simd.splat_f32s(0.0); V];
+    for (v, row) in row.iter_mut().enumerate() {
+        // SAFETY: the caller promises it.
+        *row = unsafe { load::<S>(from.add(v * S::F32_LANES)) };
+    }
+    row
 }
 
 /// # Safety
