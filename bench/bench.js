@@ -151,6 +151,8 @@ class Graph {
     const run = (x) => tf.fused.conv2d({
       x, filter, strides, pad, activation: activation ?? "linear", ...(bias ? { bias } : {}),
     });
+    this.keep(filter);
+    if (bias) this.keep(bias);
     return { inputs: [node.inputs[0]], output, run };
   }
 
@@ -195,7 +197,8 @@ class Graph {
 const tensorflow = (backend) => ({
   async load(model) {
     tf.wasm?.setWasmPaths?.(`${PEERS}/@tensorflow/tfjs-backend-wasm/dist/`);
-    tf.wasm?.setThreadsCount?.(1);
+    // One thread; and its threads come from a blob, which the page's policy lets no worker come from.
+    tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
     await tf.setBackend(backend);
     await tf.ready();
     if (tf.getBackend() !== backend) throw new Error(`TensorFlow.js has no ${backend} here`);
@@ -226,7 +229,7 @@ const tensorflow = (backend) => ({
     return values;
   },
   end() {
-    tf.disposeVariables();
+    this.graph?.kept?.forEach((tensor) => tensor.dispose());
   },
 });
 

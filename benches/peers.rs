@@ -413,6 +413,11 @@ fn told(name: &str, batch: usize, place: &str, lines: Vec<Value>) -> Value {
     println!("| engine | load | first | forward | ratio | forward + gradient | ratio | apart |");
     println!("|---|---|---|---|---|---|---|---|");
     let middle = |line: &Value, what: &str| sorted(&line[what]).map(|all| all[all.len() / 2]);
+    let is_own = |line: &&Value| {
+        let engine = line["engine"].as_str().unwrap_or_default();
+        engine.starts_with("Ventral")
+    };
+    let own = lines.iter().find(is_own);
     for line in &lines {
         let engine = line["engine"].as_str().unwrap_or_default();
         if let Some(why) = line["failed"].as_str() {
@@ -434,12 +439,7 @@ fn told(name: &str, batch: usize, place: &str, lines: Vec<Value>) -> Value {
             ))
         };
         // Ventral's time over theirs: what the targets are written in.
-        let ratio = |what: &str| {
-            Some(format!(
-                "{:.2}",
-                middle(&lines[0], what)? / middle(line, what)?
-            ))
-        };
+        let ratio = |what: &str| Some(format!("{:.2}", middle(own?, what)? / middle(line, what)?));
         let apart = line["apart"]
             .as_f64()
             .map_or("–".to_owned(), |v| format!("{v:.1e}"));

@@ -91,10 +91,9 @@ fn the_first_visit_shows_a_photo_that_is_recognised() {
         &format!("{}:checked", testid("test-model-cornet-s-tiny40")),
         60,
     );
-    wait_for_text(
-        &mut browser,
-        "test-set-told",
-        "400 images of 40 classes",
+    browser.wait_for(
+        "the images of these classes",
+        "return /400 (Tiny ImageNet|images of 40 classes)/.test(document.body.textContent)",
         60,
     );
     browser.expect_no_errors(&[]);
@@ -450,6 +449,15 @@ fn a_test_survives_the_loss_of_its_tab() {
     other.upload(&testid("test-compare"), &[&saved]);
     other.wait_for_element(&testid("test-other-table"), 20);
     assert_eq!(other.text(&testid("test-other-table")), table);
+    // What images were taken for, in the hardest condition and in one of choice.
+    let drawn = "return [...document.querySelectorAll('[data-testid=figure]')].map((f) => f.dataset.name).filter((n) => n.startsWith('confusion-')).join()";
+    other.wait_for_element(&testid("answers-condition"), 20);
+    other.set_value(&testid("answers-condition"), "fog 3");
+    other.wait_for(
+        "the answers in fog",
+        &format!("{drawn} === 'confusion-cornet-s-cifar10-clean,confusion-cornet-s-cifar10-fog-3'"),
+        20,
+    );
     other.wait_for_element(&testid("lost-image"), 5);
     // One opens with what the test did to it: a corruption or an attack, and not the page's usual.
     let click = "const all = [...document.querySelectorAll('[data-testid=lost-image]')];

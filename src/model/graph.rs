@@ -235,18 +235,27 @@ impl Building<'_> {
             ("q1.complex", bank(self, "q1", simple..all)?, all - simple),
         ];
         let responses = parts.map(|(name, values, count)| {
-            let weight = self.constant(name, &[count, 3, kernel, kernel], &values);
-            self.convolved(&x, &weight, config.stride, kernel)
+            (count > 0).then(|| {
+                let weight = self.constant(name, &[count, 3, kernel, kernel], &values);
+                self.convolved(&x, &weight, config.stride, kernel)
+            })
         });
-        let [cells, first, second] = &responses;
-        let cells = self.relu(cells);
-        let first = self.add("Mul", &[first, first], &[], &[]);
-        let second = self.add("Mul", &[second, second], &[], &[]);
-        let energy = self.add("Add", &[&first, &second], &[], &[]);
-        let half = self.constant("half", &[1], &[0.5]);
-        let energy = self.add("Mul", &[&energy, &half], &[], &[]);
-        let complex = self.add("Sqrt", &[&energy], &[], &[]);
-        let v1 = self.add("Concat", &[&cells, &complex], &[("axis", &[1])], &[]);
+        let [cells, first, second] = responses;
+        let cells = cells.map(|cells| self.relu(&cells));
+        let complex = first.zip(second).map(|(first, second)| {
+            let first = self.add("Mul", &[&first, &first], &[], &[]);
+            let second = self.add("Mul", &[&second, &second], &[], &[]);
+            let energy = self.add("Add", &[&first, &second], &[], &[]);
+            let half = self.constant("half", &[1], &[0.5]);
+            let energy = self.add("Mul", &[&energy, &half], &[], &[]);
+            self.add("Sqrt", &[&energy], &[], &[])
+        });
+        let v1 = match (cells, complex) {
+            (Some(cells), Some(complex)) => {
+                self.add("Concat", &[&cells, &complex], &[("axis", &[1])], &[])
+            }
+            (cells, complex) => cells.or(complex).unwrap_or(x),
+        };
         let gain = self.constant("k_exc", &[1], &[config.k_exc as f32]);
         let v1 = self.add("Mul", &[&v1, &gain], &[], &[]);
         self.conv(&v1, "bottleneck", 1)

@@ -15,6 +15,7 @@ use super::testing::{self, Laboratory};
 use crate::align::aligner::AlignError;
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
+use crate::compute::kernel::forget_unused;
 use crate::image::dataset::DatasetError;
 use crate::image::{self, ImageError, Picture};
 use crate::measure::robustness::plan::PlanError;
@@ -255,6 +256,8 @@ impl Session {
         let clock = Clock::start();
         let active = self.device(host).await;
         let network = loaded.to_network(&active.device.autodiff());
+        // Those of the model before, and of a device that is no longer in use.
+        forget_unused();
         let info = ModelInfo {
             name: loaded.name.clone(),
             family: loaded.family.clone(),

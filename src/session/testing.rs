@@ -184,6 +184,7 @@ impl Session {
             data: archive.hash,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        self.laboratory.answers = None;
         let mut run = Run::open(head, host).await?;
         loop {
             let active = self.device(host).await;
@@ -216,6 +217,14 @@ impl Session {
         let answers = self.laboratory.answers.as_ref();
         let Answers { plan, rows, names } =
             answers.ok_or(SessionError::Missing("Run a test first."))?;
+        let is_known = |name: &str| rows.iter().any(|row| row.condition == name);
+        if !plan.models.iter().any(|known| known == model)
+            || !(condition.is_empty() || is_known(&condition))
+        {
+            return Err(SessionError::Missing(
+                "The last test has no answers to this.",
+            ));
+        }
         let condition = match condition.is_empty() {
             true => {
                 let report = Report::new(plan, rows, plan.images)?;

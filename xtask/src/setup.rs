@@ -152,8 +152,11 @@ const THINGS: &[Thing] = &[
         name: "ONNX Runtime Web and TensorFlow.js",
         need: Need::Bench,
         find: |shell| {
-            let runtime = peers(shell).join("onnxruntime-web/package.json");
-            runtime.is_file().then(|| "installed".to_owned())
+            // As they were asked for when they were installed: another version is another install.
+            let asked = shell.tools.join("peers/package.json");
+            let wanted = std::fs::read(shell.root.join("bench/package.json")).ok();
+            let is_there = wanted.is_some() && std::fs::read(asked).ok() == wanted;
+            (is_there && peers(shell).is_dir()).then(|| "installed".to_owned())
         },
         ways: &[Way {
             name: "npm install",

@@ -5,6 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
 use super::norm::{gate, positive};
+use super::own;
 
 /// `x · scale + shift` and, where `relu`, its positive part.
 pub fn forward(x: FlexTensor, scale: FlexTensor, shift: FlexTensor, relu: bool) -> FlexTensor {
@@ -23,7 +24,7 @@ pub fn forward_add(
     scale: FlexTensor,
     shift: FlexTensor,
 ) -> FlexTensor {
-    let skip = skip.to_contiguous();
+    let skip = own(skip);
     let skip: &[f32] = skip.storage();
     each_map(x, [scale, shift], |start, map, [scale, shift]| {
         for (v, skip) in map.iter_mut().zip(&skip[start..]) {
@@ -34,7 +35,7 @@ pub fn forward_add(
 
 /// Gradient with respect to `x`, of [`forward`] with ReLU, `y` being the result.
 pub fn backward_relu(y: FlexTensor, scale: FlexTensor, grad: FlexTensor) -> FlexTensor {
-    let y = y.to_contiguous();
+    let y = own(y);
     let y: &[f32] = y.storage();
     each_map(grad, [scale.clone(), scale], |start, map, [scale, _]| {
         for (v, y) in map.iter_mut().zip(&y[start..]) {
@@ -58,9 +59,9 @@ fn each_map(
     work: impl Fn(usize, &mut [f32], [f32; 2]),
 ) -> FlexTensor {
     let [images, channels, height, width] = x.shape().dims::<4>();
-    let [first, second] = numbers.map(|tensor| tensor.to_contiguous());
+    let [first, second] = numbers.map(own);
     let (first, second): (&[f32], &[f32]) = (first.storage(), second.storage());
-    let mut x = x.to_contiguous();
+    let mut x = own(x);
     let area = height * width;
     let maps = &mut x.storage_mut::<f32>()[..images * channels * area];
     for (place, map) in maps.chunks_exact_mut(area.max(1)).enumerate() {

@@ -4,8 +4,8 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::flex;
 use super::norm::{gate, positive};
+use super::{flex, own};
 
 /// Keeps the gradient of a complex cell finite where both quadratures are zero; far below what
 /// f32 resolves in a response.
@@ -43,7 +43,7 @@ impl Cells {
 /// of the others with `q1`.
 pub fn forward(q0: FlexTensor, q1: FlexTensor, simple: usize, gain: f32) -> FlexTensor {
     let (cells, shape) = (Cells::of(&q0, simple), q0.shape().dims::<4>());
-    let (q0, q1) = (q0.to_contiguous(), q1.to_contiguous());
+    let (q0, q1) = (own(q0), own(q1));
     let (first, second): (&[f32], &[f32]) = (q0.storage(), q1.storage());
     let gain_complex = gain * std::f32::consts::FRAC_1_SQRT_2;
     let mut y = Vec::with_capacity(cells.images * cells.size());
@@ -72,7 +72,7 @@ pub fn backward(
 ) -> (FlexTensor, FlexTensor) {
     let cells = Cells::of(&q0, simple);
     let shapes = [&q0, &q1].map(|q| q.shape().dims::<4>());
-    let [q0, q1, grad] = [q0, q1, grad].map(|tensor| tensor.to_contiguous());
+    let [q0, q1, grad] = [q0, q1, grad].map(own);
     let [first, second, grad] = [&q0, &q1, &grad].map(|tensor| tensor.storage::<f32>());
     let gain_complex = gain * std::f32::consts::FRAC_1_SQRT_2;
     let mut to_first = Vec::with_capacity(cells.images * cells.size());
@@ -99,10 +99,15 @@ pub fn backward(
 /// The positive part of responses `x` whose spike counts, `x · scale + level`, have been given noise
 /// of their own mean's variance: `noise` holds standard normal draws, for each image or for one.
 pub fn spiking(x: FlexTensor, noise: FlexTensor, scale: f32, level: f32) -> FlexTensor {
-    let noise = noise.to_contiguous();
+    let [of_noise, of_x] = [&noise, &x].map(|t| t.shape().dims::<4>()[0]);
+    assert!(
+        of_noise == 1 || of_noise == of_x,
+        "noise for one image or for each"
+    );
+    let noise = own(noise);
     let noise: &[f32] = noise.storage();
-    let mut x = x.to_contiguous();
-    for image in x.storage_mut::<f32>().chunks_mut(noise.len()) {
+    let mut x = own(x);
+    for image in x.storage_mut::<f32>().chunks_mut(noise.len().max(1)) {
         for (x, noise) in image.iter_mut().zip(noise) {
             let spikes = *x * scale + level;
             *x = positive((spikes + noise * spread(spikes) - level) / scale);
@@ -124,11 +129,12 @@ pub fn spiking_backward(
     scale: f32,
     level: f32,
 ) -> FlexTensor {
-    let [x, noise, y] = [x, noise, y].map(|tensor| tensor.to_contiguous());
+    let [x, noise, y] = [x, noise, y].map(own);
     let [x, noise, y] = [&x, &noise, &y].map(|tensor| tensor.storage::<f32>());
-    let mut grad = grad.to_contiguous();
-    let images = grad.storage_mut::<f32>().chunks_mut(noise.len());
-    let images = images.zip(x.chunks(noise.len()).zip(y.chunks(noise.len())));
+    let mut grad = own(grad);
+    let size = noise.len().max(1);
+    let images = grad.storage_mut::<f32>().chunks_mut(size);
+    let images = images.zip(x.chunks(size).zip(y.chunks(size)));
     for (grad, (x, y)) in images {
         for (((g, x), y), noise) in grad.iter_mut().zip(x).zip(y).zip(noise) {
             let spikes = *x * scale + level;

@@ -19,13 +19,13 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::flex;
 use super::packed::{Kind, packed};
 use super::pass::{Pass, Pointwise};
 use super::stem::{self, is_stem};
 use super::sum::{Segment, lanes};
 use super::weights::weight_gradient;
 use super::winograd::Winograd;
+use super::{flex, own};
 
 /// Sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +103,7 @@ impl Geometry {
 /// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`.
 pub fn forward(x: FlexTensor, weight: FlexTensor, stride: usize, padding: usize) -> FlexTensor {
     let g = Geometry::new(x.shape().dims(), weight.shape().dims(), stride, padding);
-    let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+    let (x, weight) = (own(x), own(weight));
     let by_colour = match is_stem(&g) {
         true => stem::forward(&g, x.storage(), weight.storage()),
         false => None,
@@ -127,7 +127,7 @@ pub fn backward_x(
     let [out, channels, kernel, _] = weight.shape().dims::<4>();
     let x = [n, channels, size[0], size[1]];
     let g = Geometry::new(x, [out, channels, kernel, kernel], stride, padding);
-    let (weight, grad) = (weight.to_contiguous(), grad.to_contiguous());
+    let (weight, grad) = (own(weight), own(grad));
     let by_taps = match is_stem(&g) {
         true => stem::backward_x(&g, grad.storage(), &weight, lanes()),
         false => None,
@@ -147,7 +147,7 @@ pub fn backward_weight(
     stride: usize,
     padding: usize,
 ) -> FlexTensor {
-    let (x, grad) = (x.to_contiguous(), grad.to_contiguous());
+    let (x, grad) = (own(x), own(grad));
     let [_, channels, ..] = x.shape().dims::<4>();
     let [_, out, ..] = grad.shape().dims::<4>();
     let shape = [out, channels, kernel, kernel];

@@ -17,6 +17,8 @@ mod sum;
 mod weights;
 mod winograd;
 
+pub use packed::forget_unused;
+
 #[cfg(any(target_arch = "wasm32", feature = "gpu"))]
 use burn::backend::Cube;
 use burn::backend::autodiff::NodeId;
@@ -98,6 +100,14 @@ pub fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> T
         stride,
         padding,
     ))
+}
+
+/// A tensor with its values one after the other, in its own memory where nobody else holds that: the
+/// tensor it was does not.
+fn own(tensor: FlexTensor) -> FlexTensor {
+    let contiguous = tensor.to_contiguous();
+    drop(tensor);
+    contiguous
 }
 
 /// A tensor of the CPU's.

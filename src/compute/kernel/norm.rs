@@ -6,7 +6,7 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::flex;
+use super::{flex, own};
 
 /// Sums are taken in this many lanes, which the compiler keeps in vector registers.
 const LANES: usize = 16;
@@ -22,11 +22,7 @@ pub fn forward(
     relu: bool,
 ) -> Three {
     let shape: [usize; 4] = x.shape().dims();
-    let (x, gain, bias) = (
-        x.to_contiguous(),
-        gain.to_contiguous(),
-        bias.to_contiguous(),
-    );
+    let (x, gain, bias) = (own(x), own(gain), own(bias));
     let (values, gain, bias): (&[f32], &[f32], &[f32]) =
         (x.storage(), gain.storage(), bias.storage());
     let batch = Batch::new(shape);
@@ -66,7 +62,7 @@ pub fn backward(
     relu: bool,
 ) -> Three {
     let shape: [usize; 4] = x.shape().dims();
-    let all = [x, y, gain, mean, variance, grad].map(|tensor| tensor.to_contiguous());
+    let all = [x, y, gain, mean, variance, grad].map(own);
     let [x, y, gain, mean, variance, grad] = all.each_ref().map(|tensor| tensor.storage::<f32>());
     let batch = Batch::new(shape);
     // Where the ReLU was shut nothing comes back.
@@ -149,10 +145,10 @@ fn input_gradient(
     }
 }
 
-/// 0 for what is negative or no number. Compilers have a vector's instruction for this, and none for
-/// `f32::max`.
+/// 0 for what is negative; what is no number stays none. Compilers have a vector's instruction for
+/// this, and none for `f32::max`.
 pub(super) fn positive(v: f32) -> f32 {
-    if v > 0.0 { v } else { 0.0 }
+    if v < 0.0 { 0.0 } else { v }
 }
 
 /// `g` where `open`, 0 elsewhere; by bits, because the compiler makes a jump of a choice.

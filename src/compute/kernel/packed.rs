@@ -64,7 +64,7 @@ pub(super) fn packed(
     if let Some(known) = known(&kept) {
         return known;
     }
-    kept.retain(|entry| !entry.weight.is_unique());
+    retain_used(&mut kept);
     let floats: usize = kept.iter().map(Entry::floats).sum();
     if floats + made.len() > MOST {
         return made;
@@ -77,4 +77,13 @@ pub(super) fn packed(
         }),
     }
     made
+}
+
+/// Drops what was made of weights that nobody else holds any more.
+pub fn forget_unused() {
+    retain_used(&mut KEPT.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn retain_used(kept: &mut Vec<Entry>) {
+    kept.retain(|entry| !entry.weight.is_unique());
 }

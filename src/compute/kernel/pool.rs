@@ -9,7 +9,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
 use super::conv::{Shared, each};
-use super::flex;
+use super::{flex, own};
 
 /// Side, step and zeros around the map of a window.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub fn forward(x: FlexTensor, window: Window) -> FlexTensor {
     let [n, channels, height, width] = x.shape().dims();
     let size = [window.out(height), window.out(width)];
     let (length, area) = (channels * height * width, channels * size[0] * size[1]);
-    let x = x.to_contiguous();
+    let x = own(x);
     let values: &[f32] = x.storage();
     let y = Shared::zeros(n * area);
     let images: Vec<usize> = (0..n).collect();
@@ -93,7 +93,7 @@ pub fn backward(x: FlexTensor, y: FlexTensor, grad: FlexTensor, window: Window) 
     let [n, channels, height, width] = shape;
     let [_, _, rows, columns] = y.shape().dims::<4>();
     let (length, area) = (channels * height * width, channels * rows * columns);
-    let (x, y, grad) = (x.to_contiguous(), y.to_contiguous(), grad.to_contiguous());
+    let (x, y, grad) = (own(x), own(y), own(grad));
     let (x, y, grad): (&[f32], &[f32], &[f32]) = (x.storage(), y.storage(), grad.storage());
     let out = Shared::zeros(n * length);
     let images: Vec<usize> = (0..n).collect();

@@ -47,10 +47,10 @@ fn by_colour(g: &Geometry, weight: &[f32]) -> Option<Vec<Group>> {
 
 /// The convolution of `x`, where each filter reads one colour of several.
 pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Option<Vec<f32>> {
-    if g.channels_in < 2 {
+    let (area_in, area_out) = (g.positions_in(), g.positions_out());
+    if g.channels_in < 2 || area_in * area_out == 0 {
         return None;
     }
-    let (area_in, area_out) = (g.positions_in(), g.positions_out());
     let mut y = vec![0.0; g.images * g.channels_out * area_out];
     for group in by_colour(g, weight)? {
         let part = Geometry {

@@ -23,6 +23,9 @@ const PATCH_FLOATS: usize = 128 * 1024;
 /// The wider a machine's vectors, the sooner a weight is used up, and reading the next takes as long.
 const LEAST_TILES: [(usize, usize); 2] = [(4, 2), (2, 2)];
 
+/// Floats of evaluated weights at most: those of the widest layer of CORnet-S at its smaller tile.
+const MOST_WEIGHTS: usize = 80 << 20;
+
 /// Of fewer channels the evaluations cost more than the products save.
 const LEAST_CHANNELS: usize = 8;
 
@@ -151,7 +154,7 @@ impl<'a> Winograd<'a> {
     /// With the tiles that promise most; `None` where a sum over taps does as well.
     pub fn of(pass: &'a Pass<'a>, lanes: usize) -> Option<Self> {
         let g = pass.geometry();
-        let few = g.channels_in.min(g.channels_out) < LEAST_CHANNELS;
+        let few = g.channels_in.min(g.channels_out) < LEAST_CHANNELS || pass.from.image() == 0;
         if g.kernel != 3 || g.stride != 1 || g.padding > 2 || few {
             return None;
         }
@@ -163,7 +166,8 @@ impl<'a> Winograd<'a> {
         };
         let enough = |(out, least): &(usize, usize)| {
             let [down, across] = tiles(*out);
-            g.images * down * across >= *least * lanes
+            let weights = (out + 2).pow(2) * pass.from.channels * pass.to_whole();
+            g.images * down * across >= *least * lanes && weights <= MOST_WEIGHTS
         };
         let by_taps = 9 * pass.size[0] * pass.size[1];
         let possible = LEAST_TILES.iter().filter(|t| enough(t)).map(|t| t.0);

@@ -101,6 +101,7 @@ impl Lab {
     pub fn forget_worker(self) {
         self.brought.set(Vec::new());
         self.set.set(None);
+        self.confused.set(None);
     }
 
     /// Notes that something is on its way to the worker; false where it was already.
@@ -239,11 +240,17 @@ impl App {
     /// `condition` is empty.
     pub fn confuse(self, model: String, condition: String) {
         let request = Request::Confuse { model, condition };
-        self.ask("Counting answers", request, Vec::new(), move |event| {
-            if let Event::Confused(confused) = event {
-                self.lab.confused.set(Some(*confused));
-            }
-        });
+        self.ask(
+            "Counting answers",
+            request,
+            Vec::new(),
+            move |event| match event {
+                Event::Confused(confused) => self.lab.confused.set(Some(*confused)),
+                // The choices go back to what is shown.
+                Event::Failed(_) => self.lab.confused.update(|_| ()),
+                _ => {}
+            },
+        );
     }
 
     /// Takes the visitor's own plan, of a test or of an alignment.
@@ -404,6 +411,9 @@ impl App {
                         self.status
                             .set(format!("{}: {} answers", report.title, report.rows));
                     }
+                    if report.documents.is_empty() {
+                        self.lab.confused.set(None);
+                    }
                     self.lab.report.set(Some(Arc::new(*report)));
                 }
                 event if ends(&event) => self.lab.run.ended(&event),
@@ -422,12 +432,12 @@ impl App {
                 | Request::TakeRecorded { .. }
                 | Request::Bring { .. }
                 | Request::BringFile { .. }
-                | Request::Confuse { .. }
         );
         if prepares {
             return;
         }
-        if !matches!(request, Request::Test(_)) {
+        // What a test has come to is asked for at its end.
+        if !matches!(request, Request::Test(_) | Request::Confuse { .. }) {
             self.lab.run.make_way();
         }
         if !matches!(request, Request::Align(_)) {

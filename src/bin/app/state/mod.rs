@@ -200,11 +200,8 @@ impl App {
             let named = all
                 .iter()
                 .find(|e| e.file.is_some() && Some(&e.name) == wanted.as_ref());
-            let usual = || {
-                all.iter()
-                    .find(|e| e.default)
-                    .or(all.iter().find(|e| e.file.is_some()))
-            };
+            let mut at_hand = all.iter().filter(|e| e.file.is_some());
+            let usual = || at_hand.clone().find(|e| e.default).or(at_hand.next());
             named.or_else(usual).map(|e| e.name.clone())
         })
     }

@@ -678,9 +678,18 @@ fn counted((condition, rows): &(String, Vec<Vec<String>>)) -> AnyView {
         let cells = cells.iter().map(|cell| view! { <td>{cell.clone()}</td> });
         view! { <tr>{cells.collect_view()}</tr> }
     };
+    let (heads, rows) = rows
+        .split_first()
+        .map_or((&[][..], &rows[..]), |(h, r)| (&h[..], r));
+    let heads = heads
+        .iter()
+        .map(|head| view! { <th scope="col">{head.clone()}</th> });
     view! {
         <p class="hint">{condition.clone()}</p>
-        <table class="grid-table"><tbody>{rows.iter().map(row).collect_view()}</tbody></table>
+        <table class="grid-table">
+            <thead><tr>{heads.collect_view()}</tr></thead>
+            <tbody>{rows.iter().map(row).collect_view()}</tbody>
+        </table>
     }
     .into_any()
 }
