@@ -45,7 +45,6 @@ pub fn forward(q0: FlexTensor, q1: FlexTensor, simple: usize, gain: f32) -> Flex
     let (cells, shape) = (Cells::of(&q0, simple), q0.shape().dims::<4>());
     let (q0, q1) = (own(q0), own(q1));
     let (first, second): (&[f32], &[f32]) = (q0.storage(), q1.storage());
-    let gain_complex = gain * std::f32::consts::FRAC_1_SQRT_2;
     let mut y = Vec::with_capacity(cells.images * cells.size());
     for image in 0..cells.images {
         let first = &first[image * cells.size()..][..cells.size()];
@@ -53,7 +52,7 @@ pub fn forward(q0: FlexTensor, q1: FlexTensor, simple: usize, gain: f32) -> Flex
         let (simple, complex) = first.split_at(cells.simple);
         y.extend(simple.iter().map(|v| positive(*v) * gain));
         let pairs = complex.iter().zip(second);
-        y.extend(pairs.map(|(a, b)| amplitude(*a, *b) * gain_complex));
+        y.extend(pairs.map(|(a, b)| amplitude(*a, *b) / std::f32::consts::SQRT_2 * gain));
     }
     flex(y, shape)
 }
