@@ -435,6 +435,9 @@ fn a_test_survives_the_loss_of_its_tab() {
     assert_eq!(other.text(&testid("test-table")), table);
     // The documents come with the last report, which may follow the last answers.
     other.wait_for_element(&testid("save-summary.csv"), 20);
+    // What lies under the bar at the top counts as visible and cannot be clicked.
+    other.wait_for_element(&testid("answers-condition"), 20);
+    other.run("scrollTo(0, 0); return true", &[]);
     other.click(&testid("save-summary.csv"));
     let saved = other.download("summary.csv", 20);
     let saved = std::fs::read_to_string(saved).expect("a download reads");
