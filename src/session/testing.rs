@@ -189,7 +189,7 @@ impl Session {
         loop {
             let active = self.device(host).await;
             let ended = self
-                .go(&plan, &mut run, &options.models, &active, host)
+                .go(&plan, &mut run, (&options.models, &names), &active, host)
                 .await;
             match ended {
                 // What a lost GPU has finished is kept; the CPU does the rest.
@@ -259,13 +259,12 @@ impl Session {
         &self,
         plan: &Plan,
         run: &mut Run,
-        models: &[String],
+        (models, names): (&[String], &[String]),
         active: &Active,
         host: &dyn Host,
     ) -> Result<(), SessionError> {
         let conditions = plan.conditions()?;
         let loaded = self.laboratory.chosen(models)?;
-        let names = classes::shared(loaded.iter().map(|one| one.classes.as_slice()));
         let mut subjects = Vec::with_capacity(loaded.len());
         for one in loaded {
             host.pause().await;
@@ -281,7 +280,7 @@ impl Session {
             conditions: &conditions,
             images,
             set: &subjects[0].set,
-            names: &names,
+            names,
             told: None,
         };
         host.tell(Event::Tested(Box::new(tables.make(&run.rows, false)?)));
