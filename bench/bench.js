@@ -6,9 +6,9 @@ const PEERS = "./peers";
 
 /// A request to Ventral's worker at a time.
 class Client {
-  constructor() {
+  constructor(query) {
     this.last = 0;
-    this.worker = new Worker("./worker_boot.js");
+    this.worker = new Worker(`./worker_boot.js${query}`);
     this.hello = new Promise((resolve, reject) => {
       this.fail = reject;
       this.worker.onerror = (e) => reject(new Error(e.message));
@@ -36,9 +36,10 @@ class Client {
   }
 }
 
-const ventral = (backend) => ({
+// Without a device in its query the worker is the one that every browser can run.
+const ventral = (backend, query) => ({
   async load(model) {
-    this.client = new Client();
+    this.client = new Client(query);
     await this.client.hello;
     const started = await this.client.ask({ Start: { backend } });
     const found = started.find((e) => e.Backend).Backend;
@@ -68,20 +69,24 @@ const ventral = (backend) => ({
   },
 });
 
-let runtime;
+// A copy each: the number of threads is fixed when the first session is made.
+const runtime = async (threads) => {
+  const made = await import(`${PEERS}/onnxruntime-web/dist/ort.all.min.mjs?threads=${threads}`);
+  const { wasm } = made.env;
+  wasm.wasmPaths = new URL(`${PEERS}/onnxruntime-web/dist/`, location.href).href;
+  wasm.numThreads = threads;
+  return made;
+};
 
 const onnx = (provider, threads) => ({
   async load(model) {
-    runtime ??= await import(`${PEERS}/onnxruntime-web/dist/ort.all.min.mjs`);
-    const { wasm } = runtime.env;
-    wasm.wasmPaths = new URL(`${PEERS}/onnxruntime-web/dist/`, location.href).href;
-    wasm.numThreads = threads;
+    this.runtime = await runtime(threads);
     const executionProviders = [provider];
-    this.session = await runtime.InferenceSession.create(`${model.files}.onnx`, { executionProviders });
+    this.session = await this.runtime.InferenceSession.create(`${model.files}.onnx`, { executionProviders });
     this.side = model.side;
   },
   async infer(pixels, batch) {
-    const input = new runtime.Tensor("float32", pixels, [batch, 3, this.side, this.side]);
+    const input = new this.runtime.Tensor("float32", pixels, [batch, 3, this.side, this.side]);
     const { logits } = await this.session.run({ pixels: input });
     return new Float32Array(logits.data);
   },
@@ -234,9 +239,12 @@ const tensorflow = (backend) => ({
 });
 
 const ENGINES = {
-  "Ventral, CPU": () => ventral("cpu"),
-  "Ventral, WebGPU": () => ventral("web-gpu"),
+  "Ventral, CPU, 1 thread": () => ventral("cpu", "?device=cpu&threads=1"),
+  "Ventral, CPU, 1 thread, no fused multiply-add": () => ventral("cpu", ""),
+  "Ventral, CPU, all threads": () => ventral("cpu", "?device=cpu"),
+  "Ventral, WebGPU": () => ventral("web-gpu", ""),
   "ONNX Runtime Web, WASM, 1 thread": () => onnx("wasm", 1),
+  "ONNX Runtime Web, WASM, all threads": () => onnx("wasm", navigator.hardwareConcurrency),
   "ONNX Runtime Web, WebGPU": () => onnx("webgpu", 1),
   "TensorFlow.js, WASM, 1 thread": () => tensorflow("wasm"),
   "TensorFlow.js, WebGPU": () => tensorflow("webgpu"),

@@ -86,9 +86,12 @@ const SUBJECTS: [Subject; 6] = [
 ];
 
 /// Engines in the browser, Ventral's first: it is what others are compared with.
-const ON_CPU: [&str; 3] = [
-    "Ventral, CPU",
+const ON_CPU: [&str; 6] = [
+    "Ventral, CPU, 1 thread",
+    "Ventral, CPU, 1 thread, no fused multiply-add",
+    "Ventral, CPU, all threads",
     "ONNX Runtime Web, WASM, 1 thread",
+    "ONNX Runtime Web, WASM, all threads",
     "TensorFlow.js, WASM, 1 thread",
 ];
 const ON_WEBGPU: [&str; 3] = [
@@ -244,7 +247,14 @@ fn open(site: &Path, webgpu: bool) -> Option<Browser> {
 }
 
 fn link(from: &Path, to: &Path) {
-    std::os::unix::fs::symlink(from, to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+    #[cfg(unix)]
+    let linked = std::os::unix::fs::symlink(from, to);
+    #[cfg(windows)]
+    let linked = match from.is_dir() {
+        true => std::os::windows::fs::symlink_dir(from, to),
+        false => std::os::windows::fs::symlink_file(from, to),
+    };
+    linked.unwrap_or_else(|e| panic!("{}: {e}", to.display()));
 }
 
 /// The model for every engine, as `FILES.…`.
@@ -275,9 +285,9 @@ fn in_browser(
     loaded: &Loaded,
     wanted: &Wanted,
 ) -> Vec<Value> {
-    let engines = if wanted.webgpu { ON_WEBGPU } else { ON_CPU };
-    let engines: Vec<&str> = engines
-        .into_iter()
+    let engines: &[&str] = if wanted.webgpu { &ON_WEBGPU } else { &ON_CPU };
+    let engines: Vec<&&str> = engines
+        .iter()
         .filter(|engine| wanted.only.iter().any(|part| engine.contains(part)))
         .collect();
     let job = json!({

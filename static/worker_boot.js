@@ -26,12 +26,71 @@ const counted = (response) => {
   return new Response(response.body.pipeThrough(count), { headers });
 };
 
+// There are two programs. One owns the GPU and computes on one thread of the CPU, in every browser;
+// the other computes on all the CPU's cores. That takes memory shared between threads, which only a
+// cross-origin isolated page may have, and fused multiply-adds.
+const asked = new URL(self.location.href).searchParams;
+
+// The smallest module with a relaxed instruction: i8x16.relaxed_swizzle.
+const relaxed = () =>
+  WebAssembly.validate(
+    new Uint8Array([
+      0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253,
+      15, 65, 2, 253, 15, 253, 128, 2, 11,
+    ]),
+  );
+
+// Programs that play a GPU, as `compute::device` knows them.
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|basic render|warp/i;
+
+const hasGpu = async () => {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) return false;
+  const { vendor, architecture, description, isFallbackAdapter } = adapter.info ?? {};
+  const name = [vendor, architecture, description].join(" ");
+  return !isFallbackAdapter && !adapter.isFallbackAdapter && !SOFTWARE.test(name);
+};
+
+const wantsThreads = async () => {
+  if (!self.crossOriginIsolated || !relaxed()) return false;
+  const device = asked.get("device");
+  return device === "cpu" || (device === "auto" && !(await hasGpu()));
+};
+
+const fetched = async (address) => {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${address}: the server answered ${response.status}`);
+  return { module_or_path: counted(response) };
+};
+
+// The most threads: beyond, the layers of a network have too little for each.
+const MOST_THREADS = 16;
+
+const startThreads = async () => {
+  const program = await import("./threads/threads.js");
+  // Built where the standard library's source was not at hand.
+  if (!program.default) return false;
+  await program.default(await fetched("./threads/threads_bg.wasm"));
+  const cores = Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
+  await program.initThreadPool(Number(asked.get("threads")) || cores);
+  return true;
+};
+
+const startOne = async () => {
+  importScripts("./worker.js");
+  await wasm_bindgen(await fetched("./worker_bg.wasm"));
+};
+
 (async () => {
   try {
-    importScripts("./worker.js");
-    const response = await fetch("./worker_bg.wasm");
-    if (!response.ok) throw new Error(`worker_bg.wasm: the server answered ${response.status}`);
-    await wasm_bindgen({ module_or_path: counted(response) });
+    if (await wantsThreads()) {
+      try {
+        if (await startThreads()) return;
+      } catch (cause) {
+        console.warn(`One thread computes: ${(cause && cause.message) || cause}`);
+      }
+    }
+    await startOne();
   } catch (cause) {
     crashed(cause);
   }

@@ -2,8 +2,18 @@
 
 use burn::tensor::Device;
 
-use super::self_check;
+use super::{kernel, self_check};
 use crate::session::protocol::{BackendChoice, BackendInfo, SelfCheck};
+
+/// Programs on the CPU that play a GPU. The worker's loader knows them too.
+const SOFTWARE: [&str; 6] = [
+    "swiftshader",
+    "llvmpipe",
+    "lavapipe",
+    "softpipe",
+    "basic render",
+    "warp",
+];
 
 /// What a WebGPU adapter says of itself, as far as the browser tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,16 +28,8 @@ pub struct Adapter {
 impl Adapter {
     /// A program on the CPU that plays a GPU: correct, but slower than our own CPU path.
     pub fn is_software(&self) -> bool {
-        const PROGRAMS: [&str; 6] = [
-            "swiftshader",
-            "llvmpipe",
-            "lavapipe",
-            "softpipe",
-            "basic render",
-            "warp",
-        ];
         let said = self.name().to_lowercase();
-        self.fallback || PROGRAMS.iter().any(|program| said.contains(program))
+        self.fallback || SOFTWARE.iter().any(|program| said.contains(program))
     }
 
     /// As the user reads it.
@@ -148,13 +150,13 @@ impl Devices {
     }
 }
 
-#[cfg(any(target_arch = "wasm32", feature = "gpu"))]
+#[cfg(any(feature = "worker", feature = "gpu"))]
 async fn start_gpu() -> Result<Device, String> {
     let started = Device::wgpu_options().init_async().await;
     started.map_err(|e| format!("WebGPU did not start ({e})"))
 }
 
-#[cfg(not(any(target_arch = "wasm32", feature = "gpu")))]
+#[cfg(not(any(feature = "worker", feature = "gpu")))]
 async fn start_gpu() -> Result<Device, String> {
     Err("this build has no GPU support; build it with `--features gpu`".to_owned())
 }
@@ -175,10 +177,7 @@ fn native_adapter(_: &Device) -> Adapter {
 }
 
 fn cpu_name() -> String {
-    let threads = match cfg!(target_arch = "wasm32") {
-        true => 1,
-        false => std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let threads = kernel::threads();
     let plural = if threads == 1 { "" } else { "s" };
     format!("CPU, SIMD, {threads} thread{plural}")
 }
@@ -206,6 +205,13 @@ mod tests {
         for name in ["NVIDIA GeForce RTX 4070", "apple metal-3", "intel gen-12lp"] {
             assert!(!adapter(name).is_software(), "{name}");
         }
+    }
+
+    #[test]
+    fn the_workers_loader_knows_the_same_programs() {
+        let loader = include_str!("../../static/worker_boot.js");
+        let list = format!("/{}/i", SOFTWARE.join("|"));
+        assert!(loader.contains(&list), "worker_boot.js lacks {list}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Building the page: trunk, then wasm-opt, then compressed copies for the server to send.
+//! Building the page: trunk, then the worker with threads, which trunk cannot build, then wasm-opt,
+//! then compressed copies for the server to send.
 //!
 //! Trunk could call wasm-opt itself. It is done here instead so that a machine without wasm-opt
 //! still builds, and so that a wasm that has not changed is not optimised again: minutes, for the
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::progress::{Outcome, Progress, bytes};
 use crate::setup::find_wasm_opt;
 use crate::shell::{Shell, run};
-use crate::wasm::{self, Compiler};
+use crate::wasm::{self, Compiler, TARGET};
 
 /// What the page is made of: a change in any of these is a reason to build.
 const SOURCES: &[&str] = &[
@@ -31,7 +32,7 @@ const SOURCES: &[&str] = &[
 /// Lies in `dist` and tells what it was built from. The dot keeps the server from sending it.
 const STAMP: &str = ".built-from";
 
-/// One of the two programs.
+/// One of the programs.
 pub struct Program {
     /// Its binary's name and cargo feature.
     pub name: &'static str,
@@ -41,17 +42,20 @@ pub struct Program {
     pub profile: &'static str,
     /// wasm-opt's level: small before fast for what must paint at once, fast for what computes.
     level: &'static str,
+    /// What else rustc's default wasm features lack that it uses.
+    extra: &'static [&'static str],
     /// Most bytes its wasm may have, gzipped.
     pub budget: u64,
 }
 
-/// The page's two programs; `index.html` names the same features and profiles.
+/// The programs that trunk builds; `index.html` names the same features and profiles.
 pub const PROGRAMS: &[Program] = &[
     Program {
         name: "app",
         feature: "page",
         profile: "page",
         level: "-Oz",
+        extra: &[],
         budget: 400_000,
     },
     Program {
@@ -59,9 +63,37 @@ pub const PROGRAMS: &[Program] = &[
         feature: "worker",
         profile: "worker",
         level: "-Oz",
+        extra: &[],
         budget: 5_000_000,
     },
 ];
+
+/// The worker that computes on all of the CPU; `worker_boot.js` knows where it is in `dist`.
+static THREADS: Program = Program {
+    name: "threads",
+    feature: "worker-threads",
+    profile: "worker",
+    level: "-Oz",
+    extra: &["--enable-relaxed-simd", "--enable-threads"],
+    budget: 3_000_000,
+};
+
+/// What it is compiled with beside what `.cargo/config.toml` says, which these flags take the place
+/// of: threads share a memory that the loader makes, and each has a part of it for itself.
+const THREADS_FLAGS: &[&str] = &[
+    "--cfg=getrandom_backend=\"wasm_js\"",
+    "-Ctarget-feature=+simd128,+relaxed-simd,+atomics,+bulk-memory",
+    "-Clink-arg=--shared-memory",
+    "-Clink-arg=--max-memory=4294967296",
+    "-Clink-arg=--import-memory",
+    "-Clink-arg=--export=__wasm_init_tls",
+    "-Clink-arg=--export=__tls_size",
+    "-Clink-arg=--export=__tls_align",
+    "-Clink-arg=--export=__tls_base",
+];
+
+/// In the place of that worker where it cannot be built: the loader takes the other one.
+const NO_THREADS: &str = "export default undefined;\n";
 
 /// Everything that rustc's default wasm features and `+simd128` may use. Binaryen reads the list
 /// that rustc leaves in the file as well; old versions, 108 among them, skip names they do not know.
@@ -112,7 +144,7 @@ pub fn dist(shell: &Shell) -> PathBuf {
 /// When a source is missing or a tool fails.
 pub fn build(shell: &Shell) -> Result<()> {
     let _lock = shell.lock(&shell.state(), "page")?;
-    let mut progress = Progress::new("page", 3);
+    let mut progress = Progress::new("page", 4);
     let stamp = fingerprint(shell)?;
     let stamp_file = dist(shell).join(STAMP);
     if fs::read_to_string(&stamp_file).is_ok_and(|text| text == stamp) {
@@ -121,6 +153,7 @@ pub fn build(shell: &Shell) -> Result<()> {
         return Ok(());
     }
     progress.step("trunk", || bundle(shell))?;
+    progress.step("threads", || add_threads(shell))?;
     let mut kept = HashSet::new();
     progress.step("wasm-opt", || shrink_all(shell, &mut kept))?;
     progress.step("compress", || {
@@ -146,7 +179,13 @@ pub fn sizes(shell: &Shell) -> Result<Vec<Size>> {
             brotli: length("br")?,
         })
     };
-    PROGRAMS.iter().map(size).collect()
+    built(shell).into_iter().map(size).collect()
+}
+
+/// The programs that are there: the one with threads is not everywhere.
+fn built(shell: &Shell) -> Vec<&'static Program> {
+    let threads = wasm_of(shell, &THREADS).is_ok().then_some(&THREADS);
+    PROGRAMS.iter().chain(threads).collect()
 }
 
 fn summary(shell: &Shell) -> Result<String> {
@@ -178,6 +217,49 @@ fn bundle(shell: &Shell) -> Result<Outcome> {
     Ok(Outcome::Done(format!("dist/, by {by}")))
 }
 
+/// Builds the worker with threads into `dist/threads`, where the standard library's source is.
+fn add_threads(shell: &Shell) -> Result<Outcome> {
+    let folder = dist(shell).join(THREADS.name);
+    fs::create_dir_all(&folder)?;
+    let compiler = wasm::compiler(shell).context("no compiler builds for the web")?;
+    if let Err(why) = wasm::obtain_source(shell, compiler) {
+        fs::write(folder.join("threads.js"), NO_THREADS)?;
+        return Ok(Outcome::Without(format!(
+            "the CPU computes on one thread: the standard library's source is missing ({why:#})"
+        )));
+    }
+    Progress::announce(THREADS.name, "compiling the worker with threads");
+    let target = shell.target.join(THREADS.name);
+    let mut cargo = wasm::command(shell, "cargo", compiler)?;
+    cargo
+        .args(["build", "--offline", "--bin", "worker"])
+        .args(["--no-default-features", "--features", THREADS.feature])
+        .args(["--profile", THREADS.profile, "--target", TARGET]);
+    wasm::with_source(&mut cargo);
+    cargo
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_ENCODED_RUSTFLAGS", THREADS_FLAGS.join("\u{1f}"));
+    run(&mut cargo)?;
+    let made = target
+        .join(TARGET)
+        .join(THREADS.profile)
+        .join("worker.wasm");
+    let mut bindgen = shell.command("wasm-bindgen");
+    bindgen
+        .args([
+            "--target",
+            "web",
+            "--no-typescript",
+            "--out-name",
+            THREADS.name,
+        ])
+        .arg("--out-dir")
+        .arg(&folder)
+        .arg(made);
+    run(&mut bindgen)?;
+    Ok(Outcome::Done("dist/threads".into()))
+}
+
 /// Optimises each program's wasm in place; files that are used are added to `kept`.
 fn shrink_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<Outcome> {
     let Some(version) = find_wasm_opt(shell) else {
@@ -186,14 +268,15 @@ fn shrink_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<Outcome> {
         ));
     };
     let mut texts = Vec::new();
-    for program in PROGRAMS {
+    for program in built(shell) {
         let file = wasm_of(shell, program)?;
         let content = fs::read(&file)?;
-        let key = format!("{version} {} {WASM_FEATURES:?}", program.level);
+        let features = [WASM_FEATURES, program.extra].concat();
+        let key = format!("{version} {} {features:?}", program.level);
         let made = remembered(shell, &content, &key, "wasm", kept, |_, to| {
             Progress::announce("wasm-opt", program.name);
             let mut opt = shell.command("wasm-opt");
-            opt.arg(program.level).args(WASM_FEATURES).arg(&file);
+            opt.arg(program.level).args(&features).arg(&file);
             run(opt.arg("--output").arg(to))
         })?;
         fs::copy(made, &file)?;
@@ -339,8 +422,14 @@ fn fingerprint(shell: &Shell) -> Result<String> {
         }
     }
     let tools = [wasm::find(shell), find_wasm_opt(shell)];
-    hash.update(format!("{tools:?} {WASM_FEATURES:?} {BROTLI_QUALITY}"));
-    let levels: Vec<&str> = PROGRAMS.iter().map(|program| program.level).collect();
+    hash.update(format!(
+        "{tools:?} {WASM_FEATURES:?} {THREADS_FLAGS:?} {BROTLI_QUALITY}"
+    ));
+    let levels: Vec<&str> = PROGRAMS
+        .iter()
+        .chain([&THREADS])
+        .map(|program| program.level)
+        .collect();
     hash.update(levels.join(" "));
     Ok(format!("{:x}\n", hash.finalize()))
 }

@@ -100,14 +100,43 @@ pub fn command(shell: &Shell, program: &str, compiler: Compiler) -> Result<Comma
         }
         command
             .env("PATH", shell.with_first(folder)?)
-            .env("CARGO_TARGET_DIR", shell.target.join("wasm"))
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+            .env("CARGO_TARGET_DIR", shell.target.join("wasm"));
+        with_source(&mut command);
         for name in ["RUSTUP_TOOLCHAIN", "RUSTC", "RUSTDOC", "CARGO_BUILD_RUSTC"] {
             command.env_remove(name);
         }
     }
     Ok(command)
+}
+
+/// Has cargo compile the standard library with the program.
+pub fn with_source(command: &mut Command) {
+    command
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+}
+
+/// Gets the standard library's source. Debian's compiler has it.
+///
+/// # Errors
+/// Without rustup, and when the download fails or takes longer than a minute.
+pub fn obtain_source(shell: &Shell, compiler: Compiler) -> Result<()> {
+    if compiler == Compiler::Debian || has_source(shell) {
+        return Ok(());
+    }
+    shell.find("rustup").context("rustup is not installed")?;
+    let mut rustup = shell.command("rustup");
+    run_within(rustup.args(["component", "add", "rust-src"]), RUSTUP_LIMIT)?;
+    match has_source(shell) {
+        true => Ok(()),
+        false => bail!("rustup added it elsewhere"),
+    }
+}
+
+fn has_source(shell: &Shell) -> bool {
+    let root = shell.first_line("rustc", &["--print", "sysroot"]);
+    let library = |root: String| Path::new(&root).join("lib/rustlib/src/rust/library/std");
+    root.map(library).is_some_and(|folder| folder.is_dir())
 }
 
 /// Takes over the folder and the environment of another command.

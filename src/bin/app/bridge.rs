@@ -57,6 +57,8 @@ struct Bridge {
     queue: VecDeque<Job>,
     in_flight: Option<(u32, Listener)>,
     cancel_flag: Option<Int32Array>,
+    /// What the worker is to compute on: it tells its loader which program to take.
+    device: &'static str,
     on_signal: Option<Rc<dyn Fn(Signal)>>,
 }
 
@@ -65,8 +67,11 @@ thread_local! {
 }
 
 /// Starts the worker. `on_signal` hears of its life until the page closes.
-pub fn connect(on_signal: impl Fn(Signal) + 'static) {
-    BRIDGE.with_borrow_mut(|b| b.on_signal = Some(Rc::new(on_signal)));
+pub fn connect(device: &'static str, on_signal: impl Fn(Signal) + 'static) {
+    BRIDGE.with_borrow_mut(|b| {
+        b.on_signal = Some(Rc::new(on_signal));
+        b.device = device;
+    });
     spawn();
 }
 
@@ -74,6 +79,12 @@ pub fn connect(on_signal: impl Fn(Signal) + 'static) {
 pub fn restart() {
     close();
     spawn();
+}
+
+/// The same for another device.
+pub fn restart_on(device: &'static str) {
+    BRIDGE.with_borrow_mut(|b| b.device = device);
+    restart();
 }
 
 /// A number for the next request.
@@ -183,7 +194,8 @@ fn close() {
 
 fn spawn() {
     let url = dom::meta("ventral-worker").unwrap_or_else(|| WORKER_URL.to_owned());
-    let worker = match Worker::new(&url) {
+    let device = BRIDGE.with_borrow(|b| b.device);
+    let worker = match Worker::new(&format!("{url}?device={device}")) {
         Ok(worker) => worker,
         Err(cause) => return signal(Signal::Crashed(dom::js_message(&cause))),
     };

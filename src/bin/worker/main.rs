@@ -22,8 +22,19 @@ unsafe extern "C" {
     fn __wasm_call_ctors();
 }
 
+/// Starts the pool's threads; the loader waits for it before it hands on the first message.
+#[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
+pub use wasm_bindgen_rayon::init_thread_pool;
+
 #[cfg(target_arch = "wasm32")]
 fn main() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    // A thread of the pool comes here as well when it is started, in the memory of the first.
+    static IS_STARTED: AtomicBool = AtomicBool::new(false);
+    if IS_STARTED.swap(true, Ordering::AcqRel) {
+        return;
+    }
     // SAFETY: once, before anything else.
     unsafe { __wasm_call_ctors() };
     console_error_panic_hook::set_once();

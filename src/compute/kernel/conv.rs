@@ -268,19 +268,18 @@ impl Shared {
     }
 }
 
-/// Threads of the pool this runs in.
-#[cfg(not(target_arch = "wasm32"))]
-pub(super) fn threads() -> usize {
-    rayon::current_num_threads()
+/// Threads of the pool this runs in; 1 where there can be none.
+pub fn threads() -> usize {
+    match HAS_THREADS {
+        true => rayon::current_num_threads(),
+        false => 1,
+    }
 }
 
-#[cfg(target_arch = "wasm32")]
-pub(super) fn threads() -> usize {
-    1
-}
+/// Threads in a browser need shared memory, and with it atomic operations.
+const HAS_THREADS: bool = cfg!(any(not(target_arch = "wasm32"), target_feature = "atomics"));
 
 /// `work` on every item, on the threads of the pool this runs in.
-#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T, &mut Scratch) + Sync) {
     use rayon::prelude::*;
     if items.len() < 2 || threads() < 2 {
@@ -290,10 +289,4 @@ pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T, &mut Scratch) + Sync)
     items
         .par_iter()
         .for_each_init(Scratch::default, |scratch, item| work(item, scratch));
-}
-
-#[cfg(target_arch = "wasm32")]
-pub(super) fn each<T>(items: &[T], work: impl Fn(&T, &mut Scratch)) {
-    let mut scratch = Scratch::default();
-    items.iter().for_each(|item| work(item, &mut scratch));
 }

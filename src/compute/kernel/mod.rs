@@ -17,9 +17,10 @@ mod sum;
 mod weights;
 mod winograd;
 
+pub use conv::threads;
 pub use packed::forget_unused;
 
-#[cfg(any(target_arch = "wasm32", feature = "gpu"))]
+#[cfg(any(feature = "worker", feature = "gpu"))]
 use burn::backend::Cube;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -116,7 +117,7 @@ fn flex<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
 }
 
 /// What a backend is asked for. The default is Burn's own operations.
-#[backend_extension(Flex, Cube: cfg(any(target_arch = "wasm32", feature = "gpu")), Autodiff)]
+#[backend_extension(Flex, Cube: cfg(any(feature = "worker", feature = "gpu")), Autodiff)]
 pub trait Kernels: Backend {
     fn convolution(
         x: FloatTensor<Self>,
@@ -362,7 +363,7 @@ fn options(stride: usize, padding: usize) -> ConvOptions<2> {
     ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1)
 }
 
-#[cfg(any(target_arch = "wasm32", feature = "gpu"))]
+#[cfg(any(feature = "worker", feature = "gpu"))]
 impl Kernels for Cube {}
 
 impl Kernels for Flex {

@@ -162,7 +162,8 @@ impl App {
 
     /// Starts the worker, the default model and the first picture.
     pub fn start(self) {
-        bridge::connect(move |signal| self.on_signal(signal));
+        let device = link::backend_word(self.backend_choice.get_untracked());
+        bridge::connect(device, move |signal| self.on_signal(signal));
         self.start_backend();
         spawn_local(async move { self.read_catalog().await });
         spawn_local(async move { self.read_samples().await });
@@ -435,11 +436,12 @@ impl App {
         );
     }
 
-    /// Changes the device.
+    /// Changes the device, and with it the worker: one owns the GPU, another all of the CPU.
     pub fn choose_backend(self, choice: BackendChoice) {
         self.backend_choice.set(choice);
-        self.give_way();
-        self.start_backend();
+        self.problems.update(|all| all.retain(|p| !p.restart));
+        bridge::restart_on(link::backend_word(choice));
+        self.send_everything();
     }
 
     /// Loads a model.
