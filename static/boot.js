@@ -36,12 +36,33 @@
     if (cause) console.error(cause);
   };
 
+  // How long the service worker may take to stand ready; without it one thread computes.
+  const PATIENCE_MS = 3000;
+
+  // Whether the page is loaded anew: once, on a host without the headers that let threads share
+  // memory, through a service worker that adds them.
+  const isolate = async () => {
+    if (self.crossOriginIsolated || !navigator.serviceWorker) return false;
+    try {
+      if (sessionStorage.getItem("isolation")) return false;
+      sessionStorage.setItem("isolation", "tried");
+      await navigator.serviceWorker.register("./isolation.js");
+      const late = new Promise((_, reject) => setTimeout(reject, PATIENCE_MS));
+      await Promise.race([navigator.serviceWorker.ready, late]);
+      location.reload();
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
   const start = async () => {
     const missing = lacks();
     if (missing) {
       say(`Ventral needs ${missing}. Please use a current Chrome, Edge, Firefox or Safari.`);
       return;
     }
+    if (await isolate()) return;
     try {
       const program = await import(new URL(js, document.baseURI).href);
       await program.default({ module_or_path: new URL(wasm, document.baseURI).href });

@@ -25,16 +25,65 @@ use ventral::session::protocol::{AttackChoice, AttackOptions, Bytes, RawTensor, 
 /// Largest relative error in the browser.
 const TOLERANCE: f32 = 1e-3;
 
+/// Where the worker computes.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// On one thread of the CPU, in the program that every browser can run.
+    Cpu,
+    /// On all the CPU's cores, in the other.
+    AllCores,
+    WebGpu,
+}
+
+impl Place {
+    fn gpu(self) -> Gpu {
+        match self {
+            Self::WebGpu => Gpu::Software,
+            _ => Gpu::Absent,
+        }
+    }
+
+    /// The backend as a request names it.
+    fn backend(self) -> &'static str {
+        match self {
+            Self::WebGpu => "web-gpu",
+            _ => "cpu",
+        }
+    }
+
+    /// What tells the loader which program to take.
+    fn query(self) -> &'static str {
+        match self {
+            Self::AllCores => "?device=cpu",
+            _ => "",
+        }
+    }
+
+    /// Whether a backend that answered is the one that was meant.
+    fn is(self, info: &Value) -> bool {
+        let name = info["name"].as_str().unwrap_or_default();
+        let one = name.ends_with(" 1 thread");
+        let threads = match self {
+            Self::Cpu => one,
+            Self::AllCores => {
+                !one || std::thread::available_parallelism().is_ok_and(|n| n.get() == 1)
+            }
+            Self::WebGpu => true,
+        };
+        info["kind"] == self.backend() && threads
+    }
+}
+
 /// A client of the worker: `ask(body, files)` resolves to the events of a request.
 const CLIENT: &str = r#"
-const [weights, name, runs, backend] = arguments_;
+const [weights, name, runs, backend, query] = arguments_;
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const text = (bytes) => {
   let all = "";
   for (let i = 0; i < bytes.length; i += 8192) all += String.fromCharCode(...bytes.subarray(i, i + 8192));
   return btoa(all);
 };
-const worker = new Worker("./worker_boot.js");
+const worker = new Worker("./worker_boot.js" + query);
 const waiting = new Map();
 const hello = new Promise((resolve, reject) => {
   worker.onerror = (e) => reject(new Error(e.message));
@@ -106,53 +155,57 @@ fn from_json(tensors: &Value) -> Vec<RawTensor> {
         .collect()
 }
 
-/// Asks a worker with these weights; the backend that answered, and the tensors of each request.
+/// Asks a worker with these weights; the tensors of each request.
 fn ask(
     browser: &mut Browser,
     (name, weights): (&str, &[u8]),
     runs: &[RunOptions],
-    backend: &str,
-) -> (Value, Vec<Vec<RawTensor>>) {
+    place: Place,
+) -> Vec<Vec<RawTensor>> {
     let runs: Vec<Value> = runs.iter().map(as_json).collect();
     let arguments = [
         json!(STANDARD.encode(weights)),
         json!(name),
         json!(runs),
-        json!(backend),
+        json!(place.backend()),
+        json!(place.query()),
     ];
     let body = CLIENT.replace("arguments_", "arguments");
     let answer = browser.run_within(&body, &arguments, 900);
     let answers = answer["answers"].as_array().expect("one answer a request");
-    let tensors = answers.iter().map(from_json).collect();
-    (answer["backend"].clone(), tensors)
+    assert!(
+        place.is(&answer["backend"]),
+        "{place:?}: {}",
+        answer["backend"]
+    );
+    answers.iter().map(from_json).collect()
 }
 
-/// The backend that answered, and the errors.
-fn run(browser: &mut Browser, case: &Case, backend: &str) -> Option<(Value, Vec<(String, f32)>)> {
+/// The errors.
+fn run(browser: &mut Browser, case: &Case, place: Place) -> Option<Vec<(String, f32)>> {
     let requests = requests(case)?;
     let weights = published(case);
     let runs: Vec<RunOptions> = requests.iter().map(|(run, _)| run.clone()).collect();
-    let (info, answers) = ask(browser, (case.weights, &weights), &runs, backend);
+    let answers = ask(browser, (case.weights, &weights), &runs, place);
     let mut errors = Vec::new();
     for (tensors, (_, reference)) in answers.iter().zip(&requests) {
         errors.extend(worst_error(tensors, reference));
     }
-    Some((info, errors))
+    Some(errors)
 }
 
-fn parity(gpu: Gpu, backend: &str) {
-    let Some(mut browser) = Browser::on_built_page(gpu) else {
+fn parity(place: Place) {
+    let Some(mut browser) = Browser::on_built_page(place.gpu()) else {
         return;
     };
     browser.goto("");
     for case in CASES {
-        let Some((info, errors)) = run(&mut browser, case, backend) else {
+        let Some(errors) = run(&mut browser, case, place) else {
             println!("skipped {}: ../shared/fixtures is not here", case.weights);
             continue;
         };
-        assert_eq!(info["kind"], backend, "{info}");
         for (name, error) in &errors {
-            println!("{backend:8} {:32} {name:12} {error:.2e}", case.weights);
+            println!("{place:8?} {:32} {name:12} {error:.2e}", case.weights);
             assert!(*error < TOLERANCE, "{} {name}: {error:e}", case.weights);
         }
         assert!(errors.len() >= 2, "{} compared too little", case.weights);
@@ -161,17 +214,22 @@ fn parity(gpu: Gpu, backend: &str) {
 
 #[test]
 fn every_family_agrees_on_the_cpu() {
-    parity(Gpu::Absent, "cpu");
+    parity(Place::Cpu);
+}
+
+#[test]
+fn every_family_agrees_on_all_cores() {
+    parity(Place::AllCores);
 }
 
 #[test]
 fn every_family_agrees_on_webgpu() {
-    parity(Gpu::Software, "web-gpu");
+    parity(Place::WebGpu);
 }
 
 /// Checkpoints written again as our safetensors, through the worker's `LoadFile`.
-fn roundtrip(gpu: Gpu, backend: &str) {
-    let Some(mut browser) = Browser::on_built_page(gpu) else {
+fn roundtrip(place: Place) {
+    let Some(mut browser) = Browser::on_built_page(place.gpu()) else {
         return;
     };
     browser.goto("");
@@ -183,10 +241,9 @@ fn roundtrip(gpu: Gpu, backend: &str) {
         let runs: Vec<RunOptions> = requests.iter().map(|(run, _)| run.clone()).collect();
         for width in WIDTHS {
             let (name, bytes) = rewritten(case, width.f16);
-            let (info, answers) = ask(&mut browser, (&name, &bytes), &runs, backend);
-            assert_eq!(info["kind"], backend, "{info}");
+            let answers = ask(&mut browser, (&name, &bytes), &runs, place);
             let error = worst_logit(&answers, &requests);
-            println!("{backend:8} {name:32} f16 {:5} {error:.2e}", width.f16);
+            println!("{place:8?} {name:32} f16 {:5} {error:.2e}", width.f16);
             assert!(error <= width.bound, "{name} {width:?}: {error:e}");
         }
     }
@@ -194,12 +251,12 @@ fn roundtrip(gpu: Gpu, backend: &str) {
 
 #[test]
 fn checkpoints_written_again_keep_their_logits_on_the_cpu() {
-    roundtrip(Gpu::Absent, "cpu");
+    roundtrip(Place::Cpu);
 }
 
 #[test]
 fn checkpoints_written_again_keep_their_logits_on_webgpu() {
-    roundtrip(Gpu::Software, "web-gpu");
+    roundtrip(Place::WebGpu);
 }
 
 /// Stored attacks: `(name, norm, ε, steps, step ÷ ε)`, the network and its images.
@@ -251,8 +308,8 @@ fn floats(tensors: &[RawTensor], name: &str) -> Vec<f32> {
 }
 
 /// Success flags equal, norms within 1 %, as the native test has it.
-fn pgd(gpu: Gpu, backend: &str) {
-    let Some(mut browser) = Browser::on_built_page(gpu) else {
+fn pgd(place: Place) {
+    let Some(mut browser) = Browser::on_built_page(place.gpu()) else {
         return;
     };
     browser.goto("");
@@ -298,10 +355,9 @@ fn pgd(gpu: Gpu, backend: &str) {
         let runs: Vec<RunOptions> = case.runs.iter().map(run).collect();
         let path = common::shared(&format!("fixtures/{}", case.weights)).expect("it was there");
         let weights = std::fs::read(path).expect("a fixture reads");
-        let (info, answers) = ask(&mut browser, (case.weights, &weights), &runs, backend);
-        assert_eq!(info["kind"], backend, "{info}");
+        let answers = ask(&mut browser, (case.weights, &weights), &runs, place);
         for ((name, ..), tensors) in case.runs.iter().zip(&answers) {
-            let what = format!("{} {name} on {backend}", case.weights);
+            let what = format!("{} {name} on {place:?}", case.weights);
             let logits = floats(tensors, "logits");
             let rows = logits.chunks(logits.len() / n).zip(&labels);
             let success: Vec<bool> = rows.map(|(row, label)| argmax(row) != *label).collect();
@@ -333,10 +389,15 @@ fn pgd(gpu: Gpu, backend: &str) {
 
 #[test]
 fn pgd_agrees_on_the_cpu() {
-    pgd(Gpu::Absent, "cpu");
+    pgd(Place::Cpu);
+}
+
+#[test]
+fn pgd_agrees_on_all_cores() {
+    pgd(Place::AllCores);
 }
 
 #[test]
 fn pgd_agrees_on_webgpu() {
-    pgd(Gpu::Software, "web-gpu");
+    pgd(Place::WebGpu);
 }

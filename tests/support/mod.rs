@@ -258,6 +258,12 @@ impl Browser {
         ok(self.post("url", json!({ "url": url })));
     }
 
+    /// Goes to a page of another host, and waits until it is loaded.
+    #[track_caller]
+    pub fn goto_elsewhere(&mut self, url: &str) {
+        ok(self.post("url", json!({ "url": url })));
+    }
+
     /// Loads the page anew, as a visitor's reload does.
     #[track_caller]
     pub fn reload(&mut self) {

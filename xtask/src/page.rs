@@ -82,7 +82,7 @@ static THREADS: Program = Program {
 /// of: threads share a memory that the loader makes, and each has a part of it for itself.
 const THREADS_FLAGS: &[&str] = &[
     "--cfg=getrandom_backend=\"wasm_js\"",
-    "-Ctarget-feature=+simd128,+relaxed-simd,+atomics,+bulk-memory",
+    "-Ctarget-feature=+simd128,+atomics,+bulk-memory",
     "-Clink-arg=--shared-memory",
     "-Clink-arg=--max-memory=4294967296",
     "-Clink-arg=--import-memory",
@@ -232,7 +232,7 @@ fn add_threads(shell: &Shell) -> Result<Outcome> {
     let target = shell.target.join(THREADS.name);
     let mut cargo = wasm::command(shell, "cargo", compiler)?;
     cargo
-        .args(["build", "--offline", "--bin", "worker"])
+        .args(["build", "--bin", "worker"])
         .args(["--no-default-features", "--features", THREADS.feature])
         .args(["--profile", THREADS.profile, "--target", TARGET]);
     wasm::with_source(&mut cargo);

@@ -37,6 +37,9 @@ fn main() {
     }
     // SAFETY: once, before anything else.
     unsafe { __wasm_call_ctors() };
+    // The loader takes this program only where the browser knows these instructions.
+    #[cfg(feature = "worker-threads")]
+    ventral::compute::kernel::fuse_multiply_adds();
     console_error_panic_hook::set_once();
     queue::listen();
 }

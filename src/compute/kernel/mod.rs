@@ -8,6 +8,8 @@
 mod affine;
 pub mod cells;
 mod conv;
+#[cfg(any(feature = "worker", feature = "gpu"))]
+mod gpu;
 mod norm;
 mod packed;
 mod pass;
@@ -18,6 +20,8 @@ mod weights;
 mod winograd;
 
 pub use conv::threads;
+#[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
+pub use pulp::wasm::enable_relaxed_simd as fuse_multiply_adds;
 pub use packed::forget_unused;
 
 #[cfg(any(feature = "worker", feature = "gpu"))]
@@ -364,7 +368,27 @@ fn options(stride: usize, padding: usize) -> ConvOptions<2> {
 }
 
 #[cfg(any(feature = "worker", feature = "gpu"))]
-impl Kernels for Cube {}
+impl Kernels for Cube {
+    fn convolution(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        gpu::forward(x, weight, stride, padding)
+    }
+
+    fn convolution_x_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let [_, _, height, width] = x.shape().dims();
+        gpu::backward_x([height, width], weight, grad, stride, padding)
+    }
+}
 
 impl Kernels for Flex {
     fn convolution(
