@@ -20,9 +20,9 @@ mod weights;
 mod winograd;
 
 pub use conv::threads;
+pub use packed::forget_unused;
 #[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
 pub use pulp::wasm::enable_relaxed_simd as fuse_multiply_adds;
-pub use packed::forget_unused;
 
 #[cfg(any(feature = "worker", feature = "gpu"))]
 use burn::backend::Cube;

@@ -1,0 +1,260 @@
+//! Convolution on a GPU, forward or back to the input, as the product of two matrices that are never
+//! laid out: the kernels, and the values that each position of the result is made of.
+//!
+//! A cube of threads makes a tile of the result, some channels of some positions, of whatever images.
+//! It brings the factors of a few steps of the sum into shared memory, and each thread sums a smaller
+//! tile of its own in registers: a value that was brought is used by as many threads as the tile is
+//! wide, and one that was read from there as often as the thread's own tile is.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::Shape;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+/// Threads of a cube along positions, and along channels.
+const ACROSS: usize = 16;
+const DOWN: usize = 8;
+
+/// Positions of a thread.
+const POSITIONS: usize = 4;
+
+/// Steps of the sum whose factors are in shared memory at a time.
+const STEPS: usize = 8;
+
+/// Channels of a thread, where there are this many to make at least.
+const CHANNELS: [(usize, usize); 2] = [(8, 33), (4, 1)];
+
+/// What a kernel is told of one pass; `x` is what is read, `y` what is made.
+#[derive(CubeLaunch, CubeType)]
+struct Sizes {
+    /// Channels of `x` and of `y`.
+    from: usize,
+    to: usize,
+    /// Rows and columns of `x` and of `y`.
+    height: usize,
+    width: usize,
+    height_out: usize,
+    width_out: usize,
+    /// Positions of `y` of all images.
+    positions: usize,
+    padding: usize,
+    /// How far apart kernels of neighbouring channels lie, of `x`'s and of `y`'s.
+    weight_from: usize,
+    weight_to: usize,
+}
+
+#[cube(launch_unchecked)]
+fn products(
+    x: &Tensor<f32>,
+    weight: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    sizes: Sizes,
+    #[comptime] side: usize,
+    #[comptime] stride: usize,
+    #[comptime] backward: bool,
+    #[comptime] channels: usize,
+) {
+    let wide = comptime![ACROSS * POSITIONS];
+    let high = comptime![DOWN * channels];
+    let threads = comptime![ACROSS * DOWN];
+    let area = comptime![side * side];
+
+    let unit = UNIT_POS as usize;
+    let across = unit % ACROSS;
+    let down = unit / ACROSS;
+    let first_position = CUBE_POS_X as usize * wide;
+    let first_channel = CUBE_POS_Y as usize * high;
+
+    let mut kernels = Shared::<[f32]>::new_slice(comptime![STEPS * high]);
+    let mut values = Shared::<[f32]>::new_slice(comptime![STEPS * wide]);
+    let mut sums = Array::<f32>::new(comptime![channels * POSITIONS]);
+    #[unroll]
+    for i in 0..comptime![channels * POSITIONS] {
+        sums[i] = 0.0;
+    }
+
+    // The position whose values this thread brings, always the same.
+    let position = first_position + unit % wide;
+    let area_out = sizes.height_out * sizes.width_out;
+    let image = position / area_out;
+    let place = position % area_out;
+    let row = place / sizes.width_out;
+    let column = place % sizes.width_out;
+    let start = image * sizes.from * sizes.height * sizes.width;
+
+    let length = sizes.from * area;
+    let rounds = length.div_ceil(STEPS);
+    for round in 0..rounds {
+        let first_step = round * STEPS;
+        #[unroll]
+        for i in 0..comptime![(STEPS * high).div_ceil(threads)] {
+            let at = unit + i * threads;
+            let step = first_step + at % STEPS;
+            let channel = first_channel + at / STEPS;
+            let mut value = 0.0f32;
+            if step < length && channel < sizes.to {
+                let from = step / area;
+                let tap = step % area;
+                value = weight[channel * sizes.weight_to + from * sizes.weight_from + tap];
+            }
+            if at < comptime![STEPS * high] {
+                kernels[(at % STEPS) * high + at / STEPS] = value;
+            }
+        }
+        #[unroll]
+        for i in 0..comptime![STEPS * wide / threads] {
+            let line = unit / wide + i * comptime![threads / wide];
+            let step = first_step + line;
+            let from = step / area;
+            let tap = step % area;
+            let below = tap / side;
+            let beside = tap % side;
+            let map = start + from * sizes.height * sizes.width;
+            let mut value = 0.0f32;
+            if step < length && position < sizes.positions {
+                if comptime![backward] {
+                    let y = row + sizes.padding;
+                    let x_ = column + sizes.padding;
+                    if y >= below && x_ >= beside {
+                        let y = y - below;
+                        let x_ = x_ - beside;
+                        let inside = y / stride < sizes.height && x_ / stride < sizes.width;
+                        if inside && y % stride == 0 && x_ % stride == 0 {
+                            value = x[map + y / stride * sizes.width + x_ / stride];
+                        }
+                    }
+                } else {
+                    let y = row * stride + below;
+                    let x_ = column * stride + beside;
+                    if y >= sizes.padding && x_ >= sizes.padding {
+                        let y = y - sizes.padding;
+                        let x_ = x_ - sizes.padding;
+                        if y < sizes.height && x_ < sizes.width {
+                            value = x[map + y * sizes.width + x_];
+                        }
+                    }
+                }
+            }
+            values[line * wide + unit % wide] = value;
+        }
+        sync_cube();
+        #[unroll]
+        for step in 0..STEPS {
+            let mut ours = Array::<f32>::new(POSITIONS);
+            #[unroll]
+            for j in 0..POSITIONS {
+                ours[j] = values[step * wide + across + j * ACROSS];
+            }
+            #[unroll]
+            for i in 0..channels {
+                let kernel = kernels[step * high + down * channels + i];
+                #[unroll]
+                for j in 0..POSITIONS {
+                    sums[i * POSITIONS + j] += kernel * ours[j];
+                }
+            }
+        }
+        sync_cube();
+    }
+
+    #[unroll]
+    for j in 0..POSITIONS {
+        let position = first_position + across + j * ACROSS;
+        if position < sizes.positions {
+            let image = position / area_out;
+            let place = position % area_out;
+            #[unroll]
+            for i in 0..channels {
+                let channel = first_channel + down * channels + i;
+                if channel < sizes.to {
+                    y[(image * sizes.to + channel) * area_out + place] = sums[i * POSITIONS + j];
+                }
+            }
+        }
+    }
+}
+
+/// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`.
+pub fn forward(x: CubeTensor, weight: CubeTensor, stride: usize, padding: usize) -> CubeTensor {
+    let [_, _, height, width] = x.shape().dims();
+    let [to, _, side, _] = weight.shape().dims();
+    let out = |size: usize| (size + 2 * padding).saturating_sub(side) / stride + 1;
+    let size = [out(height), out(width)];
+    launch(x, weight, to, size, [stride, padding], false)
+}
+
+/// Gradient with respect to the input, `size` its rows and columns.
+pub fn backward_x(
+    size: [usize; 2],
+    weight: CubeTensor,
+    grad: CubeTensor,
+    stride: usize,
+    padding: usize,
+) -> CubeTensor {
+    let [_, to, ..] = weight.shape().dims::<4>();
+    launch(grad, weight, to, size, [stride, padding], true)
+}
+
+fn launch(
+    x: CubeTensor,
+    weight: CubeTensor,
+    to: usize,
+    [height_out, width_out]: [usize; 2],
+    [stride, padding]: [usize; 2],
+    backward: bool,
+) -> CubeTensor {
+    let (x, weight) = (into_contiguous(x), into_contiguous(weight));
+    let [images, from, height, width] = x.shape().dims();
+    let [_, inner, side, _] = weight.shape().dims();
+    let (client, device) = (x.client.clone(), x.device.clone());
+    let shape = Shape::from([images, to, height_out, width_out]);
+    let positions = images * height_out * width_out;
+    let memory = client.empty(positions * to * size_of::<f32>());
+    let y = CubeTensor::new_contiguous(client.clone(), device, shape, memory, x.dtype);
+    if positions * to == 0 {
+        return y;
+    }
+    let area = side * side;
+    let [weight_from, weight_to] = match backward {
+        true => [inner * area, area],
+        false => [area, inner * area],
+    };
+    // The last takes all.
+    let channels = CHANNELS.iter().find(|(_, least)| to >= *least);
+    let channels = channels.map_or(1, |(channels, _)| *channels);
+    let count = CubeCount::Static(
+        positions.div_ceil(ACROSS * POSITIONS) as u32,
+        to.div_ceil(DOWN * channels) as u32,
+        1,
+    );
+    let sizes = SizesLaunch::new(
+        from,
+        to,
+        height,
+        width,
+        height_out,
+        width_out,
+        positions,
+        padding,
+        weight_from,
+        weight_to,
+    );
+    // SAFETY: the kernel compares every index with the sizes of what it reads or writes.
+    unsafe {
+        products::launch_unchecked(
+            &client,
+            count,
+            CubeDim::new_2d(ACROSS as u32, DOWN as u32),
+            x.binding().into_tensor_arg(),
+            weight.binding().into_tensor_arg(),
+            y.clone().binding().into_tensor_arg(),
+            sizes,
+            side,
+            stride,
+            backward,
+            channels,
+        );
+    }
+    y
+}
