@@ -73,6 +73,7 @@ const startThreads = async () => {
   await program.default(await fetched("./threads/threads_bg.wasm"));
   const cores = Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
   await program.initThreadPool(Number(asked.get("threads")) || cores);
+  program.listen();
   return true;
 };
 

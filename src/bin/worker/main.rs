@@ -22,9 +22,16 @@ unsafe extern "C" {
     fn __wasm_call_ctors();
 }
 
-/// Starts the pool's threads; the loader waits for it before it hands on the first message.
+/// Starts the pool's threads. Whatever asks for the pool earlier gets one of a single thread.
 #[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
 pub use wasm_bindgen_rayon::init_thread_pool;
+
+/// Starts to listen: the loader says so when the pool stands.
+#[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn listen() {
+    queue::listen();
+}
 
 #[cfg(target_arch = "wasm32")]
 fn main() {
@@ -41,6 +48,7 @@ fn main() {
     #[cfg(feature = "worker-threads")]
     ventral::compute::kernel::fuse_multiply_adds();
     console_error_panic_hook::set_once();
+    #[cfg(not(feature = "worker-threads"))]
     queue::listen();
 }
 

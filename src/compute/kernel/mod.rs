@@ -388,6 +388,72 @@ impl Kernels for Cube {
         let [_, _, height, width] = x.shape().dims();
         gpu::backward_x([height, width], weight, grad, stride, padding)
     }
+
+    fn affine(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        gpu::affine(x, None, [scale, shift], relu)
+    }
+
+    fn affine_backward(
+        y: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        gpu::affine_backward(y, scale, grad, relu)
+    }
+
+    fn affine_add(
+        x: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        gpu::affine(x, Some(skip), [scale, shift], true)
+    }
+
+    fn simple_and_complex(
+        q0: FloatTensor<Self>,
+        q1: FloatTensor<Self>,
+        simple: usize,
+        gain: f64,
+    ) -> FloatTensor<Self> {
+        gpu::cells(q0, q1, simple, gain as f32)
+    }
+
+    fn simple_and_complex_backward(
+        q0: FloatTensor<Self>,
+        q1: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        simple: usize,
+        gain: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        gpu::cells_backward(q0, q1, grad, simple, gain as f32)
+    }
+
+    fn spiking(
+        x: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        scale: f64,
+        level: f64,
+    ) -> FloatTensor<Self> {
+        gpu::spiking(x, noise, scale as f32, level as f32)
+    }
+
+    fn spiking_backward(
+        x: FloatTensor<Self>,
+        noise: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        scale: f64,
+        level: f64,
+    ) -> FloatTensor<Self> {
+        gpu::spiking_backward([x, noise, y, grad], scale as f32, level as f32)
+    }
 }
 
 impl Kernels for Flex {

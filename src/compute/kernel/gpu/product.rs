@@ -6,11 +6,10 @@
 //! tile of its own in registers: a value that was brought is used by as many threads as the tile is
 //! wide, and one that was read from there as often as the thread's own tile is.
 
-use burn::backend::TensorMetadata;
-use burn::tensor::Shape;
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
+
+use super::{argument, dims, made, own};
 
 /// Threads of a cube along positions, and along channels.
 const ACROSS: usize = 16;
@@ -177,8 +176,8 @@ fn products(
 
 /// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`.
 pub fn forward(x: CubeTensor, weight: CubeTensor, stride: usize, padding: usize) -> CubeTensor {
-    let [_, _, height, width] = x.shape().dims();
-    let [to, _, side, _] = weight.shape().dims();
+    let [_, _, height, width] = dims(&x);
+    let [to, _, side, _] = dims(&weight);
     let out = |size: usize| (size + 2 * padding).saturating_sub(side) / stride + 1;
     let size = [out(height), out(width)];
     launch(x, weight, to, size, [stride, padding], false)
@@ -192,7 +191,7 @@ pub fn backward_x(
     stride: usize,
     padding: usize,
 ) -> CubeTensor {
-    let [_, to, ..] = weight.shape().dims::<4>();
+    let [_, to, ..] = dims(&weight);
     launch(grad, weight, to, size, [stride, padding], true)
 }
 
@@ -204,14 +203,11 @@ fn launch(
     [stride, padding]: [usize; 2],
     backward: bool,
 ) -> CubeTensor {
-    let (x, weight) = (into_contiguous(x), into_contiguous(weight));
-    let [images, from, height, width] = x.shape().dims();
-    let [_, inner, side, _] = weight.shape().dims();
-    let (client, device) = (x.client.clone(), x.device.clone());
-    let shape = Shape::from([images, to, height_out, width_out]);
+    let (x, weight) = (own(x), own(weight));
+    let [images, from, height, width] = dims(&x);
+    let [_, inner, side, _] = dims(&weight);
+    let y = made(&x, [images, to, height_out, width_out]);
     let positions = images * height_out * width_out;
-    let memory = client.empty(positions * to * size_of::<f32>());
-    let y = CubeTensor::new_contiguous(client.clone(), device, shape, memory, x.dtype);
     if positions * to == 0 {
         return y;
     }
@@ -243,12 +239,12 @@ fn launch(
     // SAFETY: the kernel compares every index with the sizes of what it reads or writes.
     unsafe {
         products::launch_unchecked(
-            &client,
+            &x.client,
             count,
             CubeDim::new_2d(ACROSS as u32, DOWN as u32),
-            x.binding().into_tensor_arg(),
-            weight.binding().into_tensor_arg(),
-            y.clone().binding().into_tensor_arg(),
+            argument(&x),
+            argument(&weight),
+            argument(&y),
             sizes,
             side,
             stride,

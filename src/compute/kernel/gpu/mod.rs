@@ -1,0 +1,37 @@
+//! The kernels of a GPU, through CubeCL: Burn's own take a pass for each operation, and its
+//! convolution without a search for a better one reads every factor anew for each product.
+
+mod pointwise;
+mod product;
+
+pub use pointwise::{affine, affine_backward, cells, cells_backward, spiking, spiking_backward};
+pub use product::{backward_x, forward};
+
+use burn::backend::TensorMetadata;
+use burn::tensor::Shape;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::TensorArg;
+
+/// Memory for a result on the device of `like`; the kernel fills it.
+fn made(like: &CubeTensor, shape: [usize; 4]) -> CubeTensor {
+    let memory = like
+        .client
+        .empty(shape.iter().product::<usize>() * size_of::<f32>());
+    let (client, device) = (like.client.clone(), like.device.clone());
+    CubeTensor::new_contiguous(client, device, Shape::from(shape), memory, like.dtype)
+}
+
+/// Values side by side as their shape has them.
+fn own(tensor: CubeTensor) -> CubeTensor {
+    into_contiguous(tensor)
+}
+
+/// What a kernel reads or writes.
+fn argument(tensor: &CubeTensor) -> TensorArg {
+    tensor.clone().binding().into_tensor_arg()
+}
+
+fn dims(tensor: &CubeTensor) -> [usize; 4] {
+    tensor.shape().dims()
+}

@@ -1,0 +1,397 @@
+//! What is done to each value by itself, a pass over memory each: a norm by its running statistics
+//! with what follows it, and what a VOneBlock makes of its filters' responses.
+
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::calculate_cube_count_elemwise;
+use cubecl::prelude::*;
+
+use super::super::cells::{COMPLEX_EPSILON, NOISE_EPSILON};
+use super::{argument, dims, made, own};
+
+/// Cubes for `count` threads.
+fn cubes(of: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
+    let cube = CubeDim::new(&of.client, count);
+    (calculate_cube_count_elemwise(&of.client, count, cube), cube)
+}
+
+fn count(of: &CubeTensor) -> usize {
+    dims(of).iter().product()
+}
+
+#[cube(launch_unchecked)]
+fn affine_kernel(
+    x: &Tensor<f32>,
+    skip: &Tensor<f32>,
+    scale: &Tensor<f32>,
+    shift: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    count: usize,
+    area: usize,
+    channels: usize,
+    #[comptime] relu: bool,
+    #[comptime] has_skip: bool,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let channel = ABSOLUTE_POS / area % channels;
+    let mut value = x[ABSOLUTE_POS] * scale[channel] + shift[channel];
+    if comptime![has_skip] {
+        value += skip[ABSOLUTE_POS];
+    }
+    if comptime![relu] {
+        value = max(value, 0.0);
+    }
+    y[ABSOLUTE_POS] = value;
+}
+
+/// `x · scale + shift`, two numbers for each channel, plus `skip`, then ReLU where `relu`.
+pub fn affine(
+    x: CubeTensor,
+    skip: Option<CubeTensor>,
+    [scale, shift]: [CubeTensor; 2],
+    relu: bool,
+) -> CubeTensor {
+    let (x, skip) = (own(x), skip.map(own));
+    let [scale, shift] = [scale, shift].map(own);
+    let shape @ [_, channels, height, width] = dims(&x);
+    let y = made(&x, shape);
+    let count = count(&y);
+    if count == 0 {
+        return y;
+    }
+    let (cubes, cube) = cubes(&x, count);
+    // SAFETY: no thread past the last value goes on.
+    unsafe {
+        affine_kernel::launch_unchecked(
+            &x.client,
+            cubes,
+            cube,
+            argument(&x),
+            argument(skip.as_ref().unwrap_or(&x)),
+            argument(&scale),
+            argument(&shift),
+            argument(&y),
+            count,
+            height * width,
+            channels,
+            relu,
+            skip.is_some(),
+        );
+    }
+    y
+}
+
+#[cube(launch_unchecked)]
+fn affine_backward_kernel(
+    y: &Tensor<f32>,
+    scale: &Tensor<f32>,
+    grad: &Tensor<f32>,
+    back: &mut Tensor<f32>,
+    count: usize,
+    area: usize,
+    channels: usize,
+    #[comptime] relu: bool,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let channel = ABSOLUTE_POS / area % channels;
+    let mut value = grad[ABSOLUTE_POS] * scale[channel];
+    if comptime![relu] {
+        if y[ABSOLUTE_POS] <= 0.0 {
+            value = 0.0;
+        }
+    }
+    back[ABSOLUTE_POS] = value;
+}
+
+/// Gradient with respect to `x`, `y` being the result.
+pub fn affine_backward(
+    y: CubeTensor,
+    scale: CubeTensor,
+    grad: CubeTensor,
+    relu: bool,
+) -> CubeTensor {
+    let [y, scale, grad] = [y, scale, grad].map(own);
+    let shape @ [_, channels, height, width] = dims(&grad);
+    let back = made(&grad, shape);
+    let count = count(&back);
+    if count == 0 {
+        return back;
+    }
+    let (cubes, cube) = cubes(&grad, count);
+    // SAFETY: no thread past the last value goes on.
+    unsafe {
+        affine_backward_kernel::launch_unchecked(
+            &grad.client,
+            cubes,
+            cube,
+            argument(&y),
+            argument(&scale),
+            argument(&grad),
+            argument(&back),
+            count,
+            height * width,
+            channels,
+            relu,
+        );
+    }
+    back
+}
+
+/// Where a value of all cells is among those that have a second quadrature.
+#[cube]
+fn second_at(at: usize, area: usize, channels: usize, simple: usize) -> usize {
+    let image = at / (area * channels);
+    at - (image + 1) * simple * area
+}
+
+#[cube(launch_unchecked)]
+fn cells_kernel(
+    q0: &Tensor<f32>,
+    q1: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    count: usize,
+    area: usize,
+    channels: usize,
+    simple: usize,
+    gain: f32,
+    epsilon: f32,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let a = q0[ABSOLUTE_POS];
+    let mut value = max(a, 0.0);
+    if ABSOLUTE_POS / area % channels >= simple {
+        let b = q1[second_at(ABSOLUTE_POS, area, channels, simple)];
+        value = (a * a + b * b + epsilon).sqrt() * comptime![std::f32::consts::FRAC_1_SQRT_2];
+    }
+    y[ABSOLUTE_POS] = value * gain;
+}
+
+/// `gain` times the positive part of the first `simple` channels of `q0`, and the root mean square
+/// of the others with `q1`.
+pub fn cells(q0: CubeTensor, q1: CubeTensor, simple: usize, gain: f32) -> CubeTensor {
+    let [q0, q1] = [q0, q1].map(own);
+    let shape @ [_, channels, height, width] = dims(&q0);
+    let y = made(&q0, shape);
+    let count = count(&y);
+    if count == 0 {
+        return y;
+    }
+    let (cubes, cube) = cubes(&q0, count);
+    // Without complex cells there is no second quadrature, and nothing to bind.
+    let second = if simple < channels { &q1 } else { &q0 };
+    // SAFETY: no thread past the last value goes on, and only complex cells read the second.
+    unsafe {
+        cells_kernel::launch_unchecked(
+            &q0.client,
+            cubes,
+            cube,
+            argument(&q0),
+            argument(second),
+            argument(&y),
+            count,
+            height * width,
+            channels,
+            simple,
+            gain,
+            COMPLEX_EPSILON as f32,
+        );
+    }
+    y
+}
+
+#[cube(launch_unchecked)]
+fn cells_backward_kernel(
+    q0: &Tensor<f32>,
+    q1: &Tensor<f32>,
+    grad: &Tensor<f32>,
+    to_first: &mut Tensor<f32>,
+    to_second: &mut Tensor<f32>,
+    count: usize,
+    area: usize,
+    channels: usize,
+    simple: usize,
+    gain: f32,
+    epsilon: f32,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let a = q0[ABSOLUTE_POS];
+    let g = grad[ABSOLUTE_POS] * gain;
+    let mut value = 0.0f32;
+    if ABSOLUTE_POS / area % channels >= simple {
+        let at = second_at(ABSOLUTE_POS, area, channels, simple);
+        let b = q1[at];
+        let steep =
+            g * comptime![std::f32::consts::FRAC_1_SQRT_2] / (a * a + b * b + epsilon).sqrt();
+        to_second[at] = steep * b;
+        value = steep * a;
+    } else if a > 0.0 {
+        value = g;
+    }
+    to_first[ABSOLUTE_POS] = value;
+}
+
+/// Gradients with respect to `q0` and `q1`.
+pub fn cells_backward(
+    q0: CubeTensor,
+    q1: CubeTensor,
+    grad: CubeTensor,
+    simple: usize,
+    gain: f32,
+) -> (CubeTensor, CubeTensor) {
+    let [q0, q1, grad] = [q0, q1, grad].map(own);
+    let shape @ [_, channels, height, width] = dims(&q0);
+    let (to_first, to_second) = (made(&q0, shape), made(&q1, dims(&q1)));
+    let count = count(&to_first);
+    if count == 0 {
+        return (to_first, to_second);
+    }
+    let (cubes, cube) = cubes(&q0, count);
+    // Nothing is bound that has no values; a result must not be bound twice.
+    let spare = made(&q0, [1, 1, 1, 1]);
+    let (second, to) = match simple < channels {
+        true => (&q1, &to_second),
+        false => (&q0, &spare),
+    };
+    // SAFETY: as in `cells`.
+    unsafe {
+        cells_backward_kernel::launch_unchecked(
+            &q0.client,
+            cubes,
+            cube,
+            argument(&q0),
+            argument(second),
+            argument(&grad),
+            argument(&to_first),
+            argument(to),
+            count,
+            height * width,
+            channels,
+            simple,
+            gain,
+            COMPLEX_EPSILON as f32,
+        );
+    }
+    (to_first, to_second)
+}
+
+#[cube]
+fn spread(spikes: f32, epsilon: f32) -> f32 {
+    (max(spikes, 0.0) + epsilon).sqrt()
+}
+
+#[cube(launch_unchecked)]
+fn spiking_kernel(
+    x: &Tensor<f32>,
+    noise: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    count: usize,
+    drawn: usize,
+    scale: f32,
+    level: f32,
+    epsilon: f32,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let spikes = x[ABSOLUTE_POS] * scale + level;
+    let noisy = spikes + noise[ABSOLUTE_POS % drawn] * spread(spikes, epsilon);
+    y[ABSOLUTE_POS] = max((noisy - level) / scale, 0.0);
+}
+
+/// The positive part of responses whose spike counts have been given noise of their mean's
+/// variance; `noise` is for each image or for one.
+pub fn spiking(x: CubeTensor, noise: CubeTensor, scale: f32, level: f32) -> CubeTensor {
+    let [x, noise] = [x, noise].map(own);
+    let y = made(&x, dims(&x));
+    let (number, drawn) = (count(&y), count(&noise));
+    if number == 0 {
+        return y;
+    }
+    let (cubes, cube) = cubes(&x, number);
+    // SAFETY: no thread past the last value goes on.
+    unsafe {
+        spiking_kernel::launch_unchecked(
+            &x.client,
+            cubes,
+            cube,
+            argument(&x),
+            argument(&noise),
+            argument(&y),
+            number,
+            drawn,
+            scale,
+            level,
+            NOISE_EPSILON as f32,
+        );
+    }
+    y
+}
+
+#[cube(launch_unchecked)]
+fn spiking_backward_kernel(
+    x: &Tensor<f32>,
+    noise: &Tensor<f32>,
+    y: &Tensor<f32>,
+    grad: &Tensor<f32>,
+    back: &mut Tensor<f32>,
+    count: usize,
+    drawn: usize,
+    scale: f32,
+    level: f32,
+    epsilon: f32,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let spikes = x[ABSOLUTE_POS] * scale + level;
+    let mut steep = 1.0f32;
+    if spikes > 0.0 {
+        steep += 0.5 * noise[ABSOLUTE_POS % drawn] / spread(spikes, epsilon);
+    }
+    let mut value = 0.0f32;
+    if y[ABSOLUTE_POS] > 0.0 {
+        value = grad[ABSOLUTE_POS] * steep;
+    }
+    back[ABSOLUTE_POS] = value;
+}
+
+/// Gradient with respect to `x`, `y` being the result.
+pub fn spiking_backward(
+    [x, noise, y, grad]: [CubeTensor; 4],
+    scale: f32,
+    level: f32,
+) -> CubeTensor {
+    let [x, noise, y, grad] = [x, noise, y, grad].map(own);
+    let back = made(&x, dims(&x));
+    let (number, drawn) = (count(&back), count(&noise));
+    if number == 0 {
+        return back;
+    }
+    let (cubes, cube) = cubes(&x, number);
+    // SAFETY: no thread past the last value goes on.
+    unsafe {
+        spiking_backward_kernel::launch_unchecked(
+            &x.client,
+            cubes,
+            cube,
+            argument(&x),
+            argument(&noise),
+            argument(&y),
+            argument(&grad),
+            argument(&back),
+            number,
+            drawn,
+            scale,
+            level,
+            NOISE_EPSILON as f32,
+        );
+    }
+    back
+}
