@@ -146,6 +146,8 @@ struct Wanted {
     browser: bool,
     /// Engines whose name holds one of these.
     only: Vec<String>,
+    /// Of the batches only this one.
+    batch: Option<usize>,
 }
 
 impl Wanted {
@@ -153,9 +155,10 @@ impl Wanted {
         let all: Vec<String> = std::env::args().skip(1).collect();
         let has = |option: &str| all.iter().any(|word| word == option);
         let places = has("--native") || has("--browser");
-        let only = all.iter().find_map(|word| word.strip_prefix("--only="));
+        let value = |option: &str| all.iter().find_map(|word| word.strip_prefix(option));
         Self {
-            only: only
+            batch: value("--batch=").and_then(|number| number.parse().ok()),
+            only: value("--only=")
                 .unwrap_or_default()
                 .split(',')
                 .map(str::to_owned)
@@ -189,7 +192,8 @@ fn main() {
         let loaded = (subject.make)();
         let files = site.path().join(subject.name);
         write_files(&loaded, &files);
-        for &batch in subject.batches {
+        let takes = |batch: &&usize| wanted.batch.is_none_or(|only| only == **batch);
+        for &batch in subject.batches.iter().filter(takes) {
             if let Some(browser) = &mut browser {
                 let lines = in_browser(browser, subject, batch, &loaded, &wanted);
                 results.push(told(subject.name, batch, "Chromium", lines));

@@ -253,22 +253,32 @@ fn norm_and_its_gradients_are_burns() {
 fn threads_do_not_change_a_bit() {
     let device = Device::flex().autodiff();
     let mut rng = Rng::from_seed(14);
-    let (x, weight) = (draw([6, 8, 40, 40], &mut rng), draw([8, 8, 3, 3], &mut rng));
-    let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build().unwrap().install(|| {
-            let x = tensor(&x, [6, 8, 40, 40], &device).require_grad();
-            let weight = tensor(&weight, [8, 8, 3, 3], &device).require_grad();
-            let y = convolution(x.clone(), weight.clone(), 2, 1);
-            let gradients = y.clone().powi_scalar(2).sum().backward();
-            [
-                host(y.inner()),
-                host(x.grad(&gradients).unwrap()),
-                host(weight.grad(&gradients).unwrap()),
-            ]
-        })
-    };
-    assert_eq!(run(1), run(3));
+    // Rows to share, and more channels than positions, as a sum over taps and in tiles.
+    const SHAPES: [([usize; 4], usize, usize); 4] = [
+        ([6, 8, 40, 40], 8, 2),
+        ([6, 8, 40, 40], 8, 1),
+        ([1, 96, 5, 6], 200, 1),
+        ([4, 150, 12, 12], 210, 1),
+    ];
+    for (shape, out, stride) in SHAPES {
+        let of_weight = [out, shape[1], 3, 3];
+        let (x, weight) = (draw(shape, &mut rng), draw(of_weight, &mut rng));
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let x = tensor(&x, shape, &device).require_grad();
+                let weight = tensor(&weight, of_weight, &device).require_grad();
+                let y = convolution(x.clone(), weight.clone(), stride, 1);
+                let gradients = y.clone().powi_scalar(2).sum().backward();
+                [
+                    host(y.inner()),
+                    host(x.grad(&gradients).unwrap()),
+                    host(weight.grad(&gradients).unwrap()),
+                ]
+            })
+        };
+        assert_eq!(run(1), run(3), "{shape:?}");
+    }
 }
 
 /// Values and gradients of `ours` and of the same in Burn's operations, for inputs of these shapes.

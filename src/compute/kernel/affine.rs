@@ -4,6 +4,7 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
+use super::conv::each_chunk;
 use super::norm::{gate, positive};
 use super::own;
 
@@ -56,7 +57,7 @@ pub fn backward(scale: FlexTensor, grad: FlexTensor) -> FlexTensor {
 fn each_map(
     x: FlexTensor,
     numbers: [FlexTensor; 2],
-    work: impl Fn(usize, &mut [f32], [f32; 2]),
+    work: impl Fn(usize, &mut [f32], [f32; 2]) + Sync,
 ) -> FlexTensor {
     let [images, channels, height, width] = x.shape().dims::<4>();
     let [first, second] = numbers.map(own);
@@ -64,9 +65,9 @@ fn each_map(
     let mut x = own(x);
     let area = height * width;
     let maps = &mut x.storage_mut::<f32>()[..images * channels * area];
-    for (place, map) in maps.chunks_exact_mut(area.max(1)).enumerate() {
+    each_chunk(maps, area.max(1), |place, map| {
         let channel = place % channels;
         work(place * area, map, [first[channel], second[channel]]);
-    }
+    });
     x
 }

@@ -290,3 +290,20 @@ pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T, &mut Scratch) + Sync)
         .par_iter()
         .for_each_init(Scratch::default, |scratch, item| work(item, scratch));
 }
+
+/// Of fewer floats a pass over memory is over before another thread has begun.
+const LEAST_SHARED: usize = 1 << 16;
+
+/// `work` on chunks of this size, on the threads of the pool this runs in; with each its number.
+pub(super) fn each_chunk(values: &mut [f32], size: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    use rayon::prelude::*;
+    if values.len() < LEAST_SHARED || threads() < 2 {
+        let chunks = values.chunks_exact_mut(size).enumerate();
+        return chunks.for_each(|(number, chunk)| work(number, chunk));
+    }
+    values
+        .par_chunks_exact_mut(size)
+        .with_min_len(LEAST_SHARED.div_ceil(4 * size))
+        .enumerate()
+        .for_each(|(number, chunk)| work(number, chunk));
+}

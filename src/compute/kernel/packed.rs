@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-/// Floats that are kept at most: those of CORnet-S, forward. What does not fit is made anew each
-/// time.
-const MOST: usize = 160 << 20;
+/// Floats that are kept at most: those of CORnet-S, forward and back, or in a browser, where all
+/// memory is 4 GB at most, forward and all but the widest layer's back. What does not fit is made
+/// anew each time.
+const MOST: usize = match cfg!(target_arch = "wasm32") {
+    true => 240 << 20,
+    false => 360 << 20,
+};
 
 /// What weights are laid out for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Geometry, Scratch, Shared};
+use super::conv::{Geometry, Scratch, Shared, each, threads};
 use super::sum::{Segment, Sum, block_rows, block_width, transpose};
 
 /// Floats of laid out maps that a band reads again and again: they stay in a second-level cache
@@ -86,12 +86,23 @@ pub(super) struct Pass<'a> {
     taps: usize,
 }
 
-/// Rows of what is computed, of one image.
+/// Channels of what is computed, whole blocks of vectors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub first: usize,
+    pub end: usize,
+}
+
+/// Channels of a part are a multiple of these: of every block's.
+const PART: usize = 64;
+
+/// Rows of what is computed, of one image, and channels of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Band {
     image: usize,
     top: usize,
     height: usize,
+    part: Part,
 }
 
 impl<'a> Pass<'a> {
@@ -226,28 +237,49 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// All channels in at most as many parts.
+    pub fn parts(&self, most: usize) -> Vec<Part> {
+        let size = self.to_whole.div_ceil(most).next_multiple_of(PART);
+        (0..self.to_whole)
+            .step_by(size)
+            .map(|first| Part {
+                first,
+                end: self.to_whole.min(first + size),
+            })
+            .collect()
+    }
+
     /// `[out, in, k, k]` as blocks of vectors, `[block][k², from, width of the block]`.
     pub fn pack(&self, weight: &[f32]) -> Vec<f32> {
-        struct Pack<'a>(&'a Pass<'a>, &'a [f32]);
+        struct Pack<'a>(&'a Pass<'a>, &'a [f32], Part, &'a mut [f32]);
         impl WithSimd for Pack<'_> {
-            type Output = Vec<f32>;
+            type Output = ();
             #[inline(always)]
-            fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
-                self.0.pack_for::<S>(self.1)
+            fn with_simd<S: Simd>(self, _: S) {
+                self.0.pack_for::<S>(self.1, self.2, self.3);
             }
         }
-        Arch::new().dispatch(Pack(self, weight))
+        let row = self.g.area() * self.from.channels;
+        let packed = Shared::zeros(self.to_whole * row);
+        each(&self.parts(threads()), |part, _| {
+            // SAFETY: no two parts share a channel.
+            let packed = &mut unsafe { packed.get() }[part.first * row..part.end * row];
+            Arch::new().dispatch(Pack(self, weight, *part, packed));
+        });
+        packed.into_inner()
     }
 
     #[inline(always)]
-    fn pack_for<S: Simd>(&self, weight: &[f32]) -> Vec<f32> {
+    fn pack_for<S: Simd>(&self, weight: &[f32], part: Part, packed: &mut [f32]) {
         let (area, from) = (self.g.area(), self.from.channels);
-        let mut packed = vec![0.0; self.to_whole * from * area];
-        let mut first = 0;
-        while first < self.to_whole {
-            let width = block_width::<S>(self.to_whole - first);
-            let there = width.min(self.to - first);
-            let block = &mut packed[first * from * area..];
+        let mut first = part.first;
+        while first < part.end {
+            let width = block_width::<S>(part.end - first);
+            let there = width.min(self.to.saturating_sub(first));
+            let block = &mut packed[(first - part.first) * from * area..];
+            if there == 0 {
+                return;
+            }
             if self.backward {
                 for f in 0..from {
                     let weight = &weight[(f * self.to + first) * area..];
@@ -262,27 +294,37 @@ impl<'a> Pass<'a> {
             }
             first += width;
         }
-        packed
     }
 
-    /// Work for this many threads.
+    /// Work for this many threads: a share of the rows each, or of the channels where there are more
+    /// of these, and so more weights to read than values.
     pub fn bands(&self, threads: usize) -> Vec<Band> {
-        let [height, _] = self.size;
+        let [height, width] = self.size;
         let images = self.g.images.max(1);
+        let by_channels = threads > 1 && self.to_whole > images * height * width;
+        let parts = match by_channels {
+            true => self.parts(threads),
+            false => self.parts(1),
+        };
         let by_cache = self.from.floats().div_ceil(BAND_FLOATS);
-        let by_threads = match images < threads {
+        let by_threads = match images < threads && !by_channels {
             true => (2 * threads).div_ceil(images),
             false => 1,
         };
         let rows = height.div_ceil(by_cache.max(by_threads)).max(1);
-        (0..self.g.images)
-            .flat_map(|image| {
-                (0..height).step_by(rows).map(move |top| Band {
-                    image,
-                    top,
-                    height: rows.min(height - top),
-                })
+        let tops = || (0..height).step_by(rows);
+        let band = |image, top: usize| {
+            let parts = parts.iter();
+            parts.map(move |part| Band {
+                image,
+                top,
+                height: rows.min(height - top),
+                part: *part,
             })
+        };
+        (0..self.g.images)
+            .flat_map(|image| tops().map(move |top| (image, top)))
+            .flat_map(|(image, top)| band(image, top))
             .collect()
     }
 
@@ -307,7 +349,7 @@ impl<'a> Pass<'a> {
         }
         let image = &x[band.image * self.from.image()..][..self.from.image()];
         let length = self.to * self.size[0] * self.size[1];
-        // SAFETY: no two bands share a row of an image, and a band writes to its rows only.
+        // SAFETY: no two bands share a channel of a row of an image, and a band writes to its own only.
         let out = &mut unsafe { y.get() }[band.image * length..][..length];
         Arch::new().dispatch(Run {
             pass: self,
@@ -337,9 +379,10 @@ impl<'a> Pass<'a> {
             .sums
             .resize(band.height * width * self.to_whole, 0.0);
         let inner = self.g.area() * self.from.channels;
-        let mut first = 0;
-        while first < self.to_whole {
-            let block = block_width::<S>(self.to_whole - first);
+        let Part { first: start, end } = band.part;
+        let mut first = start;
+        while first < end {
+            let block = block_width::<S>(end - first);
             let packed = &packed[first * inner..][..block * inner];
             for row in 0..band.height {
                 for phase in 0..self.step.min(width) {
@@ -368,10 +411,11 @@ impl<'a> Pass<'a> {
             }
             first += block;
         }
-        let sizes = [band.height * width, self.to];
-        let out = &mut out[band.top * width..];
+        let sizes = [band.height * width, end.min(self.to) - start];
+        let out = &mut out[start * height * width + band.top * width..];
         let place = |c| c * height * width;
-        transpose(&scratch.sums, |p| p * self.to_whole, sizes, out, place);
+        let sums = &scratch.sums[start..];
+        transpose(sums, |p| p * self.to_whole, sizes, out, place);
     }
 }
 

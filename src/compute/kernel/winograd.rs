@@ -11,8 +11,8 @@ use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Scratch, Shared};
-use super::pass::Pass;
+use super::conv::{Scratch, Shared, each, threads};
+use super::pass::{Part, Pass};
 use super::sum::{Segment, Sum, block_rows, block_width, transpose};
 
 /// Floats of evaluated patches that are made before they are summed: they stay in a second-level
@@ -141,13 +141,14 @@ pub(super) struct Winograd<'a> {
     pitch: usize,
 }
 
-/// Rows of tiles: some of one image's, or all of several images'.
+/// Rows of tiles, some of one image's or all of several images', and channels to make of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unit {
     image: usize,
     images: usize,
     top: usize,
     rows: usize,
+    part: Part,
 }
 
 impl<'a> Winograd<'a> {
@@ -192,31 +193,38 @@ impl<'a> Winograd<'a> {
 
     /// `[out, in, 3, 3]` at the points, `[block][points][from, width of the block]`.
     pub fn pack(&self, weight: &[f32]) -> Vec<f32> {
-        struct Pack<'a>(&'a Winograd<'a>, &'a [f32]);
+        struct Pack<'a>(&'a Winograd<'a>, &'a [f32], Part, &'a mut [f32]);
         impl WithSimd for Pack<'_> {
-            type Output = Vec<f32>;
+            type Output = ();
             #[inline(always)]
-            fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
+            fn with_simd<S: Simd>(self, _: S) {
                 match self.0.out {
-                    2 => self.0.pack_for::<S, Two>(self.1),
-                    _ => self.0.pack_for::<S, Four>(self.1),
+                    2 => self.0.pack_for::<S, Two>(self.1, self.2, self.3),
+                    _ => self.0.pack_for::<S, Four>(self.1, self.2, self.3),
                 }
             }
         }
-        Arch::new().dispatch(Pack(self, weight))
+        let row = self.pass.from.channels * self.points();
+        let packed = Shared::zeros(self.pass.to_whole() * row);
+        each(&self.pass.parts(threads()), |part, _| {
+            // SAFETY: no two parts share a channel.
+            let packed = &mut unsafe { packed.get() }[part.first * row..part.end * row];
+            Arch::new().dispatch(Pack(self, weight, *part, packed));
+        });
+        packed.into_inner()
     }
 
     #[inline(always)]
-    fn pack_for<S: Simd, T: Tile>(&self, weight: &[f32]) -> Vec<f32> {
-        let (from, to, whole) = (self.pass.from.channels, self.pass.to, self.pass.to_whole());
+    fn pack_for<S: Simd, T: Tile>(&self, weight: &[f32], part: Part, packed: &mut [f32]) {
+        let (from, to) = (self.pass.from.channels, self.pass.to);
         let points = self.points();
-        let mut packed = vec![0.0; whole * from * points];
-        let mut first = 0;
-        while first < whole {
-            let width = block_width::<S>(whole - first);
-            let block = &mut packed[first * from * points..][..width * from * points];
+        let mut first = part.first;
+        while first < part.end {
+            let width = block_width::<S>(part.end - first);
+            let start = (first - part.first) * from * points;
+            let block = &mut packed[start..][..width * from * points];
             for f in 0..from {
-                for t in 0..width.min(to - first) {
+                for t in 0..width.min(to.saturating_sub(first)) {
                     let kernel = self.pass.kernel(weight, f, first + t);
                     let mut columns = [[0.0; MOST]; 3];
                     for (column, row) in columns.iter_mut().zip(kernel.as_chunks::<3>().0) {
@@ -233,42 +241,47 @@ impl<'a> Winograd<'a> {
             }
             first += width;
         }
-        packed
     }
 
-    /// Work for this many threads.
+    /// Work for this many threads: a share of the rows each, or of the channels where there are more
+    /// of these, and so more weights to read than values.
     pub fn units(&self, threads: usize) -> Vec<Unit> {
         let images = self.pass.geometry().images;
         let [down, across] = self.tiles;
+        let by_channels = threads > 1 && self.pass.to_whole() > images * down * across;
+        let parts = match by_channels {
+            true => self.pass.parts(threads),
+            false => self.pass.parts(1),
+        };
         // Rows of tiles whose patches fit, and as many as leave every thread some.
         let fit = PATCH_FLOATS / (self.points() * self.pitch * across);
         let share = (images * down).div_ceil(2 * threads);
-        let most = match threads {
-            1 => fit,
-            _ => fit.min(share),
+        let most = match threads > 1 && !by_channels {
+            true => fit.min(share),
+            false => fit,
+        };
+        let unit = |image, images, top, rows| {
+            let parts = parts.iter();
+            parts.map(move |part| Unit {
+                image,
+                images,
+                top,
+                rows,
+                part: *part,
+            })
         };
         if most >= down {
             let group = (most / down).max(1);
-            return (0..images)
-                .step_by(group)
-                .map(|image| Unit {
-                    image,
-                    images: group.min(images - image),
-                    top: 0,
-                    rows: down,
-                })
+            let groups = (0..images).step_by(group);
+            return groups
+                .flat_map(|image| unit(image, group.min(images - image), 0, down))
                 .collect();
         }
         let rows = most.max(1);
+        let tops = || (0..down).step_by(rows);
         (0..images)
-            .flat_map(|image| {
-                (0..down).step_by(rows).map(move |top| Unit {
-                    image,
-                    images: 1,
-                    top,
-                    rows: rows.min(down - top),
-                })
-            })
+            .flat_map(|image| tops().map(move |top| (image, top)))
+            .flat_map(|(image, top)| unit(image, 1, top, rows.min(down - top)))
             .collect()
     }
 
@@ -305,7 +318,7 @@ impl<'a> Winograd<'a> {
         }
         let from = self.pass.from.image();
         let to = self.pass.to * self.pass.size[0] * self.pass.size[1];
-        // SAFETY: no two units share a row of an image, and a unit writes to its rows only.
+        // SAFETY: no two units share a channel of a row of an image, and a unit writes to its own only.
         let out = &mut unsafe { y.get() }[unit.image * to..][..unit.images * to];
         Arch::new().dispatch(Run {
             winograd: self,
@@ -412,9 +425,9 @@ impl<'a> Winograd<'a> {
         let (points, tiles) = (self.points(), self.count(unit));
         let positions = unit.images * unit.rows * self.out * self.tiles[1] * self.out;
         scratch.sums.resize(positions * whole, 0.0);
-        let mut first = 0;
-        while first < whole {
-            let width = block_width::<S>(whole - first);
+        let mut first = unit.part.first;
+        while first < unit.part.end {
+            let width = block_width::<S>(unit.part.end - first);
             let packed = &packed[first * from * points..][..width * from * points];
             scratch.products.resize(points * tiles * width, 0.0);
             for point in 0..points {
@@ -492,13 +505,14 @@ impl<'a> Winograd<'a> {
         let across = self.tiles[1] * self.out;
         let area = height * width;
         let rows = unit.rows * self.out;
+        let Part { first, end } = unit.part;
         for image in 0..unit.images {
-            let out = &mut out[image * self.pass.to * area..];
+            let out = &mut out[(image * self.pass.to + first) * area..];
             for r in 0..rows.min(height - unit.top * self.out) {
                 transpose(
-                    &scratch.sums[(image * rows + r) * across * whole..],
+                    &scratch.sums[(image * rows + r) * across * whole + first..],
                     |p| p * whole,
-                    [width, self.pass.to],
+                    [width, end.min(self.pass.to) - first],
                     &mut out[(unit.top * self.out + r) * width..],
                     |c| c * area,
                 );

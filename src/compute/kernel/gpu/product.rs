@@ -19,7 +19,7 @@ const DOWN: usize = 8;
 const POSITIONS: usize = 4;
 
 /// Steps of the sum whose factors are in shared memory at a time.
-const STEPS: usize = 8;
+const STEPS: usize = 16;
 
 /// Channels of a thread, where there are this many to make at least.
 const CHANNELS: [(usize, usize); 2] = [(8, 33), (4, 1)];
