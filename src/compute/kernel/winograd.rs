@@ -26,6 +26,9 @@ const LEAST_TILES: [(usize, usize); 2] = [(4, 2), (2, 2)];
 /// Floats of evaluated weights at most: those of the widest layer of CORnet-S at its smaller tile.
 const MOST_WEIGHTS: usize = 80 << 20;
 
+/// Channels whose kernels are evaluated before they are laid out.
+const PACKED_AT_ONCE: usize = 8;
+
 /// Of fewer channels the evaluations cost more than the products save.
 const LEAST_CHANNELS: usize = 8;
 
@@ -218,25 +221,36 @@ impl<'a> Winograd<'a> {
     fn pack_for<S: Simd, T: Tile>(&self, weight: &[f32], part: Part, packed: &mut [f32]) {
         let (from, to) = (self.pass.from.channels, self.pass.to);
         let points = self.points();
+        let mut near = vec![0.0; points * PACKED_AT_ONCE * block_width::<S>(part.end - part.first)];
         let mut first = part.first;
         while first < part.end {
             let width = block_width::<S>(part.end - first);
             let start = (first - part.first) * from * points;
             let block = &mut packed[start..][..width * from * points];
-            for f in 0..from {
-                for t in 0..width.min(to.saturating_sub(first)) {
-                    let kernel = self.pass.kernel(weight, f, first + t);
-                    let mut columns = [[0.0; MOST]; 3];
-                    for (column, row) in columns.iter_mut().zip(kernel.as_chunks::<3>().0) {
-                        *column = T::weight(*row);
-                    }
-                    for x in 0..T::IN {
-                        let [a, b, c] = &columns;
-                        let values = T::weight([a[x], b[x], c[x]]);
-                        for (y, value) in values[..T::IN].iter().enumerate() {
-                            block[((y * T::IN + x) * from + f) * width + t] = *value;
+            // A kernel's values lie far apart, and powers of two: they are brought together first,
+            // and go out in runs.
+            for f in (0..from).step_by(PACKED_AT_ONCE) {
+                let run = PACKED_AT_ONCE.min(from - f);
+                for i in 0..run {
+                    for t in 0..width.min(to.saturating_sub(first)) {
+                        let kernel = self.pass.kernel(weight, f + i, first + t);
+                        let mut columns = [[0.0; MOST]; 3];
+                        for (column, row) in columns.iter_mut().zip(kernel.as_chunks::<3>().0) {
+                            *column = T::weight(*row);
+                        }
+                        for x in 0..T::IN {
+                            let [a, b, c] = &columns;
+                            let values = T::weight([a[x], b[x], c[x]]);
+                            for (y, value) in values[..T::IN].iter().enumerate() {
+                                near[((y * T::IN + x) * PACKED_AT_ONCE + i) * width + t] = *value;
+                            }
                         }
                     }
+                }
+                for point in 0..points {
+                    let run = run * width;
+                    block[(point * from + f) * width..][..run]
+                        .copy_from_slice(&near[point * PACKED_AT_ONCE * width..][..run]);
                 }
             }
             first += width;
