@@ -3,13 +3,19 @@
 //! Every use draws from a stream of its own, named by what it is for, so adding a draw in one
 //! place never changes another. The generator is xoshiro256++ (Blackman and Vigna 2019), seeded
 //! through SplitMix64 or, for a named stream, through SHA-256. Normals come from the Box-Muller
-//! transform (Box and Muller 1958) in f64 with `libm`'s logarithm, sine and cosine, which are the
-//! same natively and in the browser, where the platform's own differ in the last bit. The tests pin
-//! values that a second implementation, written from the papers, also gives.
+//! transform (Box and Muller 1958) in f64 with `libm`'s logarithm, sine and cosine, or where there
+//! are many to draw with their polynomials on many at a time: both are the same natively and in the
+//! browser, where the platform's own differ in the last bit. The tests pin values that a second
+//! implementation, written from the papers, also gives.
+
+mod normal;
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use sha2::{Digest, Sha256};
+
+/// Pairs of normals that are made at a time.
+const PAIRS: usize = 32;
 
 /// A stream of random numbers. A clone goes on with the same numbers as the original.
 #[derive(Clone, Debug)]
@@ -87,9 +93,24 @@ impl Rng {
         self.normal_f64() as f32
     }
 
-    /// Every value an independent standard normal.
+    /// Every value an independent standard normal: what [`Self::normal_f32`] gives one by one.
     pub fn fill_normal(&mut self, values: &mut [f32]) {
-        values.iter_mut().for_each(|v| *v = self.normal_f32());
+        let odd = usize::from(self.spare.is_some()).min(values.len());
+        let (first, rest) = values.split_at_mut(odd);
+        first.iter_mut().for_each(|v| *v = self.normal_f32());
+        let (whole, rest) = rest.as_chunks_mut::<{ 2 * PAIRS }>();
+        for values in whole {
+            let mut draws = [[0.0; PAIRS]; 2];
+            for i in 0..PAIRS {
+                draws[0][i] = 1.0 - self.uniform_f64();
+                draws[1][i] = self.uniform_f64();
+            }
+            let pairs = values.as_chunks_mut::<2>().0;
+            for (pair, (x, y)) in pairs.iter_mut().zip(normal::pairs(&draws)) {
+                *pair = [x as f32, y as f32];
+            }
+        }
+        rest.iter_mut().for_each(|v| *v = self.normal_f32());
     }
 
     /// Any order of `items` with the same probability (Fisher and Yates 1938, from the end).
@@ -111,6 +132,21 @@ mod tests {
     fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
         let n = values.len() as f64;
         values.sum::<f64>() / n
+    }
+
+    #[test]
+    fn many_normals_are_those_drawn_one_by_one() {
+        for (before, length) in [(0, 100_000), (1, 99_999), (0, 3), (1, 64), (1, 0)] {
+            let (mut all, mut each) = (Rng::from_seed(7), Rng::from_seed(7));
+            for rng in [&mut all, &mut each] {
+                (0..before).for_each(|_| _ = rng.normal_f32());
+            }
+            let mut values = vec![0.0; length];
+            all.fill_normal(&mut values);
+            let expected: Vec<f32> = (0..length).map(|_| each.normal_f32()).collect();
+            assert_eq!(values, expected);
+            assert_eq!(all.normal_f64(), each.normal_f64());
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::descent::Descent;
 use ventral::perturb::attack::goal::argmax;
 use ventral::perturb::attack::plan::Attack;
+use ventral::rng::Rng;
 use ventral::session::protocol::{AttackChoice, AttackOptions, Bytes, RawTensor, RunOptions};
 
 /// Largest relative error in the browser.
@@ -259,6 +260,9 @@ fn checkpoints_written_again_keep_their_logits_on_webgpu() {
     roundtrip(Place::WebGpu);
 }
 
+/// Norms of adversarial images may differ by this, relative to the reference's.
+const NORMS_APART: f64 = 0.01;
+
 /// Stored attacks: `(name, norm, ε, steps, step ÷ ε)`, the network and its images.
 struct Attacked {
     weights: &'static str,
@@ -307,7 +311,89 @@ fn floats(tensors: &[RawTensor], name: &str) -> Vec<f32> {
     words.iter().map(|w| f32::from_le_bytes(*w)).collect()
 }
 
+/// Runs that follow an attack whose norms are off, from images moved by less than they resolve.
+const MOVED: usize = 4;
+
+/// How far: a rounding of the largest pixels.
+const MOVE: f32 = 1e-7;
+
+/// A case's images, as they are or moved, and what is done to them.
+fn attacked(
+    case: &Attacked,
+    x: &Array,
+    labels: &[usize],
+    moved: usize,
+) -> (Vec<f32>, Vec<RunOptions>) {
+    let mut clean = x.data.to_f32();
+    let mut rng = Rng::from_seed(moved as u64);
+    if moved > 0 {
+        for pixel in &mut clean {
+            let by = (2.0 * rng.uniform_f32() - 1.0) * MOVE;
+            *pixel = (*pixel + by).clamp(0.0, 1.0);
+        }
+    }
+    let bytes: Vec<u8> = clean.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let run = |(_, norm, eps, steps, rel_step): &(&str, Norm, f32, usize, f32)| RunOptions {
+        input: RawTensor {
+            name: "x".to_owned(),
+            shape: x.shape.clone(),
+            data: Bytes::from(bytes.clone()),
+        },
+        labels: labels.to_vec(),
+        attack: Some(AttackOptions {
+            attack: AttackChoice::Exact(Attack::Descent(Descent {
+                norm: *norm,
+                eps: *eps,
+                steps: *steps,
+                rel_step: *rel_step,
+                ..Descent::default()
+            })),
+            seed: 0,
+            eot: 1,
+            fixed_noise: false,
+            target: None,
+            eight_bit: false,
+        }),
+        ..RunOptions::default()
+    };
+    let runs = case.runs.iter().map(run).collect();
+    (clean, runs)
+}
+
+/// How far the norms of our adversarial images are from those of theirs, relative to these: for each
+/// image in each norm.
+fn apart(n: usize, [ours, our_clean]: [&[f32]; 2], [theirs, clean]: [&[f32]; 2]) -> Vec<f64> {
+    let length = clean.len() / n;
+    let image = |all: &[f32], i: usize| all[i * length..][..length].to_vec();
+    let of = |i: usize| {
+        Norm::ALL.map(|norm| {
+            let a = norm.distance(&image(ours, i), &image(our_clean, i));
+            let b = norm.distance(&image(theirs, i), &image(clean, i));
+            (a - b).abs() / b
+        })
+    };
+    (0..n).flat_map(of).collect()
+}
+
+fn largest(all: &[f64]) -> f64 {
+    all.iter().copied().fold(0.0, f64::max)
+}
+
+/// The median of each place.
+fn medians(runs: &[Vec<f64>]) -> Vec<f64> {
+    let of = |place: usize| {
+        let mut all: Vec<f64> = runs.iter().map(|run| run[place]).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    (0..runs[0].len()).map(of).collect()
+}
+
 /// Success flags equal, norms within 1 %, as the native test has it.
+///
+/// A step of an attack makes roundings large where a unit is at the kink of its ReLU: of two equal
+/// programs one may go one way and one the other. An attack whose norms are off is therefore run
+/// again from images moved by a rounding, and most of the runs must agree.
 fn pgd(place: Place) {
     let Some(mut browser) = Browser::on_built_page(place.gpu()) else {
         return;
@@ -322,41 +408,20 @@ fn pgd(place: Place) {
         let labels = labels
             .and_then(|l| l.data.to_i64())
             .expect("labels are integers");
-        let (clean, n) = (x.data.to_f32(), x.shape[0]);
         let labels: Vec<usize> = labels.into_iter().map(|l| l as usize).collect();
-        let run = |(_, norm, eps, steps, rel_step): &(&str, Norm, f32, usize, f32)| RunOptions {
-            input: RawTensor {
-                name: "x".to_owned(),
-                shape: x.shape.clone(),
-                data: Bytes::from(
-                    clean
-                        .iter()
-                        .flat_map(|v| v.to_le_bytes())
-                        .collect::<Vec<u8>>(),
-                ),
-            },
-            labels: labels.clone(),
-            attack: Some(AttackOptions {
-                attack: AttackChoice::Exact(Attack::Descent(Descent {
-                    norm: *norm,
-                    eps: *eps,
-                    steps: *steps,
-                    rel_step: *rel_step,
-                    ..Descent::default()
-                })),
-                seed: 0,
-                eot: 1,
-                fixed_noise: false,
-                target: None,
-                eight_bit: false,
-            }),
-            ..RunOptions::default()
-        };
-        let runs: Vec<RunOptions> = case.runs.iter().map(run).collect();
+        let (clean, n) = (x.data.to_f32(), x.shape[0]);
         let path = common::shared(&format!("fixtures/{}", case.weights)).expect("it was there");
         let weights = std::fs::read(path).expect("a fixture reads");
-        let answers = ask(&mut browser, (case.weights, &weights), &runs, place);
-        for ((name, ..), tensors) in case.runs.iter().zip(&answers) {
+        let mut run = |which: Option<usize>, moved: usize| {
+            let (from, mut runs) = attacked(&case, &x, &labels, moved);
+            if let Some(which) = which {
+                runs = vec![runs.swap_remove(which)];
+            }
+            let answers = ask(&mut browser, (case.weights, &weights), &runs, place);
+            (from, answers)
+        };
+        let (_, answers) = run(None, 0);
+        for (which, ((name, ..), tensors)) in case.runs.iter().zip(&answers).enumerate() {
             let what = format!("{} {name} on {place:?}", case.weights);
             let logits = floats(tensors, "logits");
             let rows = logits.chunks(logits.len() / n).zip(&labels);
@@ -364,25 +429,29 @@ fn pgd(place: Place) {
             let flags = read(case.stored, &format!("{name}/success")).expect("stored");
             let flags: Vec<bool> = flags.data.to_f32().iter().map(|f| *f != 0.0).collect();
             assert_eq!(success, flags, "{what}: success");
-            let adversarial = floats(tensors, "adv");
-            let theirs = read(case.stored, &format!("{name}/adv"))
-                .expect("stored")
-                .data
-                .to_f32();
-            let length = clean.len() / n;
-            let mut worst = 0.0_f64;
-            for i in 0..n {
-                let image = |all: &[f32]| all[i * length..][..length].to_vec();
-                let (ours, theirs, clean) = (image(&adversarial), image(&theirs), image(&clean));
-                for norm in Norm::ALL {
-                    let (a, b) = (norm.distance(&ours, &clean), norm.distance(&theirs, &clean));
-                    worst = worst.max((a - b).abs() / b);
+            let theirs = read(case.stored, &format!("{name}/adv"));
+            let theirs = theirs.expect("stored").data.to_f32();
+            let compare = |tensors: &[RawTensor], from: &[f32]| {
+                let ours = floats(tensors, "adv");
+                apart(n, [&ours, from], [&theirs, &clean])
+            };
+            let mut found = vec![compare(tensors, &clean)];
+            if largest(&found[0]) > NORMS_APART {
+                for moved in 1..=MOVED {
+                    let (from, answers) = run(Some(which), moved);
+                    found.push(compare(&answers[0], &from));
                 }
             }
-            println!("{what}: norms within {worst:.1e}");
-            // The way of an attack makes roundings large: a unit at the kink of its ReLU sends it
-            // elsewhere. Success and radius are what must agree.
-            assert!(worst < 0.05, "{what}: norms differ by {worst}");
+            let each: Vec<String> = found
+                .iter()
+                .map(|run| format!("{:.1e}", largest(run)))
+                .collect();
+            let worst = largest(&medians(&found));
+            println!(
+                "{what}: norms within {worst:.1e} (runs: {})",
+                each.join(", ")
+            );
+            assert!(worst < NORMS_APART, "{what}: norms differ by {worst}");
         }
     }
 }

@@ -174,7 +174,8 @@ const THINGS: &[Thing] = &[
             get: install_torch,
         }],
         optional: true,
-        advice: "nothing is compared with PyTorch; set VENTRAL_PYTHON to a Python that has it to \
+        advice: "nothing is compared with PyTorch (some gigabytes where it comes with its GPU \
+                 libraries); set VENTRAL_PYTHON to a Python that has it to \
                  change that",
     },
     Thing {
@@ -476,10 +477,8 @@ fn install_torch(shell: &Shell) -> Result<()> {
     let folder = shell.tools.join("torch");
     let mut venv = shell.command("python3");
     run_within(venv.args(["-m", "venv"]).arg(&folder), PACKAGES_LIMIT)?;
-    // The build for processors alone: the other is some gigabytes.
     let mut pip = shell.command(&folder.join("bin/pip").to_string_lossy());
-    pip.args(["install", "torch", "--index-url"])
-        .arg("https://download.pytorch.org/whl/cpu");
+    pip.args(["install", "torch"]);
     run_within(&mut pip, PACKAGES_LIMIT)
 }
 

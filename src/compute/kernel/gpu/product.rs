@@ -15,8 +15,8 @@ use super::{argument, dims, made, own};
 const ACROSS: usize = 16;
 const DOWN: usize = 8;
 
-/// Positions of a thread.
-const POSITIONS: usize = 4;
+/// Positions of a thread, where there are this many to make at least.
+const POSITIONS: [(usize, usize); 3] = [(4, 33), (2, 17), (1, 1)];
 
 /// Steps of the sum whose factors are in shared memory at a time.
 const STEPS: usize = 16;
@@ -53,8 +53,9 @@ fn products(
     #[comptime] stride: usize,
     #[comptime] backward: bool,
     #[comptime] channels: usize,
+    #[comptime] positions: usize,
 ) {
-    let wide = comptime![ACROSS * POSITIONS];
+    let wide = comptime![ACROSS * positions];
     let high = comptime![DOWN * channels];
     let threads = comptime![ACROSS * DOWN];
     let area = comptime![side * side];
@@ -67,9 +68,9 @@ fn products(
 
     let mut kernels = Shared::<[f32]>::new_slice(comptime![STEPS * high]);
     let mut values = Shared::<[f32]>::new_slice(comptime![STEPS * wide]);
-    let mut sums = Array::<f32>::new(comptime![channels * POSITIONS]);
+    let mut sums = Array::<f32>::new(comptime![channels * positions]);
     #[unroll]
-    for i in 0..comptime![channels * POSITIONS] {
+    for i in 0..comptime![channels * positions] {
         sums[i] = 0.0;
     }
 
@@ -138,19 +139,19 @@ fn products(
             values[line * wide + unit % wide] = value;
         }
         sync_cube();
-        #[unroll]
+        // Not unrolled: a driver takes seconds to compile it, once for each size of kernel.
         for step in 0..STEPS {
-            let mut ours = Array::<f32>::new(POSITIONS);
+            let mut ours = Array::<f32>::new(positions);
             #[unroll]
-            for j in 0..POSITIONS {
+            for j in 0..positions {
                 ours[j] = values[step * wide + across + j * ACROSS];
             }
             #[unroll]
             for i in 0..channels {
                 let kernel = kernels[step * high + down * channels + i];
                 #[unroll]
-                for j in 0..POSITIONS {
-                    sums[i * POSITIONS + j] += kernel * ours[j];
+                for j in 0..positions {
+                    sums[i * positions + j] += kernel * ours[j];
                 }
             }
         }
@@ -158,7 +159,7 @@ fn products(
     }
 
     #[unroll]
-    for j in 0..POSITIONS {
+    for j in 0..positions {
         let position = first_position + across + j * ACROSS;
         if position < sizes.positions {
             let image = position / area_out;
@@ -167,7 +168,7 @@ fn products(
             for i in 0..channels {
                 let channel = first_channel + down * channels + i;
                 if channel < sizes.to {
-                    y[(image * sizes.to + channel) * area_out + place] = sums[i * POSITIONS + j];
+                    y[(image * sizes.to + channel) * area_out + place] = sums[i * positions + j];
                 }
             }
         }
@@ -216,11 +217,9 @@ fn launch(
         true => [inner * area, area],
         false => [area, inner * area],
     };
-    // The last takes all.
-    let channels = CHANNELS.iter().find(|(_, least)| to >= *least);
-    let channels = channels.map_or(1, |(channels, _)| *channels);
+    let [of_thread, channels] = [share(&POSITIONS, positions), share(&CHANNELS, to)];
     let count = CubeCount::Static(
-        positions.div_ceil(ACROSS * POSITIONS) as u32,
+        positions.div_ceil(ACROSS * of_thread) as u32,
         to.div_ceil(DOWN * channels) as u32,
         1,
     );
@@ -250,7 +249,14 @@ fn launch(
             stride,
             backward,
             channels,
+            of_thread,
         );
     }
     y
+}
+
+/// What a thread takes of `count`; the last line takes all.
+fn share(table: &[(usize, usize)], count: usize) -> usize {
+    let line = table.iter().find(|(_, least)| count >= *least);
+    line.map_or(1, |(share, _)| *share)
 }
