@@ -77,7 +77,7 @@ impl Place {
 
 /// A client of the worker: `ask(body, files)` resolves to the events of a request.
 const CLIENT: &str = r#"
-const [weights, name, runs, backend, query] = arguments_;
+const [weights, name, runs, backend, query, shapes] = arguments_;
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const text = (bytes) => {
   let all = "";
@@ -111,6 +111,10 @@ const started = await ask({ Start: { backend } });
 const loaded = await ask({ LoadFile: { file_name: name } }, [new Blob([bytes(weights)])]);
 const failed = [...started, ...loaded].find((e) => e.Failed);
 if (failed) throw new Error(failed.Failed.sentence);
+if (shapes) {
+  const events = await ask({ CheckKernels: { shapes } });
+  return events.find((e) => e.Kernels).Kernels.max_relative_error;
+}
 const answers = [];
 for (const run of runs) {
   const options = { ...run, input: raw(run.input), noise: run.noise ? raw(run.noise) : undefined };
@@ -226,6 +230,38 @@ fn every_family_agrees_on_all_cores() {
 #[test]
 fn every_family_agrees_on_webgpu() {
     parity(Place::WebGpu);
+}
+
+/// Every kernel against the CPU's, values and gradients, on two hundred shapes drawn at random; the
+/// CPU's are held to Burn's by the native test.
+fn kernels(place: Place) {
+    let Some(mut browser) = Browser::on_built_page(place.gpu()) else {
+        return;
+    };
+    browser.goto("");
+    let case = &CASES[0];
+    if common::shared(&format!("fixtures/{}", case.weights)).is_none() {
+        println!("skipped: ../shared/fixtures is not here");
+        return;
+    }
+    let arguments = [
+        json!(STANDARD.encode(published(case))),
+        json!(case.weights),
+        json!([]),
+        json!(place.backend()),
+        json!(place.query()),
+        json!(200),
+    ];
+    let body = CLIENT.replace("arguments_", "arguments");
+    let error = browser.run_within(&body, &arguments, 900);
+    println!("{place:?}: {error} apart");
+    let error = error.as_f64().expect("a number");
+    assert!(error < 2e-5, "{place:?}: {error}");
+}
+
+#[test]
+fn every_kernel_agrees_on_webgpu() {
+    kernels(Place::WebGpu);
 }
 
 /// Checkpoints written again as our safetensors, through the worker's `LoadFile`.

@@ -220,5 +220,10 @@ mod tests {
         let check = self_check::max_relative_error(&cpu);
         let error = pollster::block_on(check).expect("the CPU reads back");
         assert_eq!(error, 0.0);
+        for number in 0..200 {
+            let check = self_check::random_shape_error(&cpu, number);
+            let error = pollster::block_on(check).expect("the CPU reads back");
+            assert_eq!(error, 0.0, "shape {number}");
+        }
     }
 }

@@ -4,11 +4,9 @@
 //! is used, the operations the networks are made of run on it and on the CPU, forward and
 //! backward, at batch 1, where the known faults are (1x1 convolutions and linear layers).
 
-use burn::tensor::activation::relu;
-use burn::tensor::module::{batch_norm, conv2d, max_pool2d};
-use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
+use super::kernel::{affine, affine_add, convolution, max_pool, simple_and_complex, spiking};
 use crate::rng::Rng;
 
 /// A backend may differ from the CPU by this much, relative to the largest value.
@@ -36,7 +34,7 @@ fn relative(a: &[f32], b: &[f32]) -> f32 {
     worst / scale
 }
 
-/// Logits and input gradient of a miniature network.
+/// Logits and input gradient of a miniature network, of the kernels that the networks are made of.
 async fn outputs(device: &Device) -> Result<[Vec<f32>; 2], ExecutionError> {
     let device = device.clone().autodiff();
     let mut rng = Rng::stream(7, "self-check");
@@ -46,19 +44,12 @@ async fn outputs(device: &Device) -> Result<[Vec<f32>; 2], ExecutionError> {
     let w3 = Tensor::<4>::from_data(draw(&mut rng, [16, 16, 3, 3]), &device);
     let linear = Tensor::<2>::from_data(draw(&mut rng, [16, 10]), &device);
     let ones = Tensor::<1>::ones([16], &device);
+    let norm = || [ones.clone(), ones.clone() * 0.1];
 
-    let y = conv2d(x.clone(), w7, None, conv(2, 3));
-    let y = max_pool2d(relu(y), pool());
-    let y = conv2d(y, w1, None, conv(1, 0));
-    let y = batch_norm(
-        y,
-        ones.clone(),
-        ones.clone() * 0.1,
-        ones.clone() * 0.2,
-        ones,
-        1e-5,
-    );
-    let y = conv2d(relu(y), w3, None, conv(1, 1));
+    let y = convolution(x.clone(), w7, 2, 3).clamp_min(0.0);
+    let y = max_pool(y, 3, 2, 1);
+    let y = affine(convolution(y, w1, 1, 0), norm(), true);
+    let y = affine_add(convolution(y.clone(), w3, 1, 1), y, norm());
     let [n, c, h, w] = y.dims();
     let y = (y.clone() * y + 1e-12).sqrt();
     let y = y.reshape([n, c, h * w]).mean_dim(2).reshape([n, c]);
@@ -68,6 +59,77 @@ async fn outputs(device: &Device) -> Result<[Vec<f32>; 2], ExecutionError> {
         .grad(&gradients)
         .unwrap_or_else(|| x.clone().inner().zeros_like());
     Ok([read(logits.inner()).await?, read(gradient).await?])
+}
+
+/// The largest relative error of `device` against the CPU over every kernel, values and gradients,
+/// on one shape drawn at random: odd sizes, single images, channels of any number among them.
+pub async fn random_shape_error(device: &Device, number: u64) -> Result<f32, ExecutionError> {
+    let ours = kernels(device, number).await?;
+    let reference = kernels(&Device::flex(), number).await?;
+    let errors = ours.iter().zip(&reference).map(|(a, b)| relative(a, b));
+    Ok(errors.fold(0.0, f32::max))
+}
+
+/// Values and gradients of a convolution and of what may follow one.
+async fn kernels(device: &Device, number: u64) -> Result<Vec<Vec<f32>>, ExecutionError> {
+    let device = device.clone().autodiff();
+    let mut rng = Rng::stream(number, "kernels");
+    let mut among = |least: usize, most: usize| least + rng.below(most - least + 1);
+    let (images, from, to) = (among(1, 3), among(1, 40), among(2, 70));
+    let (kernel, stride) = ([1, 2, 3, 3, 5, 7][among(0, 5)], among(1, 3));
+    let padding = among(0, kernel / 2);
+    let sizes = [among(kernel, 21), among(kernel, 21)];
+    let simple = among(1, to - 1);
+
+    let x = [images, from, sizes[0], sizes[1]];
+    let x = Tensor::<4>::from_data(draw(&mut rng, x), &device).require_grad();
+    let weight = draw(&mut rng, [to, from, kernel, kernel]);
+    let y = convolution(
+        x.clone(),
+        Tensor::from_data(weight, &device),
+        stride,
+        padding,
+    );
+    let [_, _, height, width] = y.dims();
+    let maps = |rng: &mut Rng, [images, channels]: [usize; 2]| {
+        Tensor::<4>::from_data(coarse(rng, [images, channels, height, width]), &device)
+    };
+    let mut numbers = || Tensor::<1>::from_data(coarse(&mut rng, [to]), &device);
+    let (first, second) = ([numbers(), numbers()], [numbers(), numbers()]);
+    let z = maps(&mut rng, [images, to]).require_grad();
+    let skip = maps(&mut rng, [images, to]).require_grad();
+    let q1 = maps(&mut rng, [images, to - simple]).require_grad();
+    let noise = maps(&mut rng, [1, to]);
+    let upstream = maps(&mut rng, [images, to]);
+
+    let normed = affine_add(affine(z.clone(), first, false), skip.clone(), second);
+    let cells = simple_and_complex(z.clone(), q1.clone(), simple, 1.5);
+    let noisy = spiking(cells, noise, 0.25, 0.125);
+    let sum = y.clone() + normed.clone() + noisy.clone();
+    let gradients = (sum * upstream).sum().backward();
+    let mut found = Vec::new();
+    for value in [y, normed, noisy] {
+        found.push(read(value.inner()).await?);
+    }
+    for input in [x, z, skip, q1] {
+        found.push(match input.grad(&gradients) {
+            Some(gradient) => read(gradient).await?,
+            None => vec![f32::NAN],
+        });
+    }
+    Ok(found)
+}
+
+/// Normal draws in steps so large that scaling and adding them rounds nothing: a value then is on
+/// the same side of a ReLU's kink on every device.
+fn coarse<const D: usize>(rng: &mut Rng, shape: [usize; D]) -> TensorData {
+    const STEPS: f32 = 16.0;
+    let mut values = vec![0.0_f32; shape.iter().product()];
+    rng.fill_normal(&mut values);
+    for value in &mut values {
+        *value = (*value * STEPS).round() / STEPS;
+    }
+    TensorData::new(values, shape)
 }
 
 fn draw<const D: usize>(rng: &mut Rng, shape: [usize; D]) -> TensorData {
@@ -80,14 +142,4 @@ async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ExecutionEr
     let data = tensor.into_data_async().await?;
     // A dtype that is not f32 counts as disagreement.
     Ok(data.try_to_vec().unwrap_or_else(|_| vec![f32::NAN]))
-}
-
-fn conv(stride: usize, padding: usize) -> ConvOptions<2> {
-    ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1)
-}
-
-fn pool() -> MaxPoolOptions<2> {
-    MaxPoolOptions::new([3; 2])
-        .with_stride([2; 2])
-        .with_padding([1; 2])
 }

@@ -16,6 +16,7 @@ use crate::align::aligner::AlignError;
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
 use crate::compute::kernel::forget_unused;
+use crate::compute::self_check;
 use crate::image::dataset::DatasetError;
 use crate::image::{self, ImageError, Picture};
 use crate::measure::robustness::plan::PlanError;
@@ -186,6 +187,7 @@ impl Session {
             Request::SetTextures { images } => self.set_textures(&images),
             Request::See(options) => self.see(&options, host).await,
             Request::Perturb(options) => self.perturb(&options, host).await,
+            Request::CheckKernels { shapes } => self.check_kernels(shapes, host).await,
             Request::CheckGradient => self.check_gradient(host).await,
             Request::Transfer { name } | Request::TransferFile { file_name: name } => {
                 self.transfer(&name, attachment, host).await
@@ -224,6 +226,19 @@ impl Session {
         if let Some(model) = self.model.take() {
             self.adopt(model.loaded, host).await;
         }
+        Ok(())
+    }
+
+    async fn check_kernels(&mut self, shapes: usize, host: &dyn Host) -> Result<(), SessionError> {
+        let active = self.device(host).await;
+        let mut max_relative_error = 0.0_f32;
+        for number in 0..shapes {
+            let error = self_check::random_shape_error(&active.device, number as u64).await?;
+            max_relative_error = max_relative_error.max(error);
+            host.pause().await;
+            host.cancel().check()?;
+        }
+        host.tell(Event::Kernels { max_relative_error });
         Ok(())
     }
 

@@ -50,6 +50,8 @@ pub enum Request {
     See(SeeOptions),
     /// Perturb the current image and show both sides.
     Perturb(PerturbOptions),
+    /// Compare the device's kernels with the CPU's on this many shapes, drawn at random.
+    CheckKernels { shapes: usize },
     /// Check whether the gradient told the truth in the last perturbation's attack.
     CheckGradient,
     /// Show the last perturbation to another model of the catalog. The current model stays.
@@ -274,6 +276,10 @@ pub enum Event {
     /// After every step of an attack.
     Step(AttackStep),
     Perturbed(Box<Perturbed>),
+    /// The answer to `CheckKernels`: the largest error, relative to a result's largest value.
+    Kernels {
+        max_relative_error: f32,
+    },
     /// The answer to `CheckGradient`.
     Masking(Box<Masking>),
     /// The answer to `Transfer`.
