@@ -85,6 +85,9 @@ fn the_first_visit_shows_a_photo_that_is_recognised() {
         &[],
     );
     assert_eq!(name, "cornet-s-tiny40");
+    if std::env::var_os("VENTRAL_SCREENSHOTS").is_some() {
+        pictures_of(&mut browser, &["see"], "-first");
+    }
     // The bench Test begins with this model, on images it knows.
     browser.click(&testid("nav-test"));
     browser.wait_for_element(
