@@ -101,9 +101,10 @@ impl Rng {
         let (whole, rest) = rest.as_chunks_mut::<{ 2 * PAIRS }>();
         for values in whole {
             let mut draws = [[0.0; PAIRS]; 2];
-            for i in 0..PAIRS {
-                draws[0][i] = 1.0 - self.uniform_f64();
-                draws[1][i] = self.uniform_f64();
+            let [first, second] = &mut draws;
+            for (first, second) in first.iter_mut().zip(second) {
+                *first = 1.0 - self.uniform_f64();
+                *second = self.uniform_f64();
             }
             let pairs = values.as_chunks_mut::<2>().0;
             for (pair, (x, y)) in pairs.iter_mut().zip(normal::pairs(&draws)) {

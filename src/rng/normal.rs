@@ -125,12 +125,13 @@ fn pairs_in_wide_vectors<const N: usize>(draws: &[[f64; N]; 2]) -> [(f64, f64); 
 #[inline(always)]
 fn pairs_in_vectors<const N: usize>(draws: &[[f64; N]; 2]) -> [(f64, f64); N] {
     // A list each: compilers interleave them afterwards, and give up on doing it at once.
-    let mut lists = [[0.0; N]; 2];
-    for i in 0..N {
-        let radius = (-2.0 * ln(draws[0][i])).sqrt();
-        let (sine, cosine) = sine_and_cosine(std::f64::consts::TAU * draws[1][i]);
-        lists[0][i] = radius * cosine;
-        lists[1][i] = radius * sine;
+    let (mut xs, mut ys) = ([0.0; N], [0.0; N]);
+    let normals = xs.iter_mut().zip(&mut ys);
+    for ((x, y), (first, second)) in normals.zip(draws[0].iter().zip(&draws[1])) {
+        let radius = (-2.0 * ln(*first)).sqrt();
+        let (sine, cosine) = sine_and_cosine(std::f64::consts::TAU * second);
+        *x = radius * cosine;
+        *y = radius * sine;
     }
-    std::array::from_fn(|i| (lists[0][i], lists[1][i]))
+    std::array::from_fn(|i| (xs[i], ys[i]))
 }
