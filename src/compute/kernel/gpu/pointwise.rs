@@ -1,5 +1,9 @@
 //! What is done to each value by itself, a pass over memory each: a norm by its running statistics
 //! with what follows it, and what a VOneBlock makes of its filters' responses.
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel is told all it needs, one by one"
+)]
 
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;

@@ -5,6 +5,10 @@
 //! It brings the factors of a few steps of the sum into shared memory, and each thread sums a smaller
 //! tile of its own in registers: a value that was brought is used by as many threads as the tile is
 //! wide, and one that was read from there as often as the thread's own tile is.
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel is told all it needs, one by one"
+)]
 
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
