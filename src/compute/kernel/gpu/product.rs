@@ -9,6 +9,10 @@
     clippy::too_many_arguments,
     reason = "a kernel is told all it needs, one by one"
 )]
+#![allow(
+    clippy::manual_is_multiple_of,
+    reason = "kernels have no such function"
+)]
 
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
