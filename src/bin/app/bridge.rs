@@ -81,10 +81,9 @@ pub fn restart() {
     spawn();
 }
 
-/// The same for another device.
-pub fn restart_on(device: &'static str) {
+/// What the next worker is to compute on.
+pub fn set_device(device: &'static str) {
     BRIDGE.with_borrow_mut(|b| b.device = device);
-    restart();
 }
 
 /// A number for the next request.

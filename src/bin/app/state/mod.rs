@@ -439,9 +439,8 @@ impl App {
     /// Changes the device, and with it the worker: one owns the GPU, another all of the CPU.
     pub fn choose_backend(self, choice: BackendChoice) {
         self.backend_choice.set(choice);
-        self.problems.update(|all| all.retain(|p| !p.restart));
-        bridge::restart_on(link::backend_word(choice));
-        self.send_everything();
+        bridge::set_device(link::backend_word(choice));
+        self.restart();
     }
 
     /// Loads a model.
