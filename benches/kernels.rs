@@ -11,7 +11,7 @@ use ventral::compute::kernel::convolution;
 use ventral::rng::Rng;
 
 /// Images, channels in and out, kernel, stride, side; what uses it.
-const LAYERS: [([usize; 6], &str); 13] = [
+const LAYERS: [([usize; 6], &str); 15] = [
     ([50, 32, 32, 3, 1, 16], "compact, stage 1"),
     ([50, 64, 64, 3, 1, 8], "compact, stage 2"),
     ([50, 128, 128, 3, 1, 4], "compact, stage 3"),
@@ -20,7 +20,9 @@ const LAYERS: [([usize; 6], &str); 13] = [
     ([1, 64, 64, 3, 1, 56], "V1"),
     ([1, 512, 512, 3, 1, 28], "V2"),
     ([1, 1024, 1024, 3, 1, 14], "V4"),
+    ([1, 512, 512, 3, 2, 56], "V2, stride 2"),
     ([1, 1024, 1024, 3, 2, 28], "V4, stride 2"),
+    ([1, 2048, 2048, 3, 2, 14], "IT, stride 2"),
     ([1, 2048, 2048, 3, 1, 7], "IT"),
     ([1, 256, 1024, 1, 1, 14], "V4, 1x1"),
     ([8, 512, 512, 3, 1, 28], "V2, batch 8"),

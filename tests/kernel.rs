@@ -55,8 +55,9 @@ fn shapes() -> Vec<[usize; 8]> {
         [1, 2, 3, 11, 4, 2, 63, 63],
     ];
     for place in 0..200 {
-        // Of each four, two have enough channels and tiles for the shorter products of 3x3.
-        let short = place % 4 > 1;
+        // Of each four, two have enough channels and tiles for the shorter products of 3x3, one of
+        // them at stride 2.
+        let (short, halved) = (place % 4 > 1, place % 4 == 3);
         let channels = |rng: &mut Rng| match short {
             true => 8 + rng.below(28),
             false => 1 + rng.below(9),
@@ -65,16 +66,21 @@ fn shapes() -> Vec<[usize; 8]> {
             true => 3,
             false => 1 + rng.below(5),
         };
-        let padding = rng.below(kernel + 1);
-        let side = |rng: &mut Rng| kernel + rng.below(20);
+        let padding = match halved {
+            true => 1,
+            false => rng.below(kernel + 1),
+        };
+        let least = if halved { 12 } else { kernel };
+        let side = |rng: &mut Rng| least + rng.below(20);
         shapes.push([
             1 + rng.below(4),
             channels(&mut rng),
             channels(&mut rng),
             kernel,
-            match short {
-                true => 1,
-                false => 1 + rng.below(3),
+            match (short, halved) {
+                (_, true) => 2,
+                (true, _) => 1,
+                _ => 1 + rng.below(3),
             },
             padding,
             side(&mut rng),
@@ -254,8 +260,10 @@ fn threads_do_not_change_a_bit() {
     let device = Device::flex().autodiff();
     let mut rng = Rng::from_seed(14);
     // Rows to share, and more channels than positions, as a sum over taps and in tiles.
-    const SHAPES: [([usize; 4], usize, usize); 4] = [
+    const SHAPES: [([usize; 4], usize, usize); 6] = [
+        ([6, 7, 40, 40], 8, 2),
         ([6, 8, 40, 40], 8, 2),
+        ([4, 150, 12, 12], 210, 2),
         ([6, 8, 40, 40], 8, 1),
         ([1, 96, 5, 6], 200, 1),
         ([4, 150, 12, 12], 210, 1),

@@ -492,6 +492,16 @@ impl Browser {
     /// Kilobytes that the tab's process holds, its worker included; nothing where there is no
     /// `/proc` to ask.
     pub fn resident(&self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most it has held.
+    pub fn peak(&self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// A line of `/proc`'s status of the tab's process.
+    fn memory(&self, line: &str) -> Option<u64> {
         let processes: Vec<(u32, u32)> = std::fs::read_dir("/proc")
             .ok()?
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -507,7 +517,7 @@ impl Browser {
         let of = |id: &u32| {
             let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
             let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-            let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+            let line = status.lines().find_map(|l| l.strip_prefix(line))?;
             let size = line.trim().trim_end_matches(" kB").parse::<u64>().ok()?;
             command.contains("--type=renderer").then_some(size)
         };

@@ -12,7 +12,7 @@
 //!   it.
 //!
 //! Nothing is copied for each tap: those above and below a map are left out, those to its sides
-//! read columns of zeros. Kernels of 3x3 at stride 1 take fewer products where there is enough to do
+//! read columns of zeros. Kernels of 3x3 take fewer products where there is enough to do
 //! ([`super::winograd`]). Kernels of one weight at stride 1 have positions in the lanes instead,
 //! and leave the maps as they lie.
 
@@ -211,7 +211,7 @@ pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) 
     if let Some(winograd) = Winograd::of(&pass, lanes) {
         let kind = Kind {
             backward,
-            tile: winograd.tile(),
+            tile: Some(winograd.form()),
         };
         let weight = packed(weight, kind, |weight| winograd.pack(weight));
         each(&winograd.units(threads()), |unit, scratch| {
@@ -219,7 +219,10 @@ pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) 
         });
         return y.into_inner();
     }
-    let kind = Kind { backward, tile: 0 };
+    let kind = Kind {
+        backward,
+        tile: None,
+    };
     let packed = packed(weight, kind, |weight| pass.pack(weight));
     each(&pass.bands(threads()), |band, scratch| {
         pass.run(*band, x, &packed, &y, scratch);

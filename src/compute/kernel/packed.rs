@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
+use super::winograd::Form;
+
 /// Floats that are kept at most: those of CORnet-S, forward and back, or in a browser, where all
 /// memory is 4 GB at most, forward and all but the widest layer's back. What does not fit is made
 /// anew each time.
@@ -17,8 +19,8 @@ const MOST: usize = match cfg!(target_arch = "wasm32") {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     pub backward: bool,
-    /// The side of a tile's results; 0 for a sum over taps.
-    pub tile: usize,
+    /// `None` for a sum over taps.
+    pub tile: Option<Form>,
 }
 
 /// Weights, and what was made of them. It holds the weights' own memory, so no others can come to

@@ -94,7 +94,13 @@ pub(super) struct Part {
 }
 
 /// Channels of a part are a multiple of these: of every block's.
-const PART: usize = 64;
+pub(super) const PART: usize = 64;
+
+/// Floats to read at a time beside all the weights: what stays in the cache, or, where the weights
+/// are too many to stay there themselves, a part of these. They are read once each time.
+pub(super) fn most_read(in_cache: usize, weights: usize) -> usize {
+    in_cache.max(weights / 4)
+}
 
 /// Rows of what is computed, of one image, and channels of them.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +162,10 @@ impl<'a> Pass<'a> {
         self.g
     }
 
+    pub fn is_backward(&self) -> bool {
+        self.backward
+    }
+
     /// Channels of what is computed, in whole vectors.
     pub fn to_whole(&self) -> usize {
         self.to_whole
@@ -169,7 +179,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The weights between two channels in the order in which what they read lies, at stride 1.
+    /// The weights between two channels in the order in which what they read lies.
     #[inline(always)]
     pub fn kernel(&self, weight: &[f32], from: usize, to: usize) -> [f32; 9] {
         let [out, channel] = match self.backward {
@@ -306,7 +316,8 @@ impl<'a> Pass<'a> {
             true => self.parts(threads),
             false => self.parts(1),
         };
-        let by_cache = self.from.floats().div_ceil(BAND_FLOATS);
+        let weights = self.g.area() * self.from.channels * self.to_whole;
+        let by_cache = self.from.floats().div_ceil(most_read(BAND_FLOATS, weights));
         let by_threads = match images < threads && !by_channels {
             true => (2 * threads).div_ceil(images),
             false => 1,

@@ -1,18 +1,26 @@
-//! Convolution by 3x3 kernels at stride 1 with fewer multiplications (Winograd 1980; Lavin and Gray
-//! 2016), forward or back to the input.
+//! Convolution by 3x3 kernels with fewer multiplications (Winograd 1980; Lavin and Gray 2016),
+//! forward or back to the input, at stride 1 or 2.
 //!
 //! A tile of the result, 2x2 or 4x4, is made of a patch of the input, 4x4 or 6x6, by as many
 //! products as the patch has values, where the sum over taps takes 36 or 144. Patches and kernels
 //! are evaluated at points, channels are summed there, and the result is interpolated. The larger
 //! tile's points are 0, ±√½, ±√2 and infinity: with them its rounding errors are those of the sum
 //! over taps, with the usual 0, ±1, ±2 four times as large.
+//!
+//! At stride 2 the first and last tap of an axis read every second value, and are a kernel of two
+//! taps at stride 1 there, evaluated at one point more than there are results; the middle tap reads
+//! the values between, and is a product a result. That is 25 products for 2x2 results in the place
+//! of 36, or 81 for 4x4 in the place of 144. Back to the input it is the same with the two halves
+//! of the results in the place of the two halves of the values.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::marker::PhantomData;
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::conv::{Scratch, Shared, each, threads};
-use super::pass::{Part, Pass};
+use super::pass::{PART, Part, Pass, most_read};
 use super::sum::{Segment, Sum, block_rows, block_width, transpose};
 
 /// Floats of evaluated patches that are made before they are summed: they stay in a second-level
@@ -21,7 +29,7 @@ const PATCH_FLOATS: usize = 128 * 1024;
 
 /// Of fewer tiles the evaluated weights would be read for too little.
 /// The wider a machine's vectors, the sooner a weight is used up, and reading the next takes as long.
-const LEAST_TILES: [(usize, usize); 2] = [(4, 2), (2, 2)];
+const LEAST_TILES: usize = 2;
 
 /// Floats of evaluated weights at most: those of the widest layer of CORnet-S at its smaller tile.
 const MOST_WEIGHTS: usize = 80 << 20;
@@ -32,15 +40,21 @@ const PACKED_AT_ONCE: usize = 8;
 /// Of fewer channels the evaluations cost more than the products save.
 const LEAST_CHANNELS: usize = 8;
 
-/// Values of a patch along an axis, at most.
-const MOST: usize = 6;
+/// Values, points or results of a patch along an axis, at most.
+const MOST: usize = 9;
 
 /// How an axis is evaluated and interpolated.
 trait Tile {
-    /// Results along an axis.
+    /// Results along an axis, from one tile to the next.
     const OUT: usize;
-    /// Values read along an axis, and points.
-    const IN: usize = Self::OUT + 2;
+    /// Values read along an axis.
+    const READ: usize;
+    /// Values from one tile to the next.
+    const STEP: usize;
+    /// Products along an axis.
+    const POINTS: usize;
+    /// Values of a kernel's axis; the points past them share the last.
+    const WEIGHTS: usize;
 
     /// Values of a kernel's axis at the points.
     fn weight(w: [f32; 3]) -> [f32; MOST];
@@ -49,7 +63,7 @@ trait Tile {
     fn input<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST];
 
     /// Results of the products.
-    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; 4];
+    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST];
 }
 
 /// At 0, 1, −1 and infinity.
@@ -57,28 +71,31 @@ struct Two;
 
 impl Tile for Two {
     const OUT: usize = 2;
+    const READ: usize = 4;
+    const STEP: usize = 2;
+    const POINTS: usize = 4;
+    const WEIGHTS: usize = 4;
 
     fn weight([a, b, c]: [f32; 3]) -> [f32; MOST] {
         let (even, odd) = (0.5 * (a + c), 0.5 * b);
-        [a, even + odd, even - odd, c, 0.0, 0.0]
+        first([a, even + odd, even - odd, c], 0.0)
     }
 
     #[inline(always)]
-    fn input<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        [
+    fn input<S: Simd>(simd: S, [a, b, c, d, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        let points = [
             simd.sub_f32s(a, c),
             simd.add_f32s(b, c),
             simd.sub_f32s(c, b),
             simd.sub_f32s(b, d),
-            e,
-            f,
-        ]
+        ];
+        first(points, a)
     }
 
     #[inline(always)]
-    fn output<S: Simd>(simd: S, [a, b, c, d, ..]: [S::f32s; MOST]) -> [S::f32s; 4] {
+    fn output<S: Simd>(simd: S, [a, b, c, d, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
         let (even, odd) = (simd.add_f32s(b, c), simd.sub_f32s(b, c));
-        [simd.add_f32s(a, even), simd.sub_f32s(odd, d), a, a]
+        first([simd.add_f32s(a, even), simd.sub_f32s(odd, d)], a)
     }
 }
 
@@ -87,55 +104,274 @@ struct Four;
 
 impl Tile for Four {
     const OUT: usize = 4;
+    const READ: usize = 6;
+    const STEP: usize = 4;
+    const POINTS: usize = 6;
+    const WEIGHTS: usize = 6;
 
     fn weight([a, b, c]: [f32; 3]) -> [f32; MOST] {
         let (near, near_odd) = (-(2.0 * a + c) / 3.0, -2.0 / 3.0 * FRAC_1_SQRT_2 * b);
         let (far, far_odd) = ((a + 2.0 * c) / 6.0, SQRT_2 / 6.0 * b);
-        [
+        let points = [
             a,
             near + near_odd,
             near - near_odd,
             far + far_odd,
             far - far_odd,
             c,
-        ]
+        ];
+        first(points, 0.0)
     }
 
     #[inline(always)]
-    fn input<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::f32s; MOST]) -> [S::f32s; MOST] {
+    fn input<S: Simd>(simd: S, [a, b, c, d, e, f, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
         let near = fma(simd, -2.0, c, e);
         let near_odd = scaled(simd, FRAC_1_SQRT_2, fma(simd, -2.0, b, d));
         let far = fma(simd, -0.5, c, e);
         let far_odd = scaled(simd, SQRT_2, fma(simd, -0.5, b, d));
-        [
+        let points = [
             fma(simd, -2.5, c, simd.add_f32s(a, e)),
             simd.add_f32s(near, near_odd),
             simd.sub_f32s(near, near_odd),
             simd.add_f32s(far, far_odd),
             simd.sub_f32s(far, far_odd),
             fma(simd, -2.5, d, simd.add_f32s(b, f)),
-        ]
+        ];
+        first(points, a)
     }
 
     #[inline(always)]
-    fn output<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::f32s; MOST]) -> [S::f32s; 4] {
+    fn output<S: Simd>(simd: S, [a, b, c, d, e, f, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
         let (near, far) = (simd.add_f32s(b, c), simd.add_f32s(d, e));
         let near_odd = scaled(simd, FRAC_1_SQRT_2, simd.sub_f32s(b, c));
         let far_odd = scaled(simd, SQRT_2, simd.sub_f32s(d, e));
-        [
+        let results = [
             simd.add_f32s(a, simd.add_f32s(near, far)),
             simd.add_f32s(near_odd, far_odd),
             fma(simd, 0.5, near, simd.add_f32s(far, far)),
             fma(simd, 0.5, near_odd, fma(simd, 2.0, far_odd, f)),
-        ]
+        ];
+        first(results, a)
+    }
+}
+
+/// A kernel of two taps: some results of one value more, by as many products as values.
+trait Pair {
+    const OUT: usize;
+
+    fn weight(w: [f32; 2]) -> [f32; MOST];
+
+    fn input<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST];
+
+    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST];
+}
+
+/// At 0, 1 and infinity.
+struct PairTwo;
+
+impl Pair for PairTwo {
+    const OUT: usize = 2;
+
+    fn weight([a, b]: [f32; 2]) -> [f32; MOST] {
+        first([a, a + b, b], 0.0)
+    }
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, [a, b, c, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        first([simd.sub_f32s(a, b), b, simd.sub_f32s(c, b)], a)
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, [a, b, c, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        first([simd.add_f32s(a, b), simd.add_f32s(b, c)], a)
+    }
+}
+
+/// At ±√½, ±√2 and infinity.
+struct PairFour;
+
+impl Pair for PairFour {
+    const OUT: usize = 4;
+
+    fn weight([a, b]: [f32; 2]) -> [f32; MOST] {
+        let (near, far) = (FRAC_1_SQRT_2 * b, SQRT_2 * b);
+        let points = [-(a + near), near - a, a + far, a - far];
+        let [p, q, r, s] = points.map(|point| point / 3.0);
+        first([p, q, r, s, b], 0.0)
+    }
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, [a, b, c, d, e, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        let near = fma(simd, -2.0, a, c);
+        let near_odd = scaled(simd, SQRT_2, fma(simd, -2.0, b, d));
+        let far = fma(simd, -0.5, a, c);
+        let far_odd = scaled(simd, FRAC_1_SQRT_2, fma(simd, -0.5, b, d));
+        let points = [
+            simd.add_f32s(near, near_odd),
+            simd.sub_f32s(near, near_odd),
+            simd.add_f32s(far, far_odd),
+            simd.sub_f32s(far, far_odd),
+            fma(simd, -2.5, c, simd.add_f32s(a, e)),
+        ];
+        first(points, a)
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, [a, b, c, d, e, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        let (near, far) = (simd.add_f32s(a, b), simd.add_f32s(c, d));
+        let near_odd = scaled(simd, FRAC_1_SQRT_2, simd.sub_f32s(a, b));
+        let far_odd = scaled(simd, SQRT_2, simd.sub_f32s(c, d));
+        let results = [
+            simd.add_f32s(near, far),
+            simd.add_f32s(near_odd, far_odd),
+            fma(simd, 0.5, near, simd.add_f32s(far, far)),
+            fma(simd, 0.5, near_odd, fma(simd, 2.0, far_odd, e)),
+        ];
+        first(results, a)
+    }
+}
+
+/// At stride 2, forward.
+struct Halved<P>(PhantomData<P>);
+
+impl<P: Pair> Tile for Halved<P> {
+    const OUT: usize = P::OUT;
+    const READ: usize = 2 * P::OUT + 1;
+    const STEP: usize = 2 * P::OUT;
+    const POINTS: usize = 2 * P::OUT + 1;
+    const WEIGHTS: usize = P::OUT + 2;
+
+    fn weight([a, b, c]: [f32; 3]) -> [f32; MOST] {
+        let mut weights = P::weight([a, c]);
+        weights[P::OUT + 1] = b;
+        weights
+    }
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        let mut even = x;
+        for i in 0..=P::OUT {
+            even[i] = x[2 * i];
+        }
+        let mut points = P::input(simd, even);
+        for i in 0..P::OUT {
+            points[P::OUT + 1 + i] = x[2 * i + 1];
+        }
+        points
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        let mut results = P::output(simd, x);
+        for i in 0..P::OUT {
+            results[i] = simd.add_f32s(results[i], x[P::OUT + 1 + i]);
+        }
+        results
+    }
+}
+
+/// At stride 2, back to the input.
+struct Doubled<P>(PhantomData<P>);
+
+impl<P: Pair> Tile for Doubled<P> {
+    const OUT: usize = 2 * P::OUT;
+    const READ: usize = P::OUT + 1;
+    const STEP: usize = P::OUT;
+    const POINTS: usize = 2 * P::OUT + 1;
+    const WEIGHTS: usize = P::OUT + 2;
+
+    fn weight(w: [f32; 3]) -> [f32; MOST] {
+        Halved::<P>::weight(w)
+    }
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        let mut points = P::input(simd, x);
+        for i in 0..P::OUT {
+            points[P::OUT + 1 + i] = x[i];
+        }
+        points
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST] {
+        let odd = P::output(simd, x);
+        let mut results = x;
+        for i in 0..P::OUT {
+            results[2 * i] = x[P::OUT + 1 + i];
+            results[2 * i + 1] = odd[i];
+        }
+        results
+    }
+}
+
+/// The tiles there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Two,
+    Four,
+    HalvedTwo,
+    HalvedFour,
+    DoubledTwo,
+    DoubledFour,
+}
+
+/// `$body` with `$tile` the tile of a form.
+macro_rules! with_tile {
+    ($form:expr, $tile:ident => $body:expr) => {
+        with_tile!(@each $form, $tile, $body,
+            Two: Two, Four: Four,
+            HalvedTwo: Halved<PairTwo>, HalvedFour: Halved<PairFour>,
+            DoubledTwo: Doubled<PairTwo>, DoubledFour: Doubled<PairFour>)
+    };
+    (@each $form:expr, $tile:ident, $body:expr, $($name:ident: $type:ty),*) => {
+        match $form {
+            $(Form::$name => {
+                type $tile = $type;
+                $body
+            })*
+        }
+    };
+}
+
+/// What a pass asks of its tile.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    out: usize,
+    read: usize,
+    step: usize,
+    points: usize,
+    weights: usize,
+}
+
+impl Form {
+    /// Those that compute a pass.
+    fn of(pass: &Pass) -> &'static [Self] {
+        let g = pass.geometry();
+        match (g.kernel, g.stride, g.padding, pass.is_backward()) {
+            (3, 1, 0..=2, _) => &[Self::Two, Self::Four],
+            (3, 2, 1, false) => &[Self::HalvedTwo, Self::HalvedFour],
+            (3, 2, 1, true) => &[Self::DoubledTwo, Self::DoubledFour],
+            _ => &[],
+        }
+    }
+
+    fn sizes(self) -> Sizes {
+        with_tile!(self, T => Sizes {
+            out: T::OUT,
+            read: T::READ,
+            step: T::STEP,
+            points: T::POINTS,
+            weights: T::WEIGHTS,
+        })
     }
 }
 
 /// A pass by tiles of one size.
 pub(super) struct Winograd<'a> {
     pass: &'a Pass<'a>,
-    /// Results of a tile along an axis.
-    out: usize,
+    form: Form,
+    sizes: Sizes,
     /// Tiles of an image, down and across.
     tiles: [usize; 2],
     /// Zeros above and left of what is read.
@@ -154,60 +390,84 @@ pub(super) struct Unit {
     part: Part,
 }
 
+/// Channels whose products lie side by side, as far as they stay in the cache, in whole blocks:
+/// the values of a patch are read for all of them at once.
+#[inline(always)]
+fn group<S: Simd>(products: usize, left: usize) -> usize {
+    let fit = PATCH_FLOATS / products / PART * PART;
+    fit.max(block_width::<S>(left)).min(left)
+}
+
+/// Weights of some channels at a point, and where among the products theirs lie.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    /// `[from, width]`.
+    packed: &'a [f32],
+    width: usize,
+    place: usize,
+    /// Floats from the products of a position to the next.
+    pitch: usize,
+}
+
 impl<'a> Winograd<'a> {
     /// With the tiles that promise most; `None` where a sum over taps does as well.
     pub fn of(pass: &'a Pass<'a>, lanes: usize) -> Option<Self> {
         let g = pass.geometry();
-        let few = g.channels_in.min(g.channels_out) < LEAST_CHANNELS || pass.from.image() == 0;
-        if g.kernel != 3 || g.stride != 1 || g.padding > 2 || few {
+        if g.channels_in.min(g.channels_out) < LEAST_CHANNELS || pass.from.image() == 0 {
             return None;
         }
-        let tiles = |out: usize| pass.size.map(|side| side.div_ceil(out));
+        let tiles = |form: Form| pass.size.map(|side| side.div_ceil(form.sizes().out));
+        let count = |form: Form| tiles(form).iter().product::<usize>();
         // Products of an image, with what the evaluations add to them.
-        let cost = |out: usize| {
-            let [down, across] = tiles(out);
-            (out + 2).pow(2) * down * across * 9 / 8
+        let cost = |form: Form| form.sizes().points.pow(2) * count(form) * 9 / 8;
+        let enough = |form: &Form| {
+            let weights = form.sizes().weights.pow(2) * pass.from.channels * pass.to_whole();
+            g.images * count(*form) >= LEAST_TILES * lanes && weights <= MOST_WEIGHTS
         };
-        let enough = |(out, least): &(usize, usize)| {
-            let [down, across] = tiles(*out);
-            let weights = (out + 2).pow(2) * pass.from.channels * pass.to_whole();
-            g.images * down * across >= *least * lanes && weights <= MOST_WEIGHTS
+        let by_taps = match g.stride {
+            1 => 9 * pass.size[0] * pass.size[1],
+            _ => 9 * g.positions_out(),
         };
-        let by_taps = 9 * pass.size[0] * pass.size[1];
-        let possible = LEAST_TILES.iter().filter(|t| enough(t)).map(|t| t.0);
-        let out = possible.min_by_key(|out| cost(*out))?;
-        (cost(out) < by_taps).then(|| Self {
+        let possible = Form::of(pass).iter().copied().filter(enough);
+        let form = possible.min_by_key(|form| cost(*form))?;
+        (cost(form) < by_taps).then(|| Self {
             pass,
-            out,
-            tiles: tiles(out),
-            padding: pass.padding(),
+            form,
+            sizes: form.sizes(),
+            tiles: tiles(form),
+            padding: match (g.stride, pass.is_backward()) {
+                (2, true) => 0,
+                _ => pass.padding(),
+            },
             pitch: pass.from.channels.next_multiple_of(lanes),
         })
     }
 
-    pub fn tile(&self) -> usize {
-        self.out
+    pub fn form(&self) -> Form {
+        self.form
     }
 
-    /// Points of a patch.
+    /// Products of a patch.
     fn points(&self) -> usize {
-        (self.out + 2).pow(2)
+        self.sizes.points.pow(2)
     }
 
-    /// `[out, in, 3, 3]` at the points, `[block][points][from, width of the block]`.
+    /// Values of a kernel.
+    fn weights(&self) -> usize {
+        self.sizes.weights.pow(2)
+    }
+
+    /// `[out, in, 3, 3]` at the points, `[block][weights][from, width of the block]`.
     pub fn pack(&self, weight: &[f32]) -> Vec<f32> {
         struct Pack<'a>(&'a Winograd<'a>, &'a [f32], Part, &'a mut [f32]);
         impl WithSimd for Pack<'_> {
             type Output = ();
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) {
-                match self.0.out {
-                    2 => self.0.pack_for::<S, Two>(self.1, self.2, self.3),
-                    _ => self.0.pack_for::<S, Four>(self.1, self.2, self.3),
-                }
+                with_tile!(self.0.form, T => self.0.pack_for::<S, T>(self.1, self.2, self.3));
             }
         }
-        let row = self.pass.from.channels * self.points();
+        let row = self.pass.from.channels * self.weights();
         let packed = Shared::zeros(self.pass.to_whole() * row);
         each(&self.pass.parts(threads()), |part, _| {
             // SAFETY: no two parts share a channel.
@@ -220,7 +480,7 @@ impl<'a> Winograd<'a> {
     #[inline(always)]
     fn pack_for<S: Simd, T: Tile>(&self, weight: &[f32], part: Part, packed: &mut [f32]) {
         let (from, to) = (self.pass.from.channels, self.pass.to);
-        let points = self.points();
+        let points = self.weights();
         let mut near = vec![0.0; points * PACKED_AT_ONCE * block_width::<S>(part.end - part.first)];
         let mut first = part.first;
         while first < part.end {
@@ -238,11 +498,12 @@ impl<'a> Winograd<'a> {
                         for (column, row) in columns.iter_mut().zip(kernel.as_chunks::<3>().0) {
                             *column = T::weight(*row);
                         }
-                        for x in 0..T::IN {
+                        for x in 0..T::WEIGHTS {
                             let [a, b, c] = &columns;
                             let values = T::weight([a[x], b[x], c[x]]);
-                            for (y, value) in values[..T::IN].iter().enumerate() {
-                                near[((y * T::IN + x) * PACKED_AT_ONCE + i) * width + t] = *value;
+                            for (y, value) in values[..T::WEIGHTS].iter().enumerate() {
+                                near[((y * T::WEIGHTS + x) * PACKED_AT_ONCE + i) * width + t] =
+                                    *value;
                             }
                         }
                     }
@@ -268,7 +529,8 @@ impl<'a> Winograd<'a> {
             false => self.pass.parts(1),
         };
         // Rows of tiles whose patches fit, and as many as leave every thread some.
-        let fit = PATCH_FLOATS / (self.points() * self.pitch * across);
+        let weights = self.weights() * self.pass.from.channels * self.pass.to_whole();
+        let fit = most_read(PATCH_FLOATS, weights) / (self.points() * self.pitch * across);
         let share = (images * down).div_ceil(2 * threads);
         let most = match threads > 1 && !by_channels {
             true => fit.min(share),
@@ -322,10 +584,7 @@ impl<'a> Winograd<'a> {
                     scratch,
                 } = self;
                 winograd.lay_out(unit, x, scratch);
-                match winograd.out {
-                    2 => winograd.evaluate::<S, Two>(simd, unit, scratch),
-                    _ => winograd.evaluate::<S, Four>(simd, unit, scratch),
-                }
+                with_tile!(winograd.form, T => winograd.evaluate::<S, T>(simd, unit, scratch));
                 winograd.multiply(simd, unit, packed, scratch);
                 winograd.hand_out(unit, scratch, out);
             }
@@ -346,12 +605,12 @@ impl<'a> Winograd<'a> {
 
     /// Positions of a laid out row.
     fn width(&self) -> usize {
-        self.tiles[1] * self.out + 2
+        (self.tiles[1] - 1) * self.sizes.step + self.sizes.read
     }
 
     /// Rows laid out of an image.
     fn height(&self, unit: Unit) -> usize {
-        unit.rows * self.out + 2
+        (unit.rows - 1) * self.sizes.step + self.sizes.read
     }
 
     /// Tiles of a unit.
@@ -373,7 +632,7 @@ impl<'a> Winograd<'a> {
         let places = scratch.maps.chunks_exact_mut(rows * row);
         for (image, place) in x.chunks_exact(from.image()).zip(places) {
             for (r, place) in place.chunks_exact_mut(row).enumerate() {
-                let there = (unit.top * self.out + r).checked_sub(self.padding);
+                let there = (unit.top * self.sizes.step + r).checked_sub(self.padding);
                 let Some(r) = there.filter(|r| *r < height) else {
                     place.fill(0.0);
                     continue;
@@ -406,22 +665,23 @@ impl<'a> Winograd<'a> {
         for image in 0..unit.images {
             for down in 0..unit.rows {
                 for across in 0..self.tiles[1] {
-                    let start = (image * rows + down * T::OUT) * row + across * T::OUT * self.pitch;
+                    let start =
+                        (image * rows + down * T::STEP) * row + across * T::STEP * self.pitch;
                     for c in (0..self.pitch).step_by(lanes) {
                         let patch = &scratch.maps[start + c..];
                         let mut columns = [[zero; MOST]; MOST];
-                        for (y, column) in columns[..T::IN].iter_mut().enumerate() {
+                        for (y, column) in columns[..T::READ].iter_mut().enumerate() {
                             let mut values = [zero; MOST];
-                            for (x, value) in values[..T::IN].iter_mut().enumerate() {
+                            for (x, value) in values[..T::READ].iter_mut().enumerate() {
                                 *value = load(simd, &patch[y * row + x * self.pitch..]);
                             }
                             *column = T::input(simd, values);
                         }
                         let out = &mut scratch.patches[tile * self.pitch + c..];
-                        for x in 0..T::IN {
+                        for x in 0..T::POINTS {
                             let values = T::input(simd, across_at(&columns, x));
-                            for (y, value) in values[..T::IN].iter().enumerate() {
-                                store(simd, &mut out[(y * T::IN + x) * plane..], *value);
+                            for (y, value) in values[..T::POINTS].iter().enumerate() {
+                                store(simd, &mut out[(y * T::POINTS + x) * plane..], *value);
                             }
                         }
                     }
@@ -436,39 +696,74 @@ impl<'a> Winograd<'a> {
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, unit: Unit, packed: &[f32], scratch: &mut Scratch) {
         let (from, whole) = (self.pass.from.channels, self.pass.to_whole());
-        let (points, tiles) = (self.points(), self.count(unit));
-        let positions = unit.images * unit.rows * self.out * self.tiles[1] * self.out;
+        let (side, tiles) = (self.sizes.weights, self.count(unit));
+        let positions = tiles * self.sizes.out.pow(2);
         scratch.sums.resize(positions * whole, 0.0);
         let mut first = unit.part.first;
         while first < unit.part.end {
-            let width = block_width::<S>(unit.part.end - first);
-            let packed = &packed[first * from * points..][..width * from * points];
-            scratch.products.resize(points * tiles * width, 0.0);
-            for point in 0..points {
+            let left = unit.part.end - first;
+            let group = group::<S>(self.points() * tiles, left);
+            scratch.products.resize(self.points() * tiles * group, 0.0);
+            for weight in 0..self.weights() {
+                // Products of one weight along the axis across lie side by side.
+                let across = self.points_of(weight % side);
                 let mut done = 0;
-                while done < tiles {
-                    let rows = block_rows::<S>(tiles - done, width);
-                    Sum {
-                        a: &scratch.patches[(point * tiles + done) * self.pitch..],
-                        a_row: self.pitch,
-                        a_step: 1,
-                        b: &packed[point * from * width..],
-                        b_step: width,
-                        length: from,
-                        segments: &[Segment { a: 0, b: 0 }],
-                        out: &mut scratch.products[(point * tiles + done) * width..],
-                        out_row: width,
-                        add: false,
+                while done < group {
+                    let width = block_width::<S>(left - done);
+                    let start = (first + done) * self.weights() + weight * width;
+                    let block = Block {
+                        packed: &packed[start * from..][..width * from],
+                        width,
+                        place: done,
+                        pitch: group,
+                    };
+                    for down in self.points_of(weight / side) {
+                        let start = (down * self.sizes.points + across.start) * tiles;
+                        let rows = start..start + across.len() * tiles;
+                        self.multiply_rows(simd, rows, block, scratch);
                     }
-                    .run(simd, rows, width);
-                    done += rows;
+                    done += width;
                 }
             }
-            match self.out {
-                2 => self.interpolate::<S, Two>(simd, unit, [first, width], scratch),
-                _ => self.interpolate::<S, Four>(simd, unit, [first, width], scratch),
+            with_tile!(self.form, T => self.interpolate::<S, T>(simd, unit, [first, group], scratch));
+            first += group;
+        }
+    }
+
+    /// The products along an axis with this value of a kernel's.
+    fn points_of(&self, weight: usize) -> Range<usize> {
+        match weight + 1 == self.sizes.weights {
+            true => weight..self.sizes.points,
+            false => weight..weight + 1,
+        }
+    }
+
+    /// Rows of patches times a block's weights.
+    #[inline(always)]
+    fn multiply_rows<S: Simd>(
+        &self,
+        simd: S,
+        all: Range<usize>,
+        block: Block,
+        scratch: &mut Scratch,
+    ) {
+        let mut done = all.start;
+        while done < all.end {
+            let rows = block_rows::<S>(all.end - done, block.width);
+            Sum {
+                a: &scratch.patches[done * self.pitch..],
+                a_row: self.pitch,
+                a_step: 1,
+                b: block.packed,
+                b_step: block.width,
+                length: self.pass.from.channels,
+                segments: &[Segment { a: 0, b: 0 }],
+                out: &mut scratch.products[done * block.pitch + block.place..],
+                out_row: block.pitch,
+                add: false,
             }
-            first += width;
+            .run(simd, rows, block.width);
+            done += rows;
         }
     }
 
@@ -489,11 +784,11 @@ impl<'a> Winograd<'a> {
             for across in 0..self.tiles[1] {
                 for v in (0..width).step_by(S::F32_LANES) {
                     let products = &scratch.products[tile * width + v..];
-                    let mut columns = [[zero; 4]; MOST];
-                    for (y, column) in columns[..T::IN].iter_mut().enumerate() {
+                    let mut columns = [[zero; MOST]; MOST];
+                    for (y, column) in columns[..T::POINTS].iter_mut().enumerate() {
                         let mut values = [zero; MOST];
-                        for (x, value) in values[..T::IN].iter_mut().enumerate() {
-                            *value = load(simd, &products[(y * T::IN + x) * plane..]);
+                        for (x, value) in values[..T::POINTS].iter_mut().enumerate() {
+                            *value = load(simd, &products[(y * T::POINTS + x) * plane..]);
                         }
                         *column = T::output(simd, values);
                     }
@@ -516,18 +811,18 @@ impl<'a> Winograd<'a> {
     fn hand_out(&self, unit: Unit, scratch: &Scratch, out: &mut [f32]) {
         let whole = self.pass.to_whole();
         let [height, width] = self.pass.size;
-        let across = self.tiles[1] * self.out;
+        let across = self.tiles[1] * self.sizes.out;
         let area = height * width;
-        let rows = unit.rows * self.out;
+        let rows = unit.rows * self.sizes.out;
         let Part { first, end } = unit.part;
         for image in 0..unit.images {
             let out = &mut out[(image * self.pass.to + first) * area..];
-            for r in 0..rows.min(height - unit.top * self.out) {
+            for r in 0..rows.min(height - unit.top * self.sizes.out) {
                 transpose(
                     &scratch.sums[(image * rows + r) * across * whole + first..],
                     |p| p * whole,
                     [width, end.min(self.pass.to) - first],
-                    &mut out[(unit.top * self.out + r) * width..],
+                    &mut out[(unit.top * self.sizes.out + r) * width..],
                     |c| c * area,
                 );
             }
@@ -550,9 +845,20 @@ fn scaled<S: Simd>(simd: S, k: f32, x: S::f32s) -> S::f32s {
 
 /// The values at `x` of each.
 #[inline(always)]
-fn across_at<V: Copy, const N: usize>(columns: &[[V; N]; MOST], x: usize) -> [V; MOST] {
-    let [a, b, c, d, e, f] = columns;
-    [a[x], b[x], c[x], d[x], e[x], f[x]]
+fn across_at<V: Copy>(columns: &[[V; MOST]; MOST], x: usize) -> [V; MOST] {
+    let mut column = columns[0];
+    for (value, row) in column.iter_mut().zip(columns) {
+        *value = row[x];
+    }
+    column
+}
+
+/// These, and the rest of no account.
+#[inline(always)]
+fn first<V: Copy, const N: usize>(values: [V; N], rest: V) -> [V; MOST] {
+    let mut all = [rest; MOST];
+    all[..N].copy_from_slice(&values);
+    all
 }
 
 /// The first vector of `from`.
