@@ -34,7 +34,7 @@ struct Subject {
     is_light: bool,
 }
 
-const SUBJECTS: [Subject; 6] = [
+const SUBJECTS: [Subject; 7] = [
     Subject {
         name: "cornet-s-224",
         make: || {
@@ -61,7 +61,14 @@ const SUBJECTS: [Subject; 6] = [
     },
     Subject {
         name: "voneresnet50-224",
-        make: voneresnet50,
+        make: || voneresnet50("voneresnet50-224", ResNetConfig::resnet50().layers),
+        batches: &[1, 8],
+        is_light: false,
+    },
+    // With its bottleneck, a mean over positions and a read-out.
+    Subject {
+        name: "voneblock-224",
+        make: || voneresnet50("voneblock-224", [0; 4]),
         batches: &[1, 8],
         is_light: false,
     },
@@ -121,13 +128,13 @@ fn fresh(name: &str, body: BodyConfig, front: Option<VOneConfig>) -> Loaded {
     }
 }
 
-fn voneresnet50() -> Loaded {
+fn voneresnet50(name: &str, layers: [usize; 4]) -> Loaded {
     let body = ResNetConfig {
         stem: None,
+        layers,
         ..ResNetConfig::resnet50()
     };
-    let front = VOneConfig::official();
-    fresh("voneresnet50-224", BodyConfig::ResNet(body), Some(front))
+    fresh(name, BodyConfig::ResNet(body), Some(VOneConfig::official()))
 }
 
 fn shipped(name: &str) -> Loaded {
@@ -144,6 +151,8 @@ struct Wanted {
     webgpu: bool,
     native: bool,
     browser: bool,
+    /// Memory in the place of times.
+    memory: bool,
     /// Engines whose name holds one of these.
     only: Vec<String>,
     /// Of the batches only this one.
@@ -164,6 +173,7 @@ impl Wanted {
                 .map(str::to_owned)
                 .collect(),
             webgpu: has("--webgpu"),
+            memory: has("--memory"),
             native: !places || has("--native"),
             browser: !places || has("--browser"),
             words: all
@@ -172,6 +182,13 @@ impl Wanted {
                 .cloned()
                 .collect(),
         }
+    }
+
+    /// Engines in the browser.
+    fn engines(&self) -> Vec<&'static str> {
+        let engines: &[&str] = if self.webgpu { &ON_WEBGPU } else { &ON_CPU };
+        let wanted = |engine: &&str| self.only.iter().any(|part| engine.contains(part));
+        engines.iter().copied().filter(wanted).collect()
     }
 
     fn takes(&self, subject: &Subject) -> bool {
@@ -184,8 +201,8 @@ fn main() {
     let wanted = Wanted::read();
     let site = tempfile::tempdir().expect("a temporary folder");
     let mut results = Vec::new();
-    let mut browser = wanted
-        .browser
+    lay_out(site.path());
+    let mut browser = (wanted.browser && !wanted.memory)
         .then(|| open(site.path(), wanted.webgpu))
         .flatten();
     for subject in SUBJECTS.iter().filter(|subject| wanted.takes(subject)) {
@@ -194,6 +211,10 @@ fn main() {
         write_files(&loaded, &files);
         let takes = |batch: &&usize| wanted.batch.is_none_or(|only| only == **batch);
         for &batch in subject.batches.iter().filter(takes) {
+            if wanted.memory {
+                tell_memory(site.path(), subject, batch, &loaded, &wanted);
+                continue;
+            }
             if let Some(browser) = &mut browser {
                 let lines = in_browser(browser, subject, batch, &loaded, &wanted);
                 results.push(told(subject.name, batch, "Chromium", lines));
@@ -220,14 +241,14 @@ fn main() {
     }
 }
 
-/// Chromium on the built page's files, the bench's and the peers'.
-fn open(site: &Path, webgpu: bool) -> Option<Browser> {
+/// The built page's files, the bench's and the peers'.
+fn lay_out(site: &Path) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dist = std::env::var_os("VENTRAL_DIST").map_or_else(|| here.join("dist"), PathBuf::from);
     let peers = std::env::var_os("VENTRAL_PEERS").map(PathBuf::from);
     let Some(peers) = peers.filter(|peers| peers.is_dir()) else {
         eprintln!("the peers are missing: run `cargo xtask bench`, which gets them");
-        return None;
+        return;
     };
     let listed = fs::read_dir(&dist).into_iter().flatten().flatten();
     // The page itself stays away, its compressed forms too.
@@ -242,6 +263,13 @@ fn open(site: &Path, webgpu: bool) -> Option<Browser> {
         link(&here.join("bench").join(name), &site.join(name));
     }
     link(&peers, &site.join("peers"));
+}
+
+/// Chromium on them.
+fn open(site: &Path, webgpu: bool) -> Option<Browser> {
+    if !site.join("peers").exists() {
+        return None;
+    }
     let gpu = if webgpu { Gpu::Software } else { Gpu::Absent };
     let mut browser = Browser::on(site, gpu)?;
     browser.goto("");
@@ -289,22 +317,51 @@ fn in_browser(
     loaded: &Loaded,
     wanted: &Wanted,
 ) -> Vec<Value> {
-    let engines: &[&str] = if wanted.webgpu { &ON_WEBGPU } else { &ON_CPU };
-    let engines: Vec<&&str> = engines
-        .iter()
-        .filter(|engine| wanted.only.iter().any(|part| engine.contains(part)))
-        .collect();
-    let job = json!({
+    let job = job(subject, batch, loaded, wanted.engines(), ROUNDS);
+    let lines = browser.run_within("return await window.bench(arguments[0]);", &[job], 3000);
+    lines.as_array().cloned().unwrap_or_default()
+}
+
+fn job(
+    subject: &Subject,
+    batch: usize,
+    loaded: &Loaded,
+    engines: Vec<&str>,
+    rounds: usize,
+) -> Value {
+    json!({
         "name": subject.name,
         "files": subject.name,
         "side": loaded.config.preprocessing.crop,
         "batch": batch,
-        "rounds": ROUNDS,
-        "gradients": ROUNDS,
+        "rounds": rounds,
+        "gradients": rounds,
         "engines": engines,
-    });
-    let lines = browser.run_within("return await window.bench(arguments[0]);", &[job], 3000);
-    lines.as_array().cloned().unwrap_or_default()
+    })
+}
+
+/// The most that the tab's process has held for each engine, in a Chromium of its own, above what
+/// it holds before: the model loaded, three forwards, two gradients where the engine has them.
+fn tell_memory(site: &Path, subject: &Subject, batch: usize, loaded: &Loaded, wanted: &Wanted) {
+    println!("\n{}, batch {batch}: peak memory, MB\n", subject.name);
+    println!("| engine | MB |\n|---|---|");
+    for engine in wanted.engines() {
+        let Some(mut browser) = open(site, wanted.webgpu) else {
+            return;
+        };
+        let before = browser.resident();
+        let job = job(subject, batch, loaded, vec![engine], 2);
+        let lines = browser.run_within("return await window.bench(arguments[0]);", &[job], 3000);
+        let held = browser.peak().zip(before);
+        match (lines[0]["failed"].as_str(), held) {
+            (Some(why), _) => println!("| {engine} | {why} |"),
+            (_, Some((peak, before))) => {
+                let megabytes = peak.saturating_sub(before) / 1000;
+                println!("| {engine} | {megabytes} |");
+            }
+            _ => println!("| {engine} | this system does not tell |"),
+        }
+    }
 }
 
 /// PyTorch as a process that is asked for one run at a time.

@@ -28,9 +28,10 @@ Ventral's own tasks.
     cargo xtask test [--native] [--browser] [--e2e]
         Format, lints, native tests, the page's build and size, tests in Chromium.
         Without an option: all of them.
-    cargo xtask bench [--browser | --native] [--webgpu] [--only=ENGINE] [MODEL…]
+    cargo xtask bench [--browser | --native] [--webgpu] [--memory] [--only=ENGINE,…] [--batch=N] [MODEL…]
         Measure Ventral beside ONNX Runtime Web and TensorFlow.js in Chromium, and beside PyTorch
         natively, on the same weights and in turns. --webgpu: the small models on a WebGPU adapter.
+        --memory: the most the tab holds for each engine, in the place of times.
         The peers are installed beside the tools; every number goes to target/bench.json.
     cargo xtask setup
         Get what is missing for building and testing, and nothing more.
@@ -126,9 +127,11 @@ fn parse_test(words: &[&str]) -> Result<Groups> {
 }
 
 fn parse_bench(words: &[&str]) -> Result<Vec<String>> {
-    const OPTIONS: [&str; 3] = ["--browser", "--native", "--webgpu"];
+    const OPTIONS: [&str; 4] = ["--browser", "--native", "--webgpu", "--memory"];
+    const VALUED: [&str; 2] = ["--only=", "--batch="];
     let unknown = |word: &&&str| {
-        word.starts_with('-') && !OPTIONS.contains(word) && !word.starts_with("--only=")
+        let is_valued = VALUED.iter().any(|option| word.starts_with(option));
+        word.starts_with('-') && !OPTIONS.contains(word) && !is_valued
     };
     match words.iter().find(unknown) {
         Some(other) => bail!("`bench` takes no `{other}`: see `cargo xtask help`"),
