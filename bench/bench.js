@@ -48,12 +48,12 @@ const ventral = (backend, query) => ({
     await this.client.ask({ LoadFile: { file_name: `${model.name}.safetensors` } }, [weights]);
     this.side = model.side;
   },
-  async run(pixels, batch, labels, wanted) {
+  async run(pixels, batch, labels, wanted, attack = null) {
     const shape = [batch, 3, this.side, this.side];
     const data = new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.byteLength);
     const input = { name: "input", shape, data };
     const taps = wanted === "logits" ? ["logits"] : [];
-    const events = await this.client.ask({ Run: { input, normalised: false, taps, noise: null, labels } });
+    const events = await this.client.ask({ Run: { input, normalised: false, taps, noise: null, labels, attack } });
     const tensors = events.find((e) => e.Tensors).Tensors;
     const { data: bytes } = tensors.find((t) => t.name === wanted);
     return new Float32Array(bytes.slice().buffer);
@@ -63,6 +63,12 @@ const ventral = (backend, query) => ({
   },
   gradient(pixels, batch) {
     return this.run(pixels, batch, new Array(batch).fill(0), "gradient");
+  },
+  // In so small a ball that no image stops early.
+  pgd(pixels, batch, labels, steps) {
+    const named = { name: "pgd", options: { eps: 1e-6, steps } };
+    const attack = { attack: { Named: named }, seed: 0, eot: 1, target: null, eight_bit: false };
+    return this.run(pixels, batch, labels, "adv", attack);
   },
   end() {
     this.client?.worker.terminate();
@@ -266,16 +272,49 @@ const apart = (values, reference) => {
   return most / scale;
 };
 
+/// Numbers that are as good as an image.
+const noise = (count) => {
+  const pixels = new Float32Array(count);
+  let state = 1;
+  for (let i = 0; i < count; i += 1) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    pixels[i] = state / 2 ** 32;
+  }
+  return pixels;
+};
+
+/// Ventral's times on one thread as a batch, an image's side and an attack's steps grow: for each of
+/// `cases`, `{ batch, side, steps }`, a list of milliseconds; no steps are a forward.
+window.growth = async (job) => {
+  const engine = ventral("cpu", "?device=cpu&threads=1");
+  await engine.load(job);
+  const times = job.cases.map(() => []);
+  for (let round = 0; round <= job.rounds; round += 1) {
+    for (const [place, { batch, side, steps }] of job.cases.entries()) {
+      engine.side = side;
+      const pixels = noise(batch * 3 * side * side);
+      const logits = await engine.infer(pixels.slice(), batch);
+      const classes = logits.length / batch;
+      const best = (image) => {
+        const own = logits.slice(image * classes, (image + 1) * classes);
+        return own.indexOf(Math.max(...own));
+      };
+      const labels = Array.from({ length: batch }, (_, image) => best(image));
+      const work = steps ? () => engine.pgd(pixels, batch, labels, steps) : () => engine.infer(pixels, batch);
+      const [time] = await timed(work);
+      // In the first round caches are cold.
+      if (round > 0) times[place].push(time);
+    }
+  }
+  engine.end();
+  return times;
+};
+
 /// One model: `{ name, files, side, batch, rounds, engines, gradients }`. Every engine loads and runs
 /// once; then all take turns.
 window.bench = async (job) => {
   const { side, batch, rounds } = job;
-  const pixels = new Float32Array(batch * 3 * side * side);
-  let state = 1;
-  for (let i = 0; i < pixels.length; i += 1) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    pixels[i] = state / 2 ** 32;
-  }
+  const pixels = noise(batch * 3 * side * side);
   const lines = [];
   let reference;
   for (const name of job.engines) {

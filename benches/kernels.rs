@@ -11,7 +11,7 @@ use ventral::compute::kernel::convolution;
 use ventral::rng::Rng;
 
 /// Images, channels in and out, kernel, stride, side; what uses it.
-const LAYERS: [([usize; 6], &str); 15] = [
+const LAYERS: [([usize; 6], &str); 17] = [
     ([50, 32, 32, 3, 1, 16], "compact, stage 1"),
     ([50, 64, 64, 3, 1, 8], "compact, stage 2"),
     ([50, 128, 128, 3, 1, 4], "compact, stage 3"),
@@ -25,6 +25,8 @@ const LAYERS: [([usize; 6], &str); 15] = [
     ([1, 2048, 2048, 3, 2, 14], "IT, stride 2"),
     ([1, 2048, 2048, 3, 1, 7], "IT"),
     ([1, 256, 1024, 1, 1, 14], "V4, 1x1"),
+    ([1, 64, 256, 1, 1, 56], "ResNet, 1x1, 56 px"),
+    ([1, 2048, 512, 1, 1, 7], "ResNet, 1x1, 7 px"),
     ([8, 512, 512, 3, 1, 28], "V2, batch 8"),
     ([8, 3, 64, 7, 2, 224], "stem, batch 8"),
 ];

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use support::{Browser, Gpu};
 use ventral::model::checkpoint::Source;
 use ventral::model::config::{
-    BodyConfig, CornetSConfig, ModelConfig, ResNetConfig, VOneConfig, imagenet_preprocessing,
+    BodyConfig, CornetSConfig, ModelConfig, ResBlock, ResNetConfig, VOneConfig,
+    imagenet_preprocessing,
 };
 use ventral::model::graph::Graph;
 use ventral::model::init::initialise;
@@ -61,14 +62,14 @@ const SUBJECTS: [Subject; 7] = [
     },
     Subject {
         name: "voneresnet50-224",
-        make: || voneresnet50("voneresnet50-224", ResNetConfig::resnet50().layers),
+        make: || behind_vone("voneresnet50-224", ResNetConfig::resnet50()),
         batches: &[1, 8],
         is_light: false,
     },
-    // With its bottleneck, a mean over positions and a read-out.
+    // With as little behind it as a model may have: 1 % of its multiply-adds.
     Subject {
         name: "voneblock-224",
-        make: || voneresnet50("voneblock-224", [0; 4]),
+        make: || behind_vone("voneblock-224", LITTLE),
         batches: &[1, 8],
         is_light: false,
     },
@@ -128,13 +129,22 @@ fn fresh(name: &str, body: BodyConfig, front: Option<VOneConfig>) -> Loaded {
     }
 }
 
-fn voneresnet50(name: &str, layers: [usize; 4]) -> Loaded {
-    let body = ResNetConfig {
-        stem: None,
-        layers,
-        ..ResNetConfig::resnet50()
+/// One block of 8 channels.
+const LITTLE: ResNetConfig = ResNetConfig {
+    stem: None,
+    width: 8,
+    block: ResBlock::Basic,
+    planes: [8; 4],
+    layers: [1, 0, 0, 0],
+};
+
+fn behind_vone(name: &str, body: ResNetConfig) -> Loaded {
+    let body = ResNetConfig { stem: None, ..body };
+    let front = VOneConfig {
+        bottleneck: body.width,
+        ..VOneConfig::official()
     };
-    fresh(name, BodyConfig::ResNet(body), Some(VOneConfig::official()))
+    fresh(name, BodyConfig::ResNet(body), Some(front))
 }
 
 fn shipped(name: &str) -> Loaded {
@@ -153,6 +163,8 @@ struct Wanted {
     browser: bool,
     /// Memory in the place of times.
     memory: bool,
+    /// How Ventral's times grow in the place of others' times.
+    growth: bool,
     /// Engines whose name holds one of these.
     only: Vec<String>,
     /// Of the batches only this one.
@@ -174,6 +186,7 @@ impl Wanted {
                 .collect(),
             webgpu: has("--webgpu"),
             memory: has("--memory"),
+            growth: has("--growth"),
             native: !places || has("--native"),
             browser: !places || has("--browser"),
             words: all
@@ -210,6 +223,10 @@ fn main() {
         let files = site.path().join(subject.name);
         write_files(&loaded, &files);
         let takes = |batch: &&usize| wanted.batch.is_none_or(|only| only == **batch);
+        if let Some(browser) = browser.as_mut().filter(|_| wanted.growth) {
+            tell_growth(browser, subject, &loaded);
+            continue;
+        }
         for &batch in subject.batches.iter().filter(takes) {
             if wanted.memory {
                 tell_memory(site.path(), subject, batch, &loaded, &wanted);
@@ -338,6 +355,32 @@ fn job(
         "gradients": rounds,
         "engines": engines,
     })
+}
+
+/// How the time of a forward grows with batch and side, and an attack's with its steps.
+fn tell_growth(browser: &mut Browser, subject: &Subject, loaded: &Loaded) {
+    let side = loaded.config.preprocessing.crop;
+    let grown = [1, 2, 4, 8];
+    let by_batch = grown.map(|batch| [batch, side, 0]);
+    let by_side = [side / 2, side, side * 3 / 2, side * 2].map(|side| [1, side, 0]);
+    let by_steps = grown.map(|steps| [1, side, steps]);
+    let cases: Vec<[usize; 3]> = [by_batch, by_side, by_steps].concat();
+    let told =
+        |[batch, side, steps]: &[usize; 3]| json!({ "batch": batch, "side": side, "steps": steps });
+    let mut job = job(subject, 1, loaded, Vec::new(), ROUNDS);
+    job["cases"] = cases.iter().map(told).collect();
+    let times = browser.run_within("return await window.growth(arguments[0]);", &[job], 3000);
+    println!(
+        "\n{}, Ventral on the CPU, 1 thread: milliseconds\n",
+        subject.name
+    );
+    println!(
+        "| batch | side | steps of PGD | median (least to most) of {ROUNDS} |\n|---|---|---|---|"
+    );
+    for (place, [batch, side, steps]) in cases.iter().enumerate() {
+        let spread = spread(&times[place]).unwrap_or_default();
+        println!("| {batch} | {side} | {steps} | {spread} |");
+    }
 }
 
 /// The most that the tab's process has held for each engine, in a Chromium of its own, above what
@@ -500,15 +543,6 @@ fn told(name: &str, batch: usize, place: &str, lines: Vec<Value>) -> Value {
                 .as_f64()
                 .map_or("–".to_owned(), |ms| format!("{ms:.1}"))
         };
-        let spread = |what: &str| {
-            let all = sorted(&line[what])?;
-            Some(format!(
-                "{:.1} ({:.1} to {:.1})",
-                all[all.len() / 2],
-                all[0],
-                all[all.len() - 1]
-            ))
-        };
         // Ventral's time over theirs: what the targets are written in.
         let ratio = |what: &str| Some(format!("{:.2}", middle(own?, what)? / middle(line, what)?));
         let apart = line["apart"]
@@ -519,13 +553,23 @@ fn told(name: &str, batch: usize, place: &str, lines: Vec<Value>) -> Value {
             "| {engine} | {} | {} | {} | {} | {} | {} | {apart} |",
             one("load"),
             one("first"),
-            or_dash(spread("infer")),
+            or_dash(spread(&line["infer"])),
             or_dash(ratio("infer")),
-            or_dash(spread("gradient")),
+            or_dash(spread(&line["gradient"])),
             or_dash(ratio("gradient")),
         );
     }
     json!({ "model": name, "batch": batch, "place": place, "lines": lines })
+}
+
+/// Median, least and most.
+fn spread(times: &Value) -> Option<String> {
+    let all = sorted(times)?;
+    let [middle, last] = [all.len() / 2, all.len() - 1];
+    Some(format!(
+        "{:.1} ({:.1} to {:.1})",
+        all[middle], all[0], all[last]
+    ))
 }
 
 fn sorted(times: &Value) -> Option<Vec<f64>> {

@@ -28,10 +28,11 @@ Ventral's own tasks.
     cargo xtask test [--native] [--browser] [--e2e]
         Format, lints, native tests, the page's build and size, tests in Chromium.
         Without an option: all of them.
-    cargo xtask bench [--browser | --native] [--webgpu] [--memory] [--only=ENGINE,…] [--batch=N] [MODEL…]
+    cargo xtask bench [--browser | --native] [--webgpu] [--memory | --growth] [--only=ENGINE,…] [--batch=N] [MODEL…]
         Measure Ventral beside ONNX Runtime Web and TensorFlow.js in Chromium, and beside PyTorch
         natively, on the same weights and in turns. --webgpu: the small models on a WebGPU adapter.
-        --memory: the most the tab holds for each engine, in the place of times.
+        In the place of times, --memory: the most the tab holds for each engine; --growth: how
+        Ventral's times grow with the batch, the image's side and an attack's steps.
         The peers are installed beside the tools; every number goes to target/bench.json.
     cargo xtask setup
         Get what is missing for building and testing, and nothing more.
@@ -127,7 +128,7 @@ fn parse_test(words: &[&str]) -> Result<Groups> {
 }
 
 fn parse_bench(words: &[&str]) -> Result<Vec<String>> {
-    const OPTIONS: [&str; 4] = ["--browser", "--native", "--webgpu", "--memory"];
+    const OPTIONS: [&str; 5] = ["--browser", "--native", "--webgpu", "--memory", "--growth"];
     const VALUED: [&str; 2] = ["--only=", "--batch="];
     let unknown = |word: &&&str| {
         let is_valued = VALUED.iter().any(|option| word.starts_with(option));

@@ -16,6 +16,8 @@
 //! ([`super::winograd`]). Kernels of one weight at stride 1 have positions in the lanes instead,
 //! and leave the maps as they lie.
 
+use std::ops::Range;
+
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
@@ -236,6 +238,7 @@ pub(super) struct Scratch {
     pub maps: Vec<f32>,
     pub sums: Vec<f32>,
     pub segments: Vec<Segment>,
+    pub blocks: Vec<Range<usize>>,
     pub patches: Vec<f32>,
     pub products: Vec<f32>,
 }

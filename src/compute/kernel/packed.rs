@@ -7,13 +7,9 @@ use burn::backend::flex::FlexTensor;
 
 use super::winograd::Form;
 
-/// Floats that are kept at most: those of CORnet-S, forward and back, or in a browser, where all
-/// memory is 4 GB at most, forward and all but the widest layer's back. What does not fit is made
-/// anew each time.
-const MOST: usize = match cfg!(target_arch = "wasm32") {
-    true => 240 << 20,
-    false => 360 << 20,
-};
+/// Floats that are kept at most: those of CORnet-S, forward and back, 1.2 GB of the 4 GB that a
+/// browser's memory is at most. What does not fit is made anew each time.
+const MOST: usize = 300 << 20;
 
 /// What weights are laid out for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

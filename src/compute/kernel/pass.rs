@@ -430,6 +430,11 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// Floats of laid out positions, and of weights that are read beside them, of a convolution by
+/// kernels of one weight: both stay in a second-level cache, however many of either there are.
+const POSITION_FLOATS: usize = 64 * 1024;
+const WEIGHT_FLOATS: usize = 32 * 1024;
+
 /// A convolution by kernels of one weight, at stride 1 and without padding: a product of the
 /// weights with each image, positions in the lanes.
 pub(super) struct Pointwise<'a> {
@@ -492,40 +497,76 @@ impl Pointwise<'_> {
         let start = (item.image * to + item.first) * positions;
         // SAFETY: no two items share a channel of an image.
         let out = &mut unsafe { self.y.get() }[start..][..item.channels * positions];
-        let (a_row, a_step) = match pass.backward {
-            true => (1, to),
-            false => (from, 1),
-        };
+        let channels = (WEIGHT_FLOATS / from / 12 * 12).max(12);
         let mut done = 0;
         while done < positions {
-            // The last vector overlaps the one before it rather than leave a rest.
-            let first = done.min(positions - S::F32_LANES);
-            let width = block_width::<S>(positions - first);
-            // Read again for each block of rows. In the maps its rows lie a power of two apart more
-            // often than not, and a cache has few places for what does.
-            scratch.maps.clear();
-            for map in image.chunks_exact(positions) {
-                scratch.maps.extend_from_slice(&map[first..first + width]);
-            }
-            let mut channel = 0;
-            while channel < item.channels {
-                let rows = block_rows::<S>(item.channels - channel, width);
-                Sum {
-                    a: &self.weight[(item.first + channel) * a_row..],
-                    a_row,
-                    a_step,
-                    b: &scratch.maps,
-                    b_step: width,
-                    length: from,
-                    segments: &[Segment { a: 0, b: 0 }],
-                    out: &mut out[channel * positions + first..],
-                    out_row: positions,
-                    add: false,
+            done = lay_out::<S>(image, [done, positions], scratch);
+            for first in (0..item.channels).step_by(channels) {
+                let rows = first..item.channels.min(first + channels);
+                let mut maps = &scratch.maps[..];
+                for block in &scratch.blocks {
+                    self.multiply(simd, item, rows.clone(), block, maps, out);
+                    maps = &maps[from * block.len()..];
                 }
-                .run(simd, rows, width);
-                channel += rows;
             }
-            done = first + width;
         }
     }
+
+    /// Some of an item's channels at a block of positions, `maps` theirs, `[from, positions]`.
+    #[inline(always)]
+    fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        item: Item,
+        rows: Range<usize>,
+        block: &Range<usize>,
+        maps: &[f32],
+        out: &mut [f32],
+    ) {
+        let pass = self.pass;
+        let (from, positions) = (pass.from.channels, pass.size[0] * pass.size[1]);
+        let (a_row, a_step) = match pass.backward {
+            true => (1, pass.to),
+            false => (from, 1),
+        };
+        let mut channel = rows.start;
+        while channel < rows.end {
+            let count = block_rows::<S>(rows.end - channel, block.len());
+            Sum {
+                a: &self.weight[(item.first + channel) * a_row..],
+                a_row,
+                a_step,
+                b: maps,
+                b_step: block.len(),
+                length: from,
+                segments: &[Segment { a: 0, b: 0 }],
+                out: &mut out[channel * positions + block.start..],
+                out_row: positions,
+                add: false,
+            }
+            .run(simd, count, block.len());
+            channel += count;
+        }
+    }
+}
+
+/// Some of an image's positions in blocks of vectors, those of a block side by side, as many as
+/// stay in the cache; where they end. They are read again for each block of rows, and in the maps
+/// its rows lie a power of two apart more often than not: a cache has few places for what does.
+#[inline(always)]
+fn lay_out<S: Simd>(image: &[f32], [begin, positions]: [usize; 2], scratch: &mut Scratch) -> usize {
+    scratch.maps.clear();
+    scratch.blocks.clear();
+    let mut done = begin;
+    while done < positions && (done == begin || scratch.maps.len() < POSITION_FLOATS) {
+        // The last vector overlaps the one before it rather than leave a rest.
+        let first = done.min(positions - S::F32_LANES);
+        let width = block_width::<S>(positions - first);
+        for map in image.chunks_exact(positions) {
+            scratch.maps.extend_from_slice(&map[first..first + width]);
+        }
+        scratch.blocks.push(first..first + width);
+        done = first + width;
+    }
+    done
 }

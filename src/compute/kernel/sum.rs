@@ -36,7 +36,7 @@ fn block<S: Simd>(vectors: usize) -> (usize, usize) {
         (true, 2..) => (2, 12),
         (true, _) => (1, 12),
         (false, 2..) => (2, 4),
-        (false, _) => (1, 8),
+        (false, _) => (1, 6),
     }
 }
 
@@ -85,6 +85,14 @@ impl Sum<'_> {
 
     #[inline(always)]
     fn run_block<S: Simd, const V: usize, const J: usize>(self, simd: S) {
+        match cfg!(target_arch = "wasm32") {
+            true => apart(simd, Block::<V, J>(self)),
+            false => self.run_block_here::<S, V, J>(simd),
+        }
+    }
+
+    #[inline(always)]
+    fn run_block_here<S: Simd, const V: usize, const J: usize>(self, simd: S) {
         let lanes = S::F32_LANES;
         self.check(J, V * lanes);
         let mut sums = [[simd.splat_f32s(0.0); V]; J];
@@ -93,13 +101,7 @@ impl Sum<'_> {
             for segment in self.segments {
                 let a = self.a.as_ptr().add(segment.a);
                 let b = self.b.as_ptr().add(segment.b);
-                // WebAssembly adds nothing but constants to an address at no cost: the two ways in
-                // which rows lie have code of their own.
-                match (cfg!(target_arch = "wasm32"), self.a_row, self.a_step) {
-                    (true, _, 1) => self.add_along::<S, V, J>(simd, &mut sums, a, b),
-                    (true, 1, _) => self.add_across::<S, V, J, 1>(simd, &mut sums, a, b),
-                    _ => self.add_across::<S, V, J, 0>(simd, &mut sums, a, b),
-                }
+                self.add_segment::<S, V, J>(simd, &mut sums, a, b);
             }
             let out = self.out.as_mut_ptr();
             for (j, sums) in sums.iter().enumerate() {
@@ -115,25 +117,25 @@ impl Sum<'_> {
         }
     }
 
-    /// Adds a segment; rows lie `ROW` apart, or `a_row` where that is 0.
+    /// Adds a segment. Not unrolled: WebAssembly's compilers would then make each sum one long
+    /// expression, and hold the factors of all its steps at once.
     ///
     /// # Safety
     /// As [`Self::check`] makes sure, `a` and `b` being where the segment begins.
     #[inline(always)]
-    unsafe fn add_across<S: Simd, const V: usize, const J: usize, const ROW: usize>(
+    unsafe fn add_segment<S: Simd, const V: usize, const J: usize>(
         &self,
         simd: S,
         sums: &mut [[S::f32s; V]; J],
         mut a: *const f32,
         mut b: *const f32,
     ) {
-        let a_row = if ROW == 0 { self.a_row } else { ROW };
         for _ in 0..self.length {
             // SAFETY: the caller promises it.
             unsafe {
                 let row = vectors::<S, V>(simd, b);
                 for (j, sums) in sums.iter_mut().enumerate() {
-                    let a = simd.splat_f32s(*a.add(j * a_row));
+                    let a = simd.splat_f32s(*a.add(j * self.a_row));
                     for (sum, b) in sums.iter_mut().zip(row) {
                         *sum = simd.mul_add_e_f32s(a, b, *sum);
                     }
@@ -141,40 +143,6 @@ impl Sum<'_> {
             }
             // Past the last value these may point anywhere; nothing reads there.
             a = a.wrapping_add(self.a_step);
-            b = b.wrapping_add(self.b_step);
-        }
-    }
-
-    /// The same where the values of a row lie side by side: a pointer a row, moved every fourth value.
-    ///
-    /// # Safety
-    /// As [`Self::add_across`].
-    #[inline(always)]
-    unsafe fn add_along<S: Simd, const V: usize, const J: usize>(
-        &self,
-        simd: S,
-        sums: &mut [[S::f32s; V]; J],
-        a: *const f32,
-        mut b: *const f32,
-    ) {
-        const STEP: usize = 4;
-        let mut rows = [a; J];
-        for (j, row) in rows.iter_mut().enumerate() {
-            *row = a.wrapping_add(j * self.a_row);
-        }
-        for _ in 0..self.length / STEP {
-            for i in 0..STEP {
-                // SAFETY: the caller promises it.
-                unsafe { add_products::<S, V, J>(simd, sums, &rows, i, b) };
-                b = b.wrapping_add(self.b_step);
-            }
-            for row in &mut rows {
-                *row = row.wrapping_add(STEP);
-            }
-        }
-        for i in 0..self.length % STEP {
-            // SAFETY: the caller promises it.
-            unsafe { add_products::<S, V, J>(simd, sums, &rows, i, b) };
             b = b.wrapping_add(self.b_step);
         }
     }
@@ -194,27 +162,20 @@ impl Sum<'_> {
     }
 }
 
-/// Adds the products of the rows' values at `i` with the vectors at `b`.
-///
-/// # Safety
-/// These must be there.
-#[inline(always)]
-unsafe fn add_products<S: Simd, const V: usize, const J: usize>(
-    simd: S,
-    sums: &mut [[S::f32s; V]; J],
-    rows: &[*const f32; J],
-    i: usize,
-    b: *const f32,
-) {
-    // SAFETY: the caller promises it.
-    unsafe {
-        let row = vectors::<S, V>(simd, b);
-        for (sums, a) in sums.iter_mut().zip(rows) {
-            let a = simd.splat_f32s(*a.add(i));
-            for (sum, b) in sums.iter_mut().zip(row) {
-                *sum = simd.mul_add_e_f32s(a, b, *sum);
-            }
-        }
+/// `work` in a function of its own. A browser's compiler gives registers to a whole function at
+/// once: in one with many loops it leaves sums in memory, which takes half as long again.
+#[inline(never)]
+pub fn apart<S: Simd, W: WithSimd>(simd: S, work: W) -> W::Output {
+    simd.vectorize(work)
+}
+
+struct Block<'a, const V: usize, const J: usize>(Sum<'a>);
+
+impl<const V: usize, const J: usize> WithSimd for Block<'_, V, J> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.run_block_here::<S, V, J>(simd);
     }
 }
 

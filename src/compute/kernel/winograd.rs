@@ -21,7 +21,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::conv::{Scratch, Shared, each, threads};
 use super::pass::{PART, Part, Pass, most_read};
-use super::sum::{Segment, Sum, block_rows, block_width, transpose};
+use super::sum::{Segment, Sum, apart, block_rows, block_width, transpose};
 
 /// Floats of evaluated patches that are made before they are summed: they stay in a second-level
 /// cache of 1 MB beside the weights.
@@ -31,8 +31,10 @@ const PATCH_FLOATS: usize = 128 * 1024;
 /// The wider a machine's vectors, the sooner a weight is used up, and reading the next takes as long.
 const LEAST_TILES: usize = 2;
 
-/// Floats of evaluated weights at most: those of the widest layer of CORnet-S at its smaller tile.
+/// Floats of evaluated weights at most: forward those of the widest layer of CORnet-S at its smaller
+/// tile, back of the next. What is kept for both directions then fits a browser's memory.
 const MOST_WEIGHTS: usize = 80 << 20;
+const MOST_WEIGHTS_BACK: usize = 40 << 20;
 
 /// Channels whose kernels are evaluated before they are laid out.
 const PACKED_AT_ONCE: usize = 8;
@@ -420,9 +422,13 @@ impl<'a> Winograd<'a> {
         let count = |form: Form| tiles(form).iter().product::<usize>();
         // Products of an image, with what the evaluations add to them.
         let cost = |form: Form| form.sizes().points.pow(2) * count(form) * 9 / 8;
+        let most = match pass.is_backward() {
+            true => MOST_WEIGHTS_BACK,
+            false => MOST_WEIGHTS,
+        };
         let enough = |form: &Form| {
             let weights = form.sizes().weights.pow(2) * pass.from.channels * pass.to_whole();
-            g.images * count(*form) >= LEAST_TILES * lanes && weights <= MOST_WEIGHTS
+            g.images * count(*form) >= LEAST_TILES * lanes && weights <= most
         };
         let by_taps = match g.stride {
             1 => 9 * pass.size[0] * pass.size[1],
@@ -584,7 +590,9 @@ impl<'a> Winograd<'a> {
                     scratch,
                 } = self;
                 winograd.lay_out(unit, x, scratch);
-                with_tile!(winograd.form, T => winograd.evaluate::<S, T>(simd, unit, scratch));
+                with_tile!(winograd.form, T => {
+                    apart(simd, Evaluate::<T>(winograd, unit, scratch, PhantomData))
+                });
                 winograd.multiply(simd, unit, packed, scratch);
                 winograd.hand_out(unit, scratch, out);
             }
@@ -725,7 +733,10 @@ impl<'a> Winograd<'a> {
                     done += width;
                 }
             }
-            with_tile!(self.form, T => self.interpolate::<S, T>(simd, unit, [first, group], scratch));
+            with_tile!(self.form, T => {
+                let channels = [first, group];
+                apart(simd, Interpolate::<T>(self, unit, channels, scratch, PhantomData));
+            });
             first += group;
         }
     }
@@ -827,6 +838,32 @@ impl<'a> Winograd<'a> {
                 );
             }
         }
+    }
+}
+
+struct Evaluate<'a, T>(&'a Winograd<'a>, Unit, &'a mut Scratch, PhantomData<T>);
+
+impl<T: Tile> WithSimd for Evaluate<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.evaluate::<S, T>(simd, self.1, self.2);
+    }
+}
+
+struct Interpolate<'a, T>(
+    &'a Winograd<'a>,
+    Unit,
+    [usize; 2],
+    &'a mut Scratch,
+    PhantomData<T>,
+);
+
+impl<T: Tile> WithSimd for Interpolate<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.interpolate::<S, T>(simd, self.1, self.2, self.3);
     }
 }
 
