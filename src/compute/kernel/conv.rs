@@ -216,9 +216,7 @@ pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) 
             tile: Some(winograd.form()),
         };
         let weight = packed(weight, kind, |weight| winograd.pack(weight));
-        each(&winograd.units(threads()), |unit, scratch| {
-            winograd.run(*unit, x, &weight, &y, scratch);
-        });
+        winograd.run(x, &weight, &y);
         return y.into_inner();
     }
     let kind = Kind {

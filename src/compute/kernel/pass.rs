@@ -447,33 +447,56 @@ pub(super) struct Pointwise<'a> {
     pub y: &'a Shared,
 }
 
-/// Some channels of what is computed of an image.
+/// Some channels of what is computed of an image, at some positions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
     image: usize,
     first: usize,
     channels: usize,
+    begin: usize,
+    end: usize,
 }
 
+/// Positions of an item are a multiple of these, of whole vectors, and at least as many.
+const STRETCH: usize = 64;
+
 impl Pointwise<'_> {
-    /// Work for this many threads.
+    /// Work for this many threads: an image each, or a share of its positions, or of its channels
+    /// where there are too few of these.
     pub fn items(&self, threads: usize) -> Vec<Item> {
         let images = self.pass.g.images;
+        let positions = self.pass.size[0] * self.pass.size[1];
         let parts = match images < threads {
-            true => (2 * threads).div_ceil(images.max(1)),
+            true => threads.div_ceil(images.max(1)),
             false => 1,
         };
+        let by_positions = positions >= parts * STRETCH;
+        // The last stretch takes the rest: it is no shorter than a vector.
+        let stretches = if by_positions { parts } else { 1 };
+        let stretch = positions / stretches / STRETCH * STRETCH;
         // Whole blocks of rows, as far as they go.
-        let channels = self.pass.to.div_ceil(parts).next_multiple_of(12);
-        (0..images)
-            .flat_map(|image| {
-                (0..self.pass.to).step_by(channels).map(move |first| Item {
-                    image,
-                    first,
-                    channels: channels.min(self.pass.to - first),
-                })
-            })
-            .collect()
+        let channels = match by_positions {
+            true => self.pass.to,
+            false => self.pass.to.div_ceil(parts).next_multiple_of(12),
+        };
+        let mut items = Vec::new();
+        for image in 0..images {
+            for first in (0..self.pass.to).step_by(channels) {
+                for place in 0..stretches {
+                    items.push(Item {
+                        image,
+                        first,
+                        channels: channels.min(self.pass.to - first),
+                        begin: place * stretch,
+                        end: match place + 1 == stretches {
+                            true => positions,
+                            false => (place + 1) * stretch,
+                        },
+                    });
+                }
+            }
+        }
+        items
     }
 
     pub fn run(&self, item: Item, scratch: &mut Scratch) {
@@ -495,12 +518,13 @@ impl Pointwise<'_> {
         let positions = pass.size[0] * pass.size[1];
         let image = &self.x[item.image * from * positions..][..from * positions];
         let start = (item.image * to + item.first) * positions;
-        // SAFETY: no two items share a channel of an image.
+        // SAFETY: no two items share a position of a channel of an image, and an item writes to its
+        // own only.
         let out = &mut unsafe { self.y.get() }[start..][..item.channels * positions];
         let channels = (WEIGHT_FLOATS / from / 12 * 12).max(12);
-        let mut done = 0;
-        while done < positions {
-            done = lay_out::<S>(image, [done, positions], scratch);
+        let mut done = item.begin;
+        while done < item.end {
+            done = lay_out::<S>(image, positions, done..item.end, scratch);
             for first in (0..item.channels).step_by(channels) {
                 let rows = first..item.channels.min(first + channels);
                 let mut maps = &scratch.maps[..];
@@ -554,14 +578,19 @@ impl Pointwise<'_> {
 /// stay in the cache; where they end. They are read again for each block of rows, and in the maps
 /// its rows lie a power of two apart more often than not: a cache has few places for what does.
 #[inline(always)]
-fn lay_out<S: Simd>(image: &[f32], [begin, positions]: [usize; 2], scratch: &mut Scratch) -> usize {
+fn lay_out<S: Simd>(
+    image: &[f32],
+    positions: usize,
+    wanted: Range<usize>,
+    scratch: &mut Scratch,
+) -> usize {
     scratch.maps.clear();
     scratch.blocks.clear();
-    let mut done = begin;
-    while done < positions && (done == begin || scratch.maps.len() < POSITION_FLOATS) {
+    let mut done = wanted.start;
+    while done < wanted.end && (done == wanted.start || scratch.maps.len() < POSITION_FLOATS) {
         // The last vector overlaps the one before it rather than leave a rest.
-        let first = done.min(positions - S::F32_LANES);
-        let width = block_width::<S>(positions - first);
+        let first = done.min(wanted.end - S::F32_LANES);
+        let width = block_width::<S>(wanted.end - first);
         for map in image.chunks_exact(positions) {
             scratch.maps.extend_from_slice(&map[first..first + width]);
         }

@@ -382,14 +382,33 @@ pub(super) struct Winograd<'a> {
     pitch: usize,
 }
 
-/// Rows of tiles, some of one image's or all of several images', and channels to make of them.
+/// Rows of tiles, some of one image's or all of several images'.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unit {
+struct Unit {
     image: usize,
     images: usize,
     top: usize,
     rows: usize,
-    part: Part,
+}
+
+/// Where patches go among those of a unit.
+struct Places<'a> {
+    /// `[points][tiles][pitch]`.
+    patches: &'a mut [f32],
+    /// Of the tiles the first.
+    first: usize,
+    tiles: usize,
+}
+
+/// Some rows of tiles at a time, at most so many.
+fn rows_of(image: usize, all: Range<usize>, most: usize) -> impl Iterator<Item = Unit> {
+    let end = all.end;
+    all.step_by(most).map(move |top| Unit {
+        image,
+        images: 1,
+        top,
+        rows: most.min(end - top),
+    })
 }
 
 /// Channels whose products lie side by side, as far as they stay in the cache, in whole blocks:
@@ -524,57 +543,91 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// Work for this many threads: a share of the rows each, or of the channels where there are more
-    /// of these, and so more weights to read than values.
-    pub fn units(&self, threads: usize) -> Vec<Unit> {
+    /// Whether threads share the channels: there are more of these than tiles, and so more weights to
+    /// read than values.
+    fn is_by_channels(&self, threads: usize) -> bool {
+        let tiles = self.pass.geometry().images * self.tiles[0] * self.tiles[1];
+        threads > 1 && self.pass.to_whole() > tiles
+    }
+
+    /// What is evaluated at a time; work for this many threads, unless they share the channels.
+    fn units(&self, threads: usize) -> Vec<Unit> {
         let images = self.pass.geometry().images;
         let [down, across] = self.tiles;
-        let by_channels = threads > 1 && self.pass.to_whole() > images * down * across;
-        let parts = match by_channels {
-            true => self.pass.parts(threads),
-            false => self.pass.parts(1),
-        };
         // Rows of tiles whose patches fit, and as many as leave every thread some.
         let weights = self.weights() * self.pass.from.channels * self.pass.to_whole();
         let fit = most_read(PATCH_FLOATS, weights) / (self.points() * self.pitch * across);
         let share = (images * down).div_ceil(2 * threads);
-        let most = match threads > 1 && !by_channels {
+        let most = match threads > 1 && !self.is_by_channels(threads) {
             true => fit.min(share),
             false => fit,
-        };
-        let unit = |image, images, top, rows| {
-            let parts = parts.iter();
-            parts.map(move |part| Unit {
-                image,
-                images,
-                top,
-                rows,
-                part: *part,
-            })
         };
         if most >= down {
             let group = (most / down).max(1);
             let groups = (0..images).step_by(group);
             return groups
-                .flat_map(|image| unit(image, group.min(images - image), 0, down))
+                .map(|image| Unit {
+                    image,
+                    images: group.min(images - image),
+                    top: 0,
+                    rows: down,
+                })
                 .collect();
         }
-        let rows = most.max(1);
-        let tops = || (0..down).step_by(rows);
         (0..images)
-            .flat_map(|image| tops().map(move |top| (image, top)))
-            .flat_map(|(image, top)| unit(image, 1, top, rows.min(down - top)))
+            .flat_map(|image| rows_of(image, 0..down, most.max(1)))
             .collect()
     }
 
-    /// A unit of `[n, from, h, w]` to `[n, to, h′, w′]`.
-    pub fn run(&self, unit: Unit, x: &[f32], packed: &[f32], y: &Shared, scratch: &mut Scratch) {
+    /// `[n, from, h, w]` to `[n, to, h′, w′]`.
+    pub fn run(&self, x: &[f32], packed: &[f32], y: &Shared) {
+        let units = self.units(threads());
+        if !self.is_by_channels(threads()) {
+            let all = self.pass.parts(1);
+            each(&units, |unit, scratch| {
+                let mut patches = std::mem::take(&mut scratch.patches);
+                patches.resize(self.points() * self.count(*unit) * self.pitch, 0.0);
+                self.evaluate_part(*unit, *unit, x, &mut patches, scratch);
+                for part in &all {
+                    self.make(*unit, *part, &patches, packed, y, scratch);
+                }
+                scratch.patches = patches;
+            });
+            return;
+        }
+        let floats = |unit: &Unit| self.points() * self.count(*unit) * self.pitch;
+        let patches = Shared::zeros(units.iter().map(floats).max().unwrap_or(0));
+        for unit in units {
+            let rows = unit.rows.div_ceil(threads().div_ceil(unit.images));
+            let parts: Vec<Unit> = (unit.image..unit.image + unit.images)
+                .flat_map(|image| rows_of(image, unit.top..unit.top + unit.rows, rows))
+                .collect();
+            each(&parts, |part, scratch| {
+                // SAFETY: no two parts share a tile.
+                self.evaluate_part(unit, *part, x, unsafe { patches.get() }, scratch);
+            });
+            each(&self.pass.parts(threads()), |part, scratch| {
+                // SAFETY: nobody writes to them any more.
+                let patches = &*unsafe { patches.get() };
+                self.make(unit, *part, patches, packed, y, scratch);
+            });
+        }
+    }
+
+    /// The patches of some of a unit's tiles at the points, among those of the unit.
+    fn evaluate_part(
+        &self,
+        unit: Unit,
+        part: Unit,
+        x: &[f32],
+        patches: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         struct Run<'a> {
             winograd: &'a Winograd<'a>,
-            unit: Unit,
+            part: Unit,
+            places: Places<'a>,
             x: &'a [f32],
-            packed: &'a [f32],
-            out: &'a mut [f32],
             scratch: &'a mut Scratch,
         }
         impl WithSimd for Run<'_> {
@@ -583,28 +636,70 @@ impl<'a> Winograd<'a> {
             fn with_simd<S: Simd>(self, simd: S) {
                 let Self {
                     winograd,
-                    unit,
+                    part,
+                    places,
                     x,
-                    packed,
-                    out,
                     scratch,
                 } = self;
-                winograd.lay_out(unit, x, scratch);
+                winograd.lay_out(part, x, scratch);
                 with_tile!(winograd.form, T => {
-                    apart(simd, Evaluate::<T>(winograd, unit, scratch, PhantomData))
+                    let maps = &scratch.maps;
+                    apart(simd, Evaluate::<T>(winograd, part, maps, places, PhantomData))
                 });
-                winograd.multiply(simd, unit, packed, scratch);
-                winograd.hand_out(unit, scratch, out);
             }
         }
         let from = self.pass.from.image();
+        let line = (part.image - unit.image) * unit.rows + part.top - unit.top;
+        Arch::new().dispatch(Run {
+            winograd: self,
+            part,
+            places: Places {
+                patches,
+                first: line * self.tiles[1],
+                tiles: self.count(unit),
+            },
+            x: &x[part.image * from..][..part.images * from],
+            scratch,
+        });
+    }
+
+    /// Some channels of a unit's results.
+    fn make(
+        &self,
+        unit: Unit,
+        part: Part,
+        patches: &[f32],
+        packed: &[f32],
+        y: &Shared,
+        scratch: &mut Scratch,
+    ) {
+        struct Run<'a> {
+            winograd: &'a Winograd<'a>,
+            unit: Unit,
+            part: Part,
+            patches: &'a [f32],
+            packed: &'a [f32],
+            out: &'a mut [f32],
+            scratch: &'a mut Scratch,
+        }
+        impl WithSimd for Run<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                let (winograd, unit, scratch) = (self.winograd, self.unit, self.scratch);
+                let made = [self.patches, self.packed];
+                winograd.multiply(simd, unit, self.part, made, scratch);
+                winograd.hand_out(unit, self.part, scratch, self.out);
+            }
+        }
         let to = self.pass.to * self.pass.size[0] * self.pass.size[1];
-        // SAFETY: no two units share a channel of a row of an image, and a unit writes to its own only.
+        // SAFETY: no two of these share a channel of a row of an image, and each writes to its own.
         let out = &mut unsafe { y.get() }[unit.image * to..][..unit.images * to];
         Arch::new().dispatch(Run {
             winograd: self,
             unit,
-            x: &x[unit.image * from..][..unit.images * from],
+            part,
+            patches,
             packed,
             out,
             scratch,
@@ -663,20 +758,19 @@ impl<'a> Winograd<'a> {
 
     /// The patches at the points, `[points][tiles][pitch]`.
     #[inline(always)]
-    fn evaluate<S: Simd, T: Tile>(&self, simd: S, unit: Unit, scratch: &mut Scratch) {
+    fn evaluate<S: Simd, T: Tile>(&self, simd: S, unit: Unit, maps: &[f32], places: Places) {
         let lanes = S::F32_LANES;
         let row = self.width() * self.pitch;
-        let (rows, plane) = (self.height(unit), self.count(unit) * self.pitch);
-        scratch.patches.resize(self.points() * plane, 0.0);
+        let (rows, plane) = (self.height(unit), places.tiles * self.pitch);
         let zero = simd.splat_f32s(0.0);
-        let mut tile = 0;
+        let mut tile = places.first;
         for image in 0..unit.images {
             for down in 0..unit.rows {
                 for across in 0..self.tiles[1] {
                     let start =
                         (image * rows + down * T::STEP) * row + across * T::STEP * self.pitch;
                     for c in (0..self.pitch).step_by(lanes) {
-                        let patch = &scratch.maps[start + c..];
+                        let patch = &maps[start + c..];
                         let mut columns = [[zero; MOST]; MOST];
                         for (y, column) in columns[..T::READ].iter_mut().enumerate() {
                             let mut values = [zero; MOST];
@@ -685,7 +779,7 @@ impl<'a> Winograd<'a> {
                             }
                             *column = T::input(simd, values);
                         }
-                        let out = &mut scratch.patches[tile * self.pitch + c..];
+                        let out = &mut places.patches[tile * self.pitch + c..];
                         for x in 0..T::POINTS {
                             let values = T::input(simd, across_at(&columns, x));
                             for (y, value) in values[..T::POINTS].iter().enumerate() {
@@ -702,14 +796,21 @@ impl<'a> Winograd<'a> {
     /// Sums over channels at each point, and the results they make: positions of the unit's tiles
     /// with channels innermost.
     #[inline(always)]
-    fn multiply<S: Simd>(&self, simd: S, unit: Unit, packed: &[f32], scratch: &mut Scratch) {
+    fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        unit: Unit,
+        part: Part,
+        [patches, packed]: [&[f32]; 2],
+        scratch: &mut Scratch,
+    ) {
         let (from, whole) = (self.pass.from.channels, self.pass.to_whole());
         let (side, tiles) = (self.sizes.weights, self.count(unit));
         let positions = tiles * self.sizes.out.pow(2);
         scratch.sums.resize(positions * whole, 0.0);
-        let mut first = unit.part.first;
-        while first < unit.part.end {
-            let left = unit.part.end - first;
+        let mut first = part.first;
+        while first < part.end {
+            let left = part.end - first;
             let group = group::<S>(self.points() * tiles, left);
             scratch.products.resize(self.points() * tiles * group, 0.0);
             for weight in 0..self.weights() {
@@ -728,7 +829,7 @@ impl<'a> Winograd<'a> {
                     for down in self.points_of(weight / side) {
                         let start = (down * self.sizes.points + across.start) * tiles;
                         let rows = start..start + across.len() * tiles;
-                        self.multiply_rows(simd, rows, block, scratch);
+                        self.multiply_rows(simd, rows, patches, block, &mut scratch.products);
                     }
                     done += width;
                 }
@@ -755,21 +856,22 @@ impl<'a> Winograd<'a> {
         &self,
         simd: S,
         all: Range<usize>,
+        patches: &[f32],
         block: Block,
-        scratch: &mut Scratch,
+        products: &mut [f32],
     ) {
         let mut done = all.start;
         while done < all.end {
             let rows = block_rows::<S>(all.end - done, block.width);
             Sum {
-                a: &scratch.patches[done * self.pitch..],
+                a: &patches[done * self.pitch..],
                 a_row: self.pitch,
                 a_step: 1,
                 b: block.packed,
                 b_step: block.width,
                 length: self.pass.from.channels,
                 segments: &[Segment { a: 0, b: 0 }],
-                out: &mut scratch.products[done * block.pitch + block.place..],
+                out: &mut products[done * block.pitch + block.place..],
                 out_row: block.pitch,
                 add: false,
             }
@@ -819,13 +921,13 @@ impl<'a> Winograd<'a> {
 
     /// The results to where they belong in `[images, to, h′, w′]`.
     #[inline(always)]
-    fn hand_out(&self, unit: Unit, scratch: &Scratch, out: &mut [f32]) {
+    fn hand_out(&self, unit: Unit, part: Part, scratch: &Scratch, out: &mut [f32]) {
         let whole = self.pass.to_whole();
         let [height, width] = self.pass.size;
         let across = self.tiles[1] * self.sizes.out;
         let area = height * width;
         let rows = unit.rows * self.sizes.out;
-        let Part { first, end } = unit.part;
+        let Part { first, end } = part;
         for image in 0..unit.images {
             let out = &mut out[(image * self.pass.to + first) * area..];
             for r in 0..rows.min(height - unit.top * self.sizes.out) {
@@ -841,13 +943,19 @@ impl<'a> Winograd<'a> {
     }
 }
 
-struct Evaluate<'a, T>(&'a Winograd<'a>, Unit, &'a mut Scratch, PhantomData<T>);
+struct Evaluate<'a, T>(
+    &'a Winograd<'a>,
+    Unit,
+    &'a [f32],
+    Places<'a>,
+    PhantomData<T>,
+);
 
 impl<T: Tile> WithSimd for Evaluate<'_, T> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.0.evaluate::<S, T>(simd, self.1, self.2);
+        self.0.evaluate::<S, T>(simd, self.1, self.2, self.3);
     }
 }
 
