@@ -84,12 +84,8 @@ async fn kernels(device: &Device, number: u64) -> Result<Vec<Vec<f32>>, Executio
     let x = [images, from, sizes[0], sizes[1]];
     let x = Tensor::<4>::from_data(draw(&mut rng, x), &device).require_grad();
     let weight = draw(&mut rng, [to, from, kernel, kernel]);
-    let y = convolution(
-        x.clone(),
-        Tensor::from_data(weight, &device),
-        stride,
-        padding,
-    );
+    let weight = Tensor::<4>::from_data(weight, &device).require_grad();
+    let y = convolution(x.clone(), weight.clone(), stride, padding);
     let [_, _, height, width] = y.dims();
     let maps = |rng: &mut Rng, [images, channels]: [usize; 2]| {
         Tensor::<4>::from_data(coarse(rng, [images, channels, height, width]), &device)
@@ -111,7 +107,7 @@ async fn kernels(device: &Device, number: u64) -> Result<Vec<Vec<f32>>, Executio
     for value in [y, normed, noisy] {
         found.push(read(value.inner()).await?);
     }
-    for input in [x, z, skip, q1] {
+    for input in [x, weight, z, skip, q1] {
         found.push(match input.grad(&gradients) {
             Some(gradient) => read(gradient).await?,
             None => vec![f32::NAN],

@@ -389,6 +389,17 @@ impl Kernels for Cube {
         gpu::backward_x([height, width], weight, grad, stride, padding)
     }
 
+    fn convolution_weight_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let [_, _, side, _] = weight.shape().dims();
+        gpu::backward_weight(x, side, grad, stride, padding)
+    }
+
     fn affine(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,

@@ -3,9 +3,11 @@
 
 mod pointwise;
 mod product;
+mod weights;
 
 pub use pointwise::{affine, affine_backward, cells, cells_backward, spiking, spiking_backward};
 pub use product::{backward_x, forward};
+pub use weights::backward_weight;
 
 use burn::backend::TensorMetadata;
 use burn::tensor::Shape;

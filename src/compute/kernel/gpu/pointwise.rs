@@ -17,7 +17,7 @@ use super::super::cells::{COMPLEX_EPSILON, NOISE_EPSILON};
 use super::{argument, dims, made, own};
 
 /// Cubes for `count` threads.
-fn cubes(of: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
+pub(super) fn cubes(of: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
     let cube = CubeDim::new(&of.client, count);
     (calculate_cube_count_elemwise(&of.client, count, cube), cube)
 }

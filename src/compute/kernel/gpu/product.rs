@@ -20,14 +20,14 @@ use cubecl::prelude::*;
 use super::{argument, dims, made, own};
 
 /// Threads of a cube along positions, and along channels.
-const ACROSS: usize = 16;
-const DOWN: usize = 8;
+pub(super) const ACROSS: usize = 16;
+pub(super) const DOWN: usize = 8;
 
 /// Positions of a thread, where there are this many to make at least.
 const POSITIONS: [(usize, usize); 3] = [(4, 33), (2, 17), (1, 1)];
 
 /// Steps of the sum whose factors are in shared memory at a time.
-const STEPS: usize = 16;
+pub(super) const STEPS: usize = 16;
 
 /// Channels of a thread, where there are this many to make at least.
 const CHANNELS: [(usize, usize); 2] = [(8, 33), (4, 1)];
@@ -264,7 +264,7 @@ fn launch(
 }
 
 /// What a thread takes of `count`; the last line takes all.
-fn share(table: &[(usize, usize)], count: usize) -> usize {
+pub(super) fn share(table: &[(usize, usize)], count: usize) -> usize {
     let line = table.iter().find(|(_, least)| count >= *least);
     line.map_or(1, |(share, _)| *share)
 }
