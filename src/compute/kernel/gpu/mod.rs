@@ -29,6 +29,18 @@ fn own(tensor: CubeTensor) -> CubeTensor {
     into_contiguous(tensor)
 }
 
+/// The same values in another shape; they lie side by side.
+fn reshaped(tensor: CubeTensor, shape: [usize; 4]) -> CubeTensor {
+    let CubeTensor {
+        client,
+        device,
+        handle,
+        dtype,
+        ..
+    } = tensor;
+    CubeTensor::new_contiguous(client, device, shape.into(), handle, dtype)
+}
+
 /// What a kernel reads or writes.
 fn argument(tensor: &CubeTensor) -> TensorArg {
     tensor.clone().binding().into_tensor_arg()

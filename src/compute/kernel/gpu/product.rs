@@ -17,7 +17,8 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{argument, dims, made, own};
+use super::pointwise::cubes;
+use super::{argument, dims, made, own, reshaped};
 
 /// Threads of a cube along positions, and along channels.
 pub(super) const ACROSS: usize = 16;
@@ -51,6 +52,47 @@ struct Sizes {
     weight_to: usize,
 }
 
+/// Where tap `tap` reads for a position, within its map; past the map's end where it reads nothing.
+#[cube]
+fn place_read(
+    row: usize,
+    column: usize,
+    tap: usize,
+    sizes: &Sizes,
+    #[comptime] side: usize,
+    #[comptime] stride: usize,
+    #[comptime] backward: bool,
+) -> usize {
+    let below = tap / side;
+    let beside = tap % side;
+    let mut place = sizes.height * sizes.width;
+    if comptime![backward] {
+        let y = row + sizes.padding;
+        let x = column + sizes.padding;
+        if y >= below && x >= beside {
+            let y = y - below;
+            let x = x - beside;
+            let inside = y / stride < sizes.height && x / stride < sizes.width;
+            if inside && y % stride == 0 && x % stride == 0 {
+                place = y / stride * sizes.width + x / stride;
+            }
+        }
+    } else {
+        let y = row * stride + below;
+        let x = column * stride + beside;
+        if y >= sizes.padding && x >= sizes.padding {
+            let y = y - sizes.padding;
+            let x = x - sizes.padding;
+            if y < sizes.height && x < sizes.width {
+                place = y * sizes.width + x;
+            }
+        }
+    }
+    place
+}
+
+/// With `by_tap` the sum runs over the channels of one tap after the other, and where a tap reads is
+/// found once; else, where there are few channels, over the taps of one channel after the other.
 #[cube(launch_unchecked)]
 fn products(
     x: &Tensor<f32>,
@@ -60,6 +102,7 @@ fn products(
     #[comptime] side: usize,
     #[comptime] stride: usize,
     #[comptime] backward: bool,
+    #[comptime] by_tap: bool,
     #[comptime] channels: usize,
     #[comptime] positions: usize,
 ) {
@@ -85,16 +128,20 @@ fn products(
     // The position whose values this thread brings, always the same.
     let position = first_position + unit % wide;
     let area_out = sizes.height_out * sizes.width_out;
+    let area_in = sizes.height * sizes.width;
     let image = position / area_out;
-    let place = position % area_out;
-    let row = place / sizes.width_out;
-    let column = place % sizes.width_out;
-    let start = image * sizes.from * sizes.height * sizes.width;
+    let row = position % area_out / sizes.width_out;
+    let column = position % area_out % sizes.width_out;
+    let start = image * sizes.from * area_in;
+    let is_there = position < sizes.positions;
 
-    let length = sizes.from * area;
+    let outer = comptime![if by_tap { area } else { 1 }];
+    let length = sizes.from * comptime![if by_tap { 1 } else { area }];
     let rounds = length.div_ceil(STEPS);
-    for round in 0..rounds {
-        let first_step = round * STEPS;
+    for run in 0..outer * rounds {
+        let own_tap = run / rounds;
+        let first_step = run % rounds * STEPS;
+        let own_place = place_read(row, column, own_tap, &sizes, side, stride, backward);
         #[unroll]
         for i in 0..comptime![(STEPS * high).div_ceil(threads)] {
             let at = unit + i * threads;
@@ -102,8 +149,12 @@ fn products(
             let channel = first_channel + at / STEPS;
             let mut value = 0.0f32;
             if step < length && channel < sizes.to {
-                let from = step / area;
-                let tap = step % area;
+                let mut from = step;
+                let mut tap = own_tap;
+                if comptime![!by_tap] {
+                    from = step / area;
+                    tap = step % area;
+                }
                 value = weight[channel * sizes.weight_to + from * sizes.weight_from + tap];
             }
             if at < comptime![STEPS * high] {
@@ -114,35 +165,15 @@ fn products(
         for i in 0..comptime![STEPS * wide / threads] {
             let line = unit / wide + i * comptime![threads / wide];
             let step = first_step + line;
-            let from = step / area;
-            let tap = step % area;
-            let below = tap / side;
-            let beside = tap % side;
-            let map = start + from * sizes.height * sizes.width;
+            let mut from = step;
+            let mut place = own_place;
+            if comptime![!by_tap] {
+                from = step / area;
+                place = place_read(row, column, step % area, &sizes, side, stride, backward);
+            }
             let mut value = 0.0f32;
-            if step < length && position < sizes.positions {
-                if comptime![backward] {
-                    let y = row + sizes.padding;
-                    let x_ = column + sizes.padding;
-                    if y >= below && x_ >= beside {
-                        let y = y - below;
-                        let x_ = x_ - beside;
-                        let inside = y / stride < sizes.height && x_ / stride < sizes.width;
-                        if inside && y % stride == 0 && x_ % stride == 0 {
-                            value = x[map + y / stride * sizes.width + x_ / stride];
-                        }
-                    }
-                } else {
-                    let y = row * stride + below;
-                    let x_ = column * stride + beside;
-                    if y >= sizes.padding && x_ >= sizes.padding {
-                        let y = y - sizes.padding;
-                        let x_ = x_ - sizes.padding;
-                        if y < sizes.height && x_ < sizes.width {
-                            value = x[map + y * sizes.width + x_];
-                        }
-                    }
-                }
+            if is_there && step < length && place < area_in {
+                value = x[start + from * area_in + place];
             }
             values[line * wide + unit % wide] = value;
         }
@@ -183,6 +214,35 @@ fn products(
     }
 }
 
+/// What each tap of each channel brings, `[n, channels · area, h′, w′]`, added up where it belongs.
+#[cube(launch_unchecked)]
+fn gather(
+    taps: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    sizes: Sizes,
+    #[comptime] side: usize,
+    #[comptime] stride: usize,
+) {
+    let area_out = sizes.height_out * sizes.width_out;
+    if ABSOLUTE_POS >= sizes.positions * sizes.to {
+        terminate!();
+    }
+    let area = comptime![side * side];
+    let area_in = sizes.height * sizes.width;
+    let row = ABSOLUTE_POS % area_out / sizes.width_out;
+    let column = ABSOLUTE_POS % area_out % sizes.width_out;
+    // Of all images' channels.
+    let first = ABSOLUTE_POS / area_out * area;
+    let mut sum = 0.0f32;
+    for tap in 0..area {
+        let place = place_read(row, column, tap, &sizes, side, stride, true);
+        if place < area_in {
+            sum += taps[(first + tap) * area_in + place];
+        }
+    }
+    y[ABSOLUTE_POS] = sum;
+}
+
 /// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`.
 pub fn forward(x: CubeTensor, weight: CubeTensor, stride: usize, padding: usize) -> CubeTensor {
     let [_, _, height, width] = dims(&x);
@@ -201,7 +261,69 @@ pub fn backward_x(
     padding: usize,
 ) -> CubeTensor {
     let [_, to, ..] = dims(&weight);
-    launch(grad, weight, to, size, [stride, padding], true)
+    match is_gathered(&weight, &grad) {
+        true => gathered(grad, weight, size, [stride, padding]),
+        false => launch(grad, weight, to, size, [stride, padding], true),
+    }
+}
+
+/// Of fewer channels most of a tile would be empty: what each tap brings is a product of its own then,
+/// unless that were more than a device should be asked to hold.
+const LEAST_CHANNELS: usize = 8;
+const MOST_TAPS: usize = 32 << 20;
+
+fn is_gathered(weight: &CubeTensor, grad: &CubeTensor) -> bool {
+    let [_, to, side, _] = dims(weight);
+    let [images, _, height, width] = dims(grad);
+    let taps = images * to * side * side * height * width;
+    to < LEAST_CHANNELS && side > 1 && taps <= MOST_TAPS
+}
+
+fn gathered(
+    grad: CubeTensor,
+    weight: CubeTensor,
+    [height_out, width_out]: [usize; 2],
+    [stride, padding]: [usize; 2],
+) -> CubeTensor {
+    let weight = own(weight);
+    let [from, to, side, _] = dims(&weight);
+    let [images, _, height, width] = dims(&grad);
+    let y = made(&grad, [images, to, height_out, width_out]);
+    let count = images * to * height_out * width_out;
+    if count == 0 {
+        return y;
+    }
+    let area = side * side;
+    let flat = reshaped(weight, [from, to * area, 1, 1]);
+    let taps = launch(grad, flat, to * area, [height, width], [1, 0], true);
+    let sizes = SizesLaunch::new(
+        from,
+        to,
+        height,
+        width,
+        height_out,
+        width_out,
+        images * height_out * width_out,
+        padding,
+        0,
+        0,
+    );
+    let (number, cube) = cubes(&taps, count);
+    // SAFETY: no thread past the last value goes on, and the kernel compares what it reads with the
+    // map's size.
+    unsafe {
+        gather::launch_unchecked(
+            &taps.client,
+            number,
+            cube,
+            argument(&taps),
+            argument(&y),
+            sizes,
+            side,
+            stride,
+        );
+    }
+    y
 }
 
 fn launch(
@@ -256,6 +378,7 @@ fn launch(
             side,
             stride,
             backward,
+            from >= STEPS,
             channels,
             of_thread,
         );

@@ -17,7 +17,7 @@ use cubecl::prelude::*;
 
 use super::pointwise::cubes;
 use super::product::{ACROSS, DOWN, STEPS, share};
-use super::{argument, dims, made, own};
+use super::{argument, dims, made, own, reshaped};
 
 /// Channels of a thread, and taps of its input channels, where there are this many at least.
 const CHANNELS: [(usize, usize); 2] = [(8, 33), (4, 1)];
@@ -225,14 +225,4 @@ pub fn backward_weight(
         );
     }
     y
-}
-
-fn reshaped(tensor: CubeTensor, shape: [usize; 4]) -> CubeTensor {
-    CubeTensor::new_contiguous(
-        tensor.client,
-        tensor.device,
-        shape.into(),
-        tensor.handle,
-        tensor.dtype,
-    )
 }
