@@ -25,7 +25,7 @@ pub(super) const ACROSS: usize = 16;
 pub(super) const DOWN: usize = 8;
 
 /// Positions of a thread, where there are this many to make at least.
-const POSITIONS: [(usize, usize); 3] = [(4, 33), (2, 17), (1, 1)];
+const POSITIONS: [(usize, usize); 4] = [(8, 97), (4, 33), (2, 17), (1, 1)];
 
 /// Steps of the sum whose factors are in shared memory at a time.
 pub(super) const STEPS: usize = 16;
@@ -91,8 +91,6 @@ fn place_read(
     place
 }
 
-/// With `by_tap` the sum runs over the channels of one tap after the other, and where a tap reads is
-/// found once; else, where there are few channels, over the taps of one channel after the other.
 #[cube(launch_unchecked)]
 fn products(
     x: &Tensor<f32>,
@@ -102,7 +100,6 @@ fn products(
     #[comptime] side: usize,
     #[comptime] stride: usize,
     #[comptime] backward: bool,
-    #[comptime] by_tap: bool,
     #[comptime] channels: usize,
     #[comptime] positions: usize,
 ) {
@@ -135,13 +132,10 @@ fn products(
     let start = image * sizes.from * area_in;
     let is_there = position < sizes.positions;
 
-    let outer = comptime![if by_tap { area } else { 1 }];
-    let length = sizes.from * comptime![if by_tap { 1 } else { area }];
+    let length = sizes.from * area;
     let rounds = length.div_ceil(STEPS);
-    for run in 0..outer * rounds {
-        let own_tap = run / rounds;
-        let first_step = run % rounds * STEPS;
-        let own_place = place_read(row, column, own_tap, &sizes, side, stride, backward);
+    for round in 0..rounds {
+        let first_step = round * STEPS;
         #[unroll]
         for i in 0..comptime![(STEPS * high).div_ceil(threads)] {
             let at = unit + i * threads;
@@ -149,36 +143,27 @@ fn products(
             let channel = first_channel + at / STEPS;
             let mut value = 0.0f32;
             if step < length && channel < sizes.to {
-                let mut from = step;
-                let mut tap = own_tap;
-                if comptime![!by_tap] {
-                    from = step / area;
-                    tap = step % area;
-                }
+                let from = step / area;
+                let tap = step % area;
                 value = weight[channel * sizes.weight_to + from * sizes.weight_from + tap];
             }
             if at < comptime![STEPS * high] {
                 kernels[(at % STEPS) * high + at / STEPS] = value;
             }
         }
-        #[unroll]
+        // Not unrolled, here and below: a driver takes seconds to compile it, once for each size of
+        // kernel.
         for i in 0..comptime![STEPS * wide / threads] {
             let line = unit / wide + i * comptime![threads / wide];
             let step = first_step + line;
-            let mut from = step;
-            let mut place = own_place;
-            if comptime![!by_tap] {
-                from = step / area;
-                place = place_read(row, column, step % area, &sizes, side, stride, backward);
-            }
+            let place = place_read(row, column, step % area, &sizes, side, stride, backward);
             let mut value = 0.0f32;
             if is_there && step < length && place < area_in {
-                value = x[start + from * area_in + place];
+                value = x[start + step / area * area_in + place];
             }
             values[line * wide + unit % wide] = value;
         }
         sync_cube();
-        // Not unrolled: a driver takes seconds to compile it, once for each size of kernel.
         for step in 0..STEPS {
             let mut ours = Array::<f32>::new(positions);
             #[unroll]
@@ -378,7 +363,6 @@ fn launch(
             side,
             stride,
             backward,
-            from >= STEPS,
             channels,
             of_thread,
         );
