@@ -35,26 +35,33 @@ const CHANNELS: [(usize, usize); 2] = [(8, 33), (4, 1)];
 
 /// What a kernel is told of one pass; `x` is what is read, `y` what is made.
 #[derive(CubeLaunch, CubeType)]
-struct Sizes {
+pub(super) struct Sizes {
     /// Channels of `x` and of `y`.
-    from: usize,
-    to: usize,
+    pub from: usize,
+    pub to: usize,
     /// Rows and columns of `x` and of `y`.
-    height: usize,
-    width: usize,
-    height_out: usize,
-    width_out: usize,
+    pub height: usize,
+    pub width: usize,
+    pub height_out: usize,
+    pub width_out: usize,
     /// Positions of `y` of all images.
-    positions: usize,
-    padding: usize,
-    /// How far apart kernels of neighbouring channels lie, of `x`'s and of `y`'s.
-    weight_from: usize,
-    weight_to: usize,
+    pub positions: usize,
+    pub padding: usize,
+}
+
+/// These of `[images, from, height, width]` and `[images, to, height_out, width_out]`.
+pub(super) fn sizes(x: [usize; 4], y: [usize; 4], padding: usize) -> SizesLaunch {
+    let [_, from, height, width] = x;
+    let [images, to, height_out, width_out] = y;
+    let positions = images * height_out * width_out;
+    SizesLaunch::new(
+        from, to, height, width, height_out, width_out, positions, padding,
+    )
 }
 
 /// Where tap `tap` reads for a position, within its map; past the map's end where it reads nothing.
 #[cube]
-fn place_read(
+pub(super) fn place_read(
     row: usize,
     column: usize,
     tap: usize,
@@ -91,12 +98,44 @@ fn place_read(
     place
 }
 
+/// A thread's products of the factors in shared memory, `[steps][rows of a cube]` and `[steps][columns
+/// of a cube]`: its rows lie side by side, its columns `ACROSS` apart.
+#[cube]
+pub(super) fn add_products(
+    sums: &mut Array<f32>,
+    rows: &Shared<[f32]>,
+    columns: &Shared<[f32]>,
+    down: usize,
+    across: usize,
+    #[comptime] own_rows: usize,
+    #[comptime] own_columns: usize,
+) {
+    for step in 0..STEPS {
+        let mut ours = Array::<f32>::new(own_columns);
+        #[unroll]
+        for j in 0..own_columns {
+            ours[j] = columns[step * comptime![ACROSS * own_columns] + across + j * ACROSS];
+        }
+        #[unroll]
+        for i in 0..own_rows {
+            let row = rows[step * comptime![DOWN * own_rows] + down * own_rows + i];
+            #[unroll]
+            for j in 0..own_columns {
+                sums[i * own_columns + j] += row * ours[j];
+            }
+        }
+    }
+}
+
 #[cube(launch_unchecked)]
 fn products(
     x: &Tensor<f32>,
     weight: &Tensor<f32>,
     y: &mut Tensor<f32>,
     sizes: Sizes,
+    // How far apart kernels of neighbouring channels lie, of `x`'s and of `y`'s.
+    weight_from: usize,
+    weight_to: usize,
     #[comptime] side: usize,
     #[comptime] stride: usize,
     #[comptime] backward: bool,
@@ -145,7 +184,7 @@ fn products(
             if step < length && channel < sizes.to {
                 let from = step / area;
                 let tap = step % area;
-                value = weight[channel * sizes.weight_to + from * sizes.weight_from + tap];
+                value = weight[channel * weight_to + from * weight_from + tap];
             }
             if at < comptime![STEPS * high] {
                 kernels[(at % STEPS) * high + at / STEPS] = value;
@@ -164,21 +203,9 @@ fn products(
             values[line * wide + unit % wide] = value;
         }
         sync_cube();
-        for step in 0..STEPS {
-            let mut ours = Array::<f32>::new(positions);
-            #[unroll]
-            for j in 0..positions {
-                ours[j] = values[step * wide + across + j * ACROSS];
-            }
-            #[unroll]
-            for i in 0..channels {
-                let kernel = kernels[step * high + down * channels + i];
-                #[unroll]
-                for j in 0..positions {
-                    sums[i * positions + j] += kernel * ours[j];
-                }
-            }
-        }
+        add_products(
+            &mut sums, &kernels, &values, down, across, channels, positions,
+        );
         sync_cube();
     }
 
@@ -280,19 +307,8 @@ fn gathered(
     }
     let area = side * side;
     let flat = reshaped(weight, [from, to * area, 1, 1]);
-    let taps = launch(grad, flat, to * area, [height, width], [1, 0], true);
-    let sizes = SizesLaunch::new(
-        from,
-        to,
-        height,
-        width,
-        height_out,
-        width_out,
-        images * height_out * width_out,
-        padding,
-        0,
-        0,
-    );
+    let taps = launch(grad.clone(), flat, to * area, [height, width], [1, 0], true);
+    let sizes = sizes(dims(&grad), dims(&y), padding);
     let (number, cube) = cubes(&taps, count);
     // SAFETY: no thread past the last value goes on, and the kernel compares what it reads with the
     // map's size.
@@ -320,7 +336,7 @@ fn launch(
     backward: bool,
 ) -> CubeTensor {
     let (x, weight) = (own(x), own(weight));
-    let [images, from, height, width] = dims(&x);
+    let [images, ..] = dims(&x);
     let [_, inner, side, _] = dims(&weight);
     let y = made(&x, [images, to, height_out, width_out]);
     let positions = images * height_out * width_out;
@@ -338,18 +354,7 @@ fn launch(
         to.div_ceil(DOWN * channels) as u32,
         1,
     );
-    let sizes = SizesLaunch::new(
-        from,
-        to,
-        height,
-        width,
-        height_out,
-        width_out,
-        positions,
-        padding,
-        weight_from,
-        weight_to,
-    );
+    let sizes = sizes(dims(&x), dims(&y), padding);
     // SAFETY: the kernel compares every index with the sizes of what it reads or writes.
     unsafe {
         products::launch_unchecked(
@@ -360,6 +365,8 @@ fn launch(
             argument(&weight),
             argument(&y),
             sizes,
+            weight_from,
+            weight_to,
             side,
             stride,
             backward,

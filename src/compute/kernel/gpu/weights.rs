@@ -16,7 +16,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::pointwise::cubes;
-use super::product::{ACROSS, DOWN, STEPS, share};
+use super::product::{ACROSS, DOWN, STEPS, Sizes, add_products, place_read, share, sizes};
 use super::{argument, dims, made, own, reshaped};
 
 /// Channels of a thread, and taps of its input channels, where there are this many at least.
@@ -29,27 +29,14 @@ const CUBES: usize = 64;
 /// Positions of a cube, at least.
 const LEAST_POSITIONS: usize = 128;
 
-/// What the kernel is told of one pass.
-#[derive(CubeLaunch, CubeType)]
-struct Sizes {
-    from: usize,
-    to: usize,
-    height: usize,
-    width: usize,
-    height_out: usize,
-    width_out: usize,
-    /// Positions of the result of all images, and those of a cube.
-    positions: usize,
-    share: usize,
-    padding: usize,
-}
-
 #[cube(launch_unchecked)]
 fn weight_products(
     x: &Tensor<f32>,
     grad: &Tensor<f32>,
     y: &mut Tensor<f32>,
     sizes: Sizes,
+    // Positions of a cube.
+    share: usize,
     #[comptime] side: usize,
     #[comptime] stride: usize,
     #[comptime] channels: usize,
@@ -66,9 +53,10 @@ fn weight_products(
     let first_column = CUBE_POS_X as usize * wide;
     let first_channel = CUBE_POS_Y as usize * high;
     let part = CUBE_POS_Z as usize;
-    let begin = part * sizes.share;
-    let end = min(begin + sizes.share, sizes.positions);
+    let begin = part * share;
+    let end = min(begin + share, sizes.positions);
     let columns = sizes.from * area;
+    let area_in = sizes.height * sizes.width;
     let area_out = sizes.height_out * sizes.width_out;
 
     let mut gradients = Shared::<[f32]>::new_slice(comptime![STEPS * high]);
@@ -102,36 +90,15 @@ fn weight_products(
             let line = unit / STEPS + i * comptime![threads / STEPS];
             let from = (first_column + line) / area;
             let tap = (first_column + line) % area;
-            let y_ = row * stride + tap / side;
-            let x_ = column * stride + tap % side;
+            let read = place_read(row, column, tap, &sizes, side, stride, false);
             let mut value = 0.0f32;
-            let is_wanted = position < end && from < sizes.from;
-            if is_wanted && y_ >= sizes.padding && x_ >= sizes.padding {
-                let y_ = y_ - sizes.padding;
-                let x_ = x_ - sizes.padding;
-                if y_ < sizes.height && x_ < sizes.width {
-                    let map = (image * sizes.from + from) * sizes.height;
-                    value = x[(map + y_) * sizes.width + x_];
-                }
+            if position < end && from < sizes.from && read < area_in {
+                value = x[(image * sizes.from + from) * area_in + read];
             }
             values[unit % STEPS * wide + line] = value;
         }
         sync_cube();
-        for step in 0..STEPS {
-            let mut ours = Array::<f32>::new(taps);
-            #[unroll]
-            for j in 0..taps {
-                ours[j] = values[step * wide + across + j * ACROSS];
-            }
-            #[unroll]
-            for i in 0..channels {
-                let gradient = gradients[step * high + down * channels + i];
-                #[unroll]
-                for j in 0..taps {
-                    sums[i * taps + j] += gradient * ours[j];
-                }
-            }
-        }
+        add_products(&mut sums, &gradients, &values, down, across, channels, taps);
         sync_cube();
     }
 
@@ -169,8 +136,8 @@ pub fn backward_weight(
     padding: usize,
 ) -> CubeTensor {
     let (x, grad) = (own(x), own(grad));
-    let [images, from, height, width] = dims(&x);
-    let [_, to, height_out, width_out] = dims(&grad);
+    let [_, from, ..] = dims(&x);
+    let [images, to, height_out, width_out] = dims(&grad);
     let columns = from * side * side;
     let positions = images * height_out * width_out;
     let [channels, taps] = [share(&CHANNELS, to), share(&TAPS, columns)];
@@ -188,9 +155,7 @@ pub fn backward_weight(
         return reshaped(made_of, [to, from, side, side]);
     }
     let count = CubeCount::Static(across as u32, down as u32, parts as u32);
-    let sizes = SizesLaunch::new(
-        from, to, height, width, height_out, width_out, positions, of_part, padding,
-    );
+    let sizes = sizes(dims(&x), dims(&grad), padding);
     // SAFETY: the kernel compares every index with the sizes of what it reads or writes.
     unsafe {
         weight_products::launch_unchecked(
@@ -201,6 +166,7 @@ pub fn backward_weight(
             argument(&grad),
             argument(&made_of),
             sizes,
+            of_part,
             side,
             stride,
             channels,
