@@ -283,6 +283,16 @@ const noise = (count) => {
   return pixels;
 };
 
+/// The class of each image.
+const predicted = async (engine, pixels, batch) => {
+  const logits = await engine.infer(pixels.slice(), batch);
+  const classes = logits.length / batch;
+  return Array.from({ length: batch }, (_, image) => {
+    const own = logits.slice(image * classes, (image + 1) * classes);
+    return own.indexOf(Math.max(...own));
+  });
+};
+
 /// Ventral's times on one thread as a batch, an image's side and an attack's steps grow: for each of
 /// `cases`, `{ batch, side, steps }`, a list of milliseconds; no steps are a forward.
 window.growth = async (job) => {
@@ -293,13 +303,7 @@ window.growth = async (job) => {
     for (const [place, { batch, side, steps }] of job.cases.entries()) {
       engine.side = side;
       const pixels = noise(batch * 3 * side * side);
-      const logits = await engine.infer(pixels.slice(), batch);
-      const classes = logits.length / batch;
-      const best = (image) => {
-        const own = logits.slice(image * classes, (image + 1) * classes);
-        return own.indexOf(Math.max(...own));
-      };
-      const labels = Array.from({ length: batch }, (_, image) => best(image));
+      const labels = steps ? await predicted(engine, pixels, batch) : [];
       const work = steps ? () => engine.pgd(pixels, batch, labels, steps) : () => engine.infer(pixels, batch);
       const [time] = await timed(work);
       // In the first round caches are cold.

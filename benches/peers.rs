@@ -214,7 +214,9 @@ fn main() {
     let wanted = Wanted::read();
     let site = tempfile::tempdir().expect("a temporary folder");
     let mut results = Vec::new();
-    lay_out(site.path());
+    if wanted.browser || wanted.memory {
+        lay_out(site.path());
+    }
     let mut browser = (wanted.browser && !wanted.memory)
         .then(|| open(site.path(), wanted.webgpu))
         .flatten();

@@ -217,17 +217,21 @@ fn run(browser: &mut Browser, case: &Case, place: Place) -> Option<Vec<(String, 
 /// ReLU, and of two equal programs one may be on one side and one on the other. What differs is asked
 /// for again so: on the reference's side it must agree as closely as everything else.
 fn moved(request: &RunOptions, which: usize) -> RunOptions {
-    let mut rng = Rng::from_seed(which as u64);
-    let mut move_ = |word: &[u8; 4]| {
-        let value = f32::from_le_bytes(*word);
-        let by = (2.0 * rng.uniform_f32() - 1.0) * MOVE * value.abs().max(1.0);
-        (value + by).to_le_bytes()
-    };
     let words = request.input.data.as_chunks::<4>().0;
-    let bytes: Vec<u8> = words.iter().flat_map(&mut move_).collect();
+    let mut values: Vec<f32> = words.iter().map(|w| f32::from_le_bytes(*w)).collect();
+    move_by_rounding(&mut values, which);
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let mut request = request.clone();
     request.input.data = Bytes::from(bytes);
     request
+}
+
+/// Moves each by at most a rounding of its own, or of 1 where it is smaller; `which` is the seed.
+fn move_by_rounding(values: &mut [f32], which: usize) {
+    let mut rng = Rng::from_seed(which as u64);
+    for value in values {
+        *value += (2.0 * rng.uniform_f32() - 1.0) * MOVE * value.abs().max(1.0);
+    }
 }
 
 fn parity(place: Place) {
@@ -378,7 +382,7 @@ fn floats(tensors: &[RawTensor], name: &str) -> Vec<f32> {
     words.iter().map(|w| f32::from_le_bytes(*w)).collect()
 }
 
-/// Runs that follow an attack whose norms are off, from images moved by less than they resolve.
+/// Runs that follow an answer that is off, from images moved by less than they resolve.
 const MOVED: usize = 4;
 
 /// How far: a rounding of the largest pixels.
@@ -392,12 +396,9 @@ fn attacked(
     moved: usize,
 ) -> (Vec<f32>, Vec<RunOptions>) {
     let mut clean = x.data.to_f32();
-    let mut rng = Rng::from_seed(moved as u64);
     if moved > 0 {
-        for pixel in &mut clean {
-            let by = (2.0 * rng.uniform_f32() - 1.0) * MOVE;
-            *pixel = (*pixel + by).clamp(0.0, 1.0);
-        }
+        move_by_rounding(&mut clean, moved);
+        clean.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
     }
     let bytes: Vec<u8> = clean.iter().flat_map(|v| v.to_le_bytes()).collect();
     let run = |(_, norm, eps, steps, rel_step): &(&str, Norm, f32, usize, f32)| RunOptions {
