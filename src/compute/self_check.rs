@@ -6,7 +6,10 @@
 
 use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
-use super::kernel::{affine, affine_add, convolution, max_pool, simple_and_complex, spiking};
+use super::kernel::{
+    affine, affine_add, convolution, convolution_affine, convolution_affine_add, max_pool,
+    running_numbers, simple_and_complex, spiking,
+};
 use crate::rng::Rng;
 
 /// A backend may differ from the CPU by this much, relative to the largest value.
@@ -48,8 +51,8 @@ async fn outputs(device: &Device) -> Result<[Vec<f32>; 2], ExecutionError> {
 
     let y = convolution(x.clone(), w7, 2, 3).clamp_min(0.0);
     let y = max_pool(y, 3, 2, 1);
-    let y = affine(convolution(y, w1, 1, 0), norm(), true);
-    let y = affine_add(convolution(y.clone(), w3, 1, 1), y, norm());
+    let y = convolution_affine(y, w1, [1, 0], norm(), true);
+    let y = convolution_affine_add(y.clone(), w3, [1, 1], y, norm());
     let [n, c, h, w] = y.dims();
     let y = (y.clone() * y + 1e-12).sqrt();
     let y = y.reshape([n, c, h * w]).mean_dim(2).reshape([n, c]);
@@ -98,16 +101,43 @@ async fn kernels(device: &Device, number: u64) -> Result<Vec<Vec<f32>>, Executio
     let noise = maps(&mut rng, [1, to]);
     let upstream = maps(&mut rng, [images, to]);
 
+    // No sum of the steps that these are drawn in lies nearer to a ReLU's kink than this.
+    const OFF: f32 = 1.0 / 8192.0;
+    let exact = coarse(&mut rng, [images, from, sizes[0], sizes[1]]);
+    let exact = Tensor::<4>::from_data(exact, &device).require_grad();
+    let kernels = coarse(&mut rng, [to, from, kernel, kernel]);
+    let kernels = Tensor::<4>::from_data(kernels, &device).require_grad();
+    let [scale, shift] = second.clone();
+    let follows = || [scale.clone(), shift.clone() + OFF];
+    let steps = [stride, padding];
+    let fused = convolution_affine(exact.clone(), kernels.clone(), steps, follows(), true);
+    let passed = convolution_affine(exact.clone(), kernels.clone(), steps, follows(), false);
+    let pointwise = coarse(&mut rng, [to, to, 1, 1]);
+    let pointwise = Tensor::<4>::from_data(pointwise, &device).require_grad();
+    let beside = skip.clone();
+    let added = convolution_affine_add(z.clone(), pointwise.clone(), [1, 0], beside, follows());
+    let window = 2 + number as usize % 2;
+    let pooled = max_pool(z.clone(), window, 1 + number as usize % 3, window / 2);
+    let pooled_upstream = coarse(&mut rng, pooled.dims());
+    let pooled_upstream = Tensor::<4>::from_data(pooled_upstream, &device);
+    let [gain, bias] = first.clone();
+    let running = running_numbers([gain, bias, shift.clone(), scale.clone().abs()], 0.125);
+
     let normed = affine_add(affine(z.clone(), first, false), skip.clone(), second);
     let cells = simple_and_complex(z.clone(), q1.clone(), simple, 1.5);
     let noisy = spiking(cells, noise, 0.25, 0.125);
-    let sum = y.clone() + normed.clone() + noisy.clone();
-    let gradients = (sum * upstream).sum().backward();
+    let sum = y.clone() + normed.clone() + noisy.clone() + fused.clone() + passed.clone();
+    let pooled_sum = (pooled.clone() * pooled_upstream).sum();
+    let sum = ((sum + added.clone()) * upstream).sum() + pooled_sum;
+    let gradients = sum.backward();
     let mut found = Vec::new();
-    for value in [y, normed, noisy] {
+    for value in [y, normed, noisy, fused, passed, added, pooled] {
         found.push(read(value.inner()).await?);
     }
-    for input in [x, weight, z, skip, q1] {
+    for numbers in running {
+        found.push(read(numbers.inner()).await?);
+    }
+    for input in [x, weight, z, skip, q1, exact, kernels, pointwise] {
         found.push(match input.grad(&gradients) {
             Some(gradient) => read(gradient).await?,
             None => vec![f32::NAN],

@@ -8,8 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::config::{CornetRtConfig, CornetSConfig, CornetZConfig, StemConfig, Unrolling};
 use super::layers::{
-    Conv, Linear, batch_norm, flatten, global_mean, normalise, normalise_add_relu, normalise_relu,
-    pool3,
+    Conv, Linear, Normed, batch_norm, flatten, global_mean, normalise_relu, pool3,
 };
 use super::probe::{Cancelled, Probe};
 
@@ -65,7 +64,7 @@ impl StemS {
         let x = normalise_relu(&self.norm1, x);
         let x = if self.pool { pool3(x, 1) } else { x };
         probe.see_detail("V1.pool", &x)?;
-        let x = normalise_relu(&self.norm2, self.conv2.forward(x));
+        let x = Normed::new(&self.conv2, &self.norm2).relu(x);
         probe.see("V1", &x)?;
         Ok(x)
     }
@@ -118,14 +117,15 @@ impl BlockS {
     fn step(&self, x: Tensor<4>, t: usize) -> Tensor<4> {
         let (skip, stride) = match t {
             0 => {
-                let skip = normalise(&self.norm_skip, self.skip.forward(x.clone()));
+                let skip = Normed::new(&self.skip, &self.norm_skip).forward(x.clone());
                 (skip, 2)
             }
             _ => (x.clone(), 1),
         };
-        let x = normalise_relu(&self.norm1[t], self.conv1.forward(x));
-        let x = normalise_relu(&self.norm2[t], self.conv2.forward_strided(x, stride));
-        normalise_add_relu(&self.norm3[t], self.conv3.forward(x), skip)
+        let first = Normed::new(&self.conv1, &self.norm1[t]);
+        let second = Normed::new(&self.conv2, &self.norm2[t]).strided(stride);
+        let third = Normed::new(&self.conv3, &self.norm3[t]);
+        third.add_relu(second.relu(first.relu(x)), skip)
     }
 }
 

@@ -132,14 +132,67 @@ pub fn normalise_relu(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     }
 }
 
-/// [`normalise`], then a skip connection and ReLU.
-pub fn normalise_add_relu(norm: &BatchNorm, x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
-    match is_training(norm, &x) {
-        true => relu(by_batch(norm, x, false) + skip),
-        false => match by_running(norm) {
-            Some(numbers) => kernel::affine_add(x, skip, numbers),
-            None => relu(norm.forward(x) + skip),
-        },
+/// A convolution and the norm of its result: one pass where the norm goes by its running statistics.
+#[derive(Clone, Copy)]
+pub struct Normed<'a> {
+    conv: &'a Conv,
+    norm: &'a BatchNorm,
+    stride: usize,
+}
+
+impl<'a> Normed<'a> {
+    pub fn new(conv: &'a Conv, norm: &'a BatchNorm) -> Self {
+        let stride = conv.stride;
+        Self { conv, norm, stride }
+    }
+
+    /// The same at another stride.
+    pub fn strided(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// `[n, in, h, w]` to `[n, out, h / stride, w / stride]` (for the usual padding).
+    pub fn forward(self, x: Tensor<4>) -> Tensor<4> {
+        match self.numbers(&x) {
+            Some(numbers) => self.in_one(x, numbers, false),
+            None => normalise(self.norm, self.convolved(x)),
+        }
+    }
+
+    /// [`Self::forward`], then ReLU.
+    pub fn relu(self, x: Tensor<4>) -> Tensor<4> {
+        match self.numbers(&x) {
+            Some(numbers) => self.in_one(x, numbers, true),
+            None => normalise_relu(self.norm, self.convolved(x)),
+        }
+    }
+
+    /// [`Self::forward`], then a skip connection and ReLU.
+    pub fn add_relu(self, x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
+        match self.numbers(&x) {
+            Some(numbers) => {
+                let sizes = [self.stride, self.conv.padding];
+                kernel::convolution_affine_add(x, self.conv.weight.val(), sizes, skip, numbers)
+            }
+            None => relu(normalise(self.norm, self.convolved(x)) + skip),
+        }
+    }
+
+    fn convolved(self, x: Tensor<4>) -> Tensor<4> {
+        self.conv.forward_strided(x, self.stride)
+    }
+
+    fn in_one(self, x: Tensor<4>, numbers: [Tensor<1>; 2], relu: bool) -> Tensor<4> {
+        let sizes = [self.stride, self.conv.padding];
+        kernel::convolution_affine(x, self.conv.weight.val(), sizes, numbers, relu)
+    }
+
+    /// The norm's numbers, where it may follow the convolution at once.
+    fn numbers(self, x: &Tensor<4>) -> Option<[Tensor<1>; 2]> {
+        match self.conv.bias.is_some() || is_training(self.norm, x) {
+            true => None,
+            false => by_running(self.norm),
+        }
     }
 }
 
@@ -153,9 +206,8 @@ fn by_running(norm: &BatchNorm) -> Option<[Tensor<1>; 2]> {
     let device = gain.device();
     let mean = norm.running_mean.value().to_device(&device);
     let variance = norm.running_var.value().to_device(&device);
-    let scale = gain / (variance + norm.epsilon).sqrt();
-    let shift = bias - mean * scale.clone();
-    Some([scale, shift])
+    let numbers = [gain, bias, mean, variance];
+    Some(kernel::running_numbers(numbers, norm.epsilon))
 }
 
 /// As Burn tells it: a frozen layer on a training device works by its running statistics.

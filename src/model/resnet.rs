@@ -6,10 +6,7 @@ use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor};
 
 use super::config::{ResBlock, ResNetConfig};
-use super::layers::{
-    Conv, Linear, batch_norm, flatten, global_mean, normalise, normalise_add_relu, normalise_relu,
-    pool3,
-};
+use super::layers::{Conv, Linear, Normed, batch_norm, flatten, global_mean, pool3};
 use super::probe::{Cancelled, Probe};
 
 /// 1x1 convolution and norm on the skip path.
@@ -56,17 +53,14 @@ impl Block {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let skip = match &self.downsample {
-            Some(down) => normalise(&down.norm, down.conv.forward(x.clone())),
+            Some(down) => Normed::new(&down.conv, &down.norm).forward(x.clone()),
             None => x.clone(),
         };
-        let x = normalise_relu(&self.bn1, self.conv1.forward(x));
-        let x = self.conv2.forward(x);
+        let x = Normed::new(&self.conv1, &self.bn1).relu(x);
+        let second = Normed::new(&self.conv2, &self.bn2);
         match (&self.conv3, &self.bn3) {
-            (Some(conv), Some(norm)) => {
-                let x = conv.forward(normalise_relu(&self.bn2, x));
-                normalise_add_relu(norm, x, skip)
-            }
-            _ => normalise_add_relu(&self.bn2, x, skip),
+            (Some(conv), Some(norm)) => Normed::new(conv, norm).add_relu(second.relu(x), skip),
+            _ => second.add_relu(x, skip),
         }
     }
 }
@@ -136,7 +130,7 @@ impl ResNet {
         let (Some(conv), Some(norm)) = (&self.conv1, &self.bn1) else {
             return Ok(x);
         };
-        let x = normalise_relu(norm, conv.forward(x));
+        let x = Normed::new(conv, norm).relu(x);
         let x = if self.pool { pool3(x, 1) } else { x };
         probe.see("conv1", &x)?;
         Ok(x)

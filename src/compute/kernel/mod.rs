@@ -73,6 +73,45 @@ pub fn affine(x: Tensor<4>, [scale, shift]: [Tensor<1>; 2], relu: bool) -> Tenso
     Tensor::from_dispatch(Dispatch::affine(x.into_dispatch(), scale, shift, relu))
 }
 
+/// What a norm's running statistics come to, a scale and a shift for each channel: `gain / √(variance +
+/// epsilon)` and `bias − mean · scale`. There is no gradient to any of them.
+pub fn running_numbers(
+    [gain, bias, mean, variance]: [Tensor<1>; 4],
+    epsilon: f64,
+) -> [Tensor<1>; 2] {
+    let [gain, bias, mean, variance] = [gain, bias, mean, variance].map(Tensor::into_dispatch);
+    let (scale, shift) = Dispatch::running_numbers(gain, bias, mean, variance, epsilon);
+    [scale, shift].map(Tensor::from_dispatch)
+}
+
+/// [`convolution`], then [`affine`], in one pass where a device has one.
+pub fn convolution_affine(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    [stride, padding]: [usize; 2],
+    [scale, shift]: [Tensor<1>; 2],
+    relu: bool,
+) -> Tensor<4> {
+    let [scale, shift] = [scale, shift].map(Tensor::into_dispatch);
+    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
+    let y = Dispatch::convolution_affine(x, weight, scale, shift, stride, padding, relu);
+    Tensor::from_dispatch(y)
+}
+
+/// [`convolution`], then [`affine_add`], in one pass where a device has one.
+pub fn convolution_affine_add(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    [stride, padding]: [usize; 2],
+    skip: Tensor<4>,
+    [scale, shift]: [Tensor<1>; 2],
+) -> Tensor<4> {
+    let [scale, shift] = [scale, shift].map(Tensor::into_dispatch);
+    let [x, weight, skip] = [x, weight, skip].map(Tensor::into_dispatch);
+    let y = Dispatch::convolution_affine_add(x, weight, skip, scale, shift, stride, padding);
+    Tensor::from_dispatch(y)
+}
+
 /// The positive part of `x · scale + shift + skip`, all of one shape.
 pub fn affine_add(x: Tensor<4>, skip: Tensor<4>, [scale, shift]: [Tensor<1>; 2]) -> Tensor<4> {
     let [scale, shift] = [scale, shift].map(Tensor::into_dispatch);
@@ -231,6 +270,58 @@ pub trait Kernels: Backend {
         Self::relu(Self::float_add(y, skip))
     }
 
+    /// Gradients with respect to `x` and `skip`, `y` being the result.
+    fn affine_add_backward(
+        y: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let grad = Self::relu_backward(y.clone(), grad);
+        let to_x = Self::affine_backward(y, scale, grad.clone(), false);
+        (to_x, grad)
+    }
+
+    fn running_numbers(
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let spread = Self::float_sqrt(Self::float_add_scalar(variance, epsilon.into()));
+        let scale = Self::float_div(gain, spread);
+        let shift = Self::float_sub(bias, Self::float_mul(mean, scale.clone()));
+        (scale, shift)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "two operations' arguments")]
+    fn convolution_affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let y = Self::convolution(x, weight, stride, padding);
+        Self::affine(y, scale, shift, relu)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "two operations' arguments")]
+    fn convolution_affine_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let y = Self::convolution(x, weight, stride, padding);
+        Self::affine_add(y, skip, scale, shift)
+    }
+
     fn simple_and_complex(
         q0: FloatTensor<Self>,
         q1: FloatTensor<Self>,
@@ -375,7 +466,7 @@ impl Kernels for Cube {
         stride: usize,
         padding: usize,
     ) -> FloatTensor<Self> {
-        gpu::forward(x, weight, stride, padding)
+        gpu::forward(x, weight, stride, padding, gpu::Finish::default())
     }
 
     fn convolution_x_backward(
@@ -398,6 +489,78 @@ impl Kernels for Cube {
     ) -> FloatTensor<Self> {
         let [_, _, side, _] = weight.shape().dims();
         gpu::backward_weight(x, side, grad, stride, padding)
+    }
+
+    fn max_pool(
+        x: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        gpu::max_pool(x, window(kernel, stride, padding))
+    }
+
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        gpu::max_pool_backward(x, y, grad, window(kernel, stride, padding))
+    }
+
+    fn affine_add_backward(
+        y: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        gpu::affine_add_backward(y, scale, grad)
+    }
+
+    fn running_numbers(
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        gpu::running_numbers([gain, bias, mean, variance], epsilon as f32)
+    }
+
+    fn convolution_affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let finish = gpu::Finish {
+            numbers: Some([scale, shift]),
+            skip: None,
+            relu,
+        };
+        gpu::forward(x, weight, stride, padding, finish)
+    }
+
+    fn convolution_affine_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let finish = gpu::Finish {
+            numbers: Some([scale, shift]),
+            skip: Some(skip),
+            relu: true,
+        };
+        gpu::forward(x, weight, stride, padding, finish)
     }
 
     fn affine(
@@ -625,20 +788,31 @@ impl<B: Kernels> Backward<B, 2> for ConvolutionBackward {
         grads: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
-        let [node_x, node_weight] = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight, stride, padding) = ops.state;
         let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
         let weight = checkpointer.retrieve_node_output::<FloatTensor<B>>(weight);
-        if let Some(node) = node_x {
-            let (x, weight, grad) = (x.clone(), weight.clone(), grad.clone());
-            let grad = B::convolution_x_backward(x, weight, grad, stride, padding);
-            grads.register::<B>(node.id, grad);
-        }
-        if let Some(node) = node_weight {
-            let grad = B::convolution_weight_backward(x, weight, grad, stride, padding);
-            grads.register::<B>(node.id, grad);
-        }
+        let nodes = ops.parents.map(|node| node.map(|node| node.id));
+        register_convolved::<B>(nodes, [x, weight, grad], [stride, padding], grads);
+    }
+}
+
+/// Registers the gradients of a convolution's input and weights, where these are asked for.
+fn register_convolved<B: Kernels>(
+    nodes: [Option<NodeId>; 2],
+    [x, weight, grad]: [FloatTensor<B>; 3],
+    [stride, padding]: [usize; 2],
+    grads: &mut Gradients,
+) {
+    let [node_x, node_weight] = nodes;
+    if let Some(node) = node_x {
+        let (x, weight, grad) = (x.clone(), weight.clone(), grad.clone());
+        let grad = B::convolution_x_backward(x, weight, grad, stride, padding);
+        grads.register::<B>(node, grad);
+    }
+    if let Some(node) = node_weight {
+        let grad = B::convolution_weight_backward(x, weight, grad, stride, padding);
+        grads.register::<B>(node, grad);
     }
 }
 
@@ -700,14 +874,84 @@ impl<B: Kernels> Backward<B, 2> for AffineAddBackward {
         let [x, skip] = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
         let (y, scale) = ops.state;
-        let grad = B::relu_backward(y.clone(), grad);
-        if let Some(node) = x {
-            let grad = B::affine_backward(y, scale, grad.clone(), false);
-            grads.register::<B>(node.id, grad);
+        let (to_x, to_skip) = B::affine_add_backward(y, scale, grad);
+        for (node, grad) in [(x, to_x), (skip, to_skip)] {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, grad);
+            }
         }
+    }
+}
+
+/// A convolution whose result was made into another before it was kept.
+#[derive(Clone, Debug)]
+struct Convolved<B: Kernels> {
+    x: NodeId,
+    weight: NodeId,
+    /// What became of the result, and by which scale.
+    y: FloatTensor<B>,
+    scale: FloatTensor<B>,
+    stride: usize,
+    padding: usize,
+    relu: bool,
+}
+
+impl<B: Kernels> Convolved<B> {
+    /// Registers the gradients of input and weights, `grad` being that of the convolution itself.
+    fn register(
+        self,
+        nodes: [Option<NodeId>; 2],
+        grad: FloatTensor<B>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(self.x);
+        let weight = checkpointer.retrieve_node_output::<FloatTensor<B>>(self.weight);
+        let sizes = [self.stride, self.padding];
+        register_convolved::<B>(nodes, [x, weight, grad], sizes, grads);
+    }
+}
+
+#[derive(Debug)]
+struct ConvolutionAffineBackward;
+
+impl<B: Kernels> Backward<B, 2> for ConvolutionAffineBackward {
+    type State = Convolved<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<B>(&ops.node);
+        let kept = ops.state;
+        let grad = B::affine_backward(kept.y.clone(), kept.scale.clone(), grad, kept.relu);
+        let nodes = ops.parents.map(|node| node.map(|node| node.id));
+        kept.register(nodes, grad, grads, checkpointer);
+    }
+}
+
+#[derive(Debug)]
+struct ConvolutionAffineAddBackward;
+
+impl<B: Kernels> Backward<B, 3> for ConvolutionAffineAddBackward {
+    type State = Convolved<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let [x, weight, skip] = ops.parents.map(|node| node.map(|node| node.id));
+        let grad = grads.consume::<B>(&ops.node);
+        let kept = ops.state;
+        let (grad, to_skip) = B::affine_add_backward(kept.y.clone(), kept.scale.clone(), grad);
         if let Some(node) = skip {
-            grads.register::<B>(node.id, grad);
+            grads.register::<B>(node, to_skip);
         }
+        kept.register([x, weight], grad, grads, checkpointer);
     }
 }
 
@@ -901,6 +1145,107 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
                 prep.finish((kept, simple, gain), y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::simple_and_complex(q0, q1, simple, gain)),
+        }
+    }
+
+    fn affine_add_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        first_order_only()
+    }
+
+    fn running_numbers(
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [gain, bias, mean, variance] =
+            [gain, bias, mean, variance].map(|numbers| numbers.into_primitive());
+        let (scale, shift) = B::running_numbers(gain, bias, mean, variance, epsilon);
+        (
+            Self::FloatTensorPrimitive::new(scale),
+            Self::FloatTensorPrimitive::new(shift),
+        )
+    }
+
+    fn convolution_affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let [scale, shift] = [scale, shift].map(|numbers| numbers.into_primitive());
+        let run = |x, weight, scale| {
+            B::convolution_affine(x, weight, scale, shift, stride, padding, relu)
+        };
+        match ConvolutionAffineBackward
+            .prepare::<C>([x.node(), weight.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(mut prep) => {
+                let [at, weight_at] = [prep.checkpoint(&x), prep.checkpoint(&weight)];
+                let y = run(x.into_primitive(), weight.into_primitive(), scale.clone());
+                let kept = Convolved {
+                    x: at,
+                    weight: weight_at,
+                    y: y.clone(),
+                    scale,
+                    stride,
+                    padding,
+                    relu,
+                };
+                prep.finish(kept, y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(run(x.into_primitive(), weight.into_primitive(), scale))
+            }
+        }
+    }
+
+    fn convolution_affine_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let [scale, shift] = [scale, shift].map(|numbers| numbers.into_primitive());
+        let prepared = ConvolutionAffineAddBackward
+            .prepare::<C>([x.node(), weight.node(), skip.node()])
+            .compute_bound()
+            .stateful();
+        let skip = skip.into_primitive();
+        let run = |x, weight, scale| {
+            B::convolution_affine_add(x, weight, skip, scale, shift, stride, padding)
+        };
+        match prepared {
+            OpsKind::Tracked(mut prep) => {
+                let [at, weight_at] = [prep.checkpoint(&x), prep.checkpoint(&weight)];
+                let y = run(x.into_primitive(), weight.into_primitive(), scale.clone());
+                let kept = Convolved {
+                    x: at,
+                    weight: weight_at,
+                    y: y.clone(),
+                    scale,
+                    stride,
+                    padding,
+                    relu: true,
+                };
+                prep.finish(kept, y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(run(x.into_primitive(), weight.into_primitive(), scale))
+            }
         }
     }
 

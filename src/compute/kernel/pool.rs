@@ -21,7 +21,7 @@ pub struct Window {
 
 impl Window {
     /// Positions of the result along a side of the map.
-    fn out(&self, side: usize) -> usize {
+    pub fn out(&self, side: usize) -> usize {
         (side + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1
     }
 

@@ -1,12 +1,17 @@
 //! The kernels of a GPU, through CubeCL: Burn's own take a pass for each operation, and its
 //! convolution without a search for a better one reads every factor anew for each product.
 
+mod convolution;
 mod pointwise;
-mod product;
+mod pool;
 mod weights;
 
-pub use pointwise::{affine, affine_backward, cells, cells_backward, spiking, spiking_backward};
-pub use product::{backward_x, forward};
+pub use convolution::{Finish, backward_x, forward};
+pub use pointwise::{
+    affine, affine_add_backward, affine_backward, cells, cells_backward, running_numbers, spiking,
+    spiking_backward,
+};
+pub use pool::{max_pool, max_pool_backward};
 pub use weights::backward_weight;
 
 use burn::backend::TensorMetadata;
@@ -30,7 +35,7 @@ fn own(tensor: CubeTensor) -> CubeTensor {
 }
 
 /// The same values in another shape; they lie side by side.
-fn reshaped(tensor: CubeTensor, shape: [usize; 4]) -> CubeTensor {
+fn reshaped<const D: usize>(tensor: CubeTensor, shape: [usize; D]) -> CubeTensor {
     let CubeTensor {
         client,
         device,

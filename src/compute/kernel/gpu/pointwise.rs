@@ -9,12 +9,13 @@
     reason = "what is known when a kernel is compiled is asked by itself"
 )]
 
+use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::super::cells::{COMPLEX_EPSILON, NOISE_EPSILON};
-use super::{argument, dims, made, own};
+use super::{argument, dims, made, own, reshaped};
 
 /// Cubes for `count` threads.
 pub(super) fn cubes(of: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
@@ -146,6 +147,105 @@ pub fn affine_backward(
         );
     }
     back
+}
+
+#[cube(launch_unchecked)]
+fn affine_add_backward_kernel(
+    y: &Tensor<f32>,
+    scale: &Tensor<f32>,
+    grad: &Tensor<f32>,
+    to_x: &mut Tensor<f32>,
+    to_skip: &mut Tensor<f32>,
+    count: usize,
+    area: usize,
+    channels: usize,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let value = select(y[ABSOLUTE_POS] > 0.0, grad[ABSOLUTE_POS], 0.0);
+    to_skip[ABSOLUTE_POS] = value;
+    to_x[ABSOLUTE_POS] = value * scale[ABSOLUTE_POS / area % channels];
+}
+
+/// Gradients with respect to `x` and `skip`, `y` being the result.
+pub fn affine_add_backward(
+    y: CubeTensor,
+    scale: CubeTensor,
+    grad: CubeTensor,
+) -> (CubeTensor, CubeTensor) {
+    let [y, scale, grad] = [y, scale, grad].map(own);
+    let shape @ [_, channels, height, width] = dims(&grad);
+    let (to_x, to_skip) = (made(&grad, shape), made(&grad, shape));
+    let count = count(&grad);
+    if count == 0 {
+        return (to_x, to_skip);
+    }
+    let (cubes, cube) = cubes(&grad, count);
+    // SAFETY: no thread past the last value goes on.
+    unsafe {
+        affine_add_backward_kernel::launch_unchecked(
+            &grad.client,
+            cubes,
+            cube,
+            argument(&y),
+            argument(&scale),
+            argument(&grad),
+            argument(&to_x),
+            argument(&to_skip),
+            count,
+            height * width,
+            channels,
+        );
+    }
+    (to_x, to_skip)
+}
+
+#[cube(launch_unchecked)]
+fn running_numbers_kernel(
+    gain: &Tensor<f32>,
+    bias: &Tensor<f32>,
+    mean: &Tensor<f32>,
+    variance: &Tensor<f32>,
+    scale: &mut Tensor<f32>,
+    shift: &mut Tensor<f32>,
+    count: usize,
+    epsilon: f32,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let value = gain[ABSOLUTE_POS] / (variance[ABSOLUTE_POS] + epsilon).sqrt();
+    scale[ABSOLUTE_POS] = value;
+    shift[ABSOLUTE_POS] = bias[ABSOLUTE_POS] - mean[ABSOLUTE_POS] * value;
+}
+
+/// Scale and shift, `[channels]` each, of a norm's gain, bias, running mean and running variance.
+pub fn running_numbers(numbers: [CubeTensor; 4], epsilon: f32) -> (CubeTensor, CubeTensor) {
+    let [gain, bias, mean, variance] = numbers.map(own);
+    let [count] = gain.shape().dims();
+    let [scale, shift] = [(); 2].map(|()| reshaped(made(&gain, [1, 1, 1, count]), [count]));
+    if count == 0 {
+        return (scale, shift);
+    }
+    let (cubes, cube) = cubes(&gain, count);
+    // SAFETY: no thread past the last value goes on.
+    unsafe {
+        running_numbers_kernel::launch_unchecked(
+            &gain.client,
+            cubes,
+            cube,
+            argument(&gain),
+            argument(&bias),
+            argument(&mean),
+            argument(&variance),
+            argument(&scale),
+            argument(&shift),
+            count,
+            epsilon,
+        );
+    }
+    (scale, shift)
 }
 
 /// Where a value of all cells is among those that have a second quadrature.

@@ -1,5 +1,5 @@
 //! The gradient of a convolution's weights on a GPU: the product of the result's gradient with what
-//! each tap of the kernel reads, summed over positions, in tiles as in [`super::product`].
+//! each tap of the kernel reads, summed over positions, in tiles.
 //!
 //! There are few weights and many positions: the positions are shared among several cubes for each
 //! tile, and what these make is added up.
@@ -7,17 +7,19 @@
     clippy::too_many_arguments,
     reason = "a kernel is told all it needs, one by one"
 )]
-#![allow(
-    clippy::manual_is_multiple_of,
-    reason = "kernels have no such function"
-)]
 
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::pointwise::cubes;
-use super::product::{ACROSS, DOWN, STEPS, Sizes, add_products, place_read, share, sizes};
 use super::{argument, dims, made, own, reshaped};
+
+/// Threads of a cube along taps, and along channels.
+const ACROSS: usize = 16;
+const DOWN: usize = 8;
+
+/// Steps of the sum whose factors are in shared memory at a time.
+const STEPS: usize = 16;
 
 /// Channels of a thread, and taps of its input channels, where there are this many at least.
 const CHANNELS: [(usize, usize); 2] = [(8, 33), (4, 1)];
@@ -28,6 +30,80 @@ const CUBES: usize = 64;
 
 /// Positions of a cube, at least.
 const LEAST_POSITIONS: usize = 128;
+
+/// What a kernel is told of one pass; `x` is what is read, `y` what is made.
+#[derive(CubeLaunch, CubeType)]
+struct Sizes {
+    /// Channels of `x` and of `y`.
+    from: usize,
+    to: usize,
+    /// Rows and columns of `x` and of `y`.
+    height: usize,
+    width: usize,
+    height_out: usize,
+    width_out: usize,
+    /// Positions of `y` of all images.
+    positions: usize,
+    padding: usize,
+}
+
+/// These of `[images, from, height, width]` and `[images, to, height_out, width_out]`.
+fn sizes(x: [usize; 4], y: [usize; 4], padding: usize) -> SizesLaunch {
+    let [_, from, height, width] = x;
+    let [images, to, height_out, width_out] = y;
+    let positions = images * height_out * width_out;
+    SizesLaunch::new(
+        from, to, height, width, height_out, width_out, positions, padding,
+    )
+}
+
+/// Where tap `tap` reads for a position, within its map; past the map's end where it reads nothing.
+/// Selected rather than branched to: what a driver does with branches in a loop can double with each.
+#[cube]
+fn place_read(
+    row: usize,
+    column: usize,
+    tap: usize,
+    sizes: &Sizes,
+    #[comptime] side: usize,
+    #[comptime] stride: usize,
+) -> usize {
+    let none = sizes.height * sizes.width;
+    // What lies before the first row or column becomes a very large number.
+    let y = row * stride + tap / side - sizes.padding;
+    let x = column * stride + tap % side - sizes.padding;
+    let place = select(x < sizes.width, y * sizes.width + x, none);
+    select(y < sizes.height, place, none)
+}
+
+/// A thread's products of the factors in shared memory, `[steps][rows of a cube]` and `[steps][columns
+/// of a cube]`: its rows lie side by side, its columns `ACROSS` apart.
+#[cube]
+fn add_products(
+    sums: &mut Array<f32>,
+    rows: &Shared<[f32]>,
+    columns: &Shared<[f32]>,
+    down: usize,
+    across: usize,
+    #[comptime] own_rows: usize,
+    #[comptime] own_columns: usize,
+) {
+    for step in 0..STEPS {
+        let mut ours = Array::<f32>::new(own_columns);
+        #[unroll]
+        for j in 0..own_columns {
+            ours[j] = columns[step * comptime![ACROSS * own_columns] + across + j * ACROSS];
+        }
+        #[unroll]
+        for i in 0..own_rows {
+            let row = rows[step * comptime![DOWN * own_rows] + down * own_rows + i];
+            #[unroll]
+            for j in 0..own_columns {
+                sums[i * own_columns + j] += row * ours[j];
+            }
+        }
+    }
+}
 
 #[cube(launch_unchecked)]
 fn weight_products(
@@ -90,7 +166,7 @@ fn weight_products(
             let line = unit / STEPS + i * comptime![threads / STEPS];
             let from = (first_column + line) / area;
             let tap = (first_column + line) % area;
-            let read = place_read(row, column, tap, &sizes, side, stride, false);
+            let read = place_read(row, column, tap, &sizes, side, stride);
             let mut value = 0.0f32;
             if position < end && from < sizes.from && read < area_in {
                 value = x[(image * sizes.from + from) * area_in + read];
@@ -191,4 +267,10 @@ pub fn backward_weight(
         );
     }
     y
+}
+
+/// What a thread takes of `count`; the last line takes all.
+fn share(table: &[(usize, usize)], count: usize) -> usize {
+    let line = table.iter().find(|(_, least)| count >= *least);
+    line.map_or(1, |(share, _)| *share)
 }

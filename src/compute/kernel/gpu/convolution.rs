@@ -1,0 +1,478 @@
+//! Convolution on a GPU, forward or back to the input, with what follows it.
+//!
+//! A thread makes a patch of the result of four channels, 4 by 4 positions where the map has as many.
+//! For each channel of the input it reads the patch's surroundings and the kernels' weights into
+//! registers, and multiplies them there: a 3x3 kernel takes 36 values and 36 weights for 576 products.
+//! Nothing is laid out before, and threads do not wait for each other.
+//!
+//! Back to the input of a strided convolution, positions that lie `stride` apart have the same taps:
+//! each such phase is a convolution of its own, by every `stride`-th tap.
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel is told all it needs, one by one"
+)]
+#![allow(
+    clippy::collapsible_if,
+    reason = "two short questions take a driver less time to compile than one of two parts"
+)]
+
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::{argument, dims, made, own};
+
+/// Output channels of a thread.
+const CHANNELS: usize = 4;
+
+/// Rows and columns of a thread's patch, and positions of it where a map is one row.
+const PATCH: usize = 4;
+const ROW: usize = 16;
+
+/// Kernels of more rows are taken a row of taps at a time, and of more columns a tap at a time.
+const MOST_ROWS: usize = 3;
+const MOST_COLUMNS: usize = 11;
+
+/// Threads of a cube; fewer where there would be too few cubes.
+const THREADS: usize = 64;
+const LEAST_CUBES: usize = 8;
+
+/// Threads of a cube side by side: patches, the others have the next channels.
+const ACROSS: usize = 16;
+
+/// What is known of a pass when its kernel is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Plan {
+    /// Of the kernel.
+    side: usize,
+    stride: usize,
+    /// Back to the input.
+    backward: bool,
+    /// Of a patch.
+    rows: usize,
+    columns: usize,
+    /// Rows and columns of taps whose weights are in registers at a time.
+    down: usize,
+    across: usize,
+    /// What follows.
+    norm: bool,
+    skip: bool,
+    relu: bool,
+}
+
+impl Plan {
+    fn new(side: usize, stride: usize, backward: bool, [height, width]: [usize; 2]) -> Self {
+        let (taps, step) = match backward {
+            true => (side.div_ceil(stride), 1),
+            false => (side, stride),
+        };
+        // Phases differ in the number of their taps.
+        let is_even = !backward || stride == 1;
+        let whole = taps <= MOST_ROWS && step == 1 && is_even;
+        let [rows, columns] = match height {
+            1 => [1, fit(width, ROW)],
+            _ => [fit(height, PATCH), fit(width, PATCH)],
+        };
+        Self {
+            side,
+            stride,
+            backward,
+            rows,
+            columns,
+            down: if whole { taps } else { 1 },
+            across: if taps <= MOST_COLUMNS { taps } else { 1 },
+            norm: false,
+            skip: false,
+            relu: false,
+        }
+    }
+
+    /// Rows or columns of the input from one of a patch to the next.
+    fn step(self) -> usize {
+        if self.backward { 1 } else { self.stride }
+    }
+
+    fn phases(self) -> usize {
+        if self.backward { self.stride } else { 1 }
+    }
+
+    /// Rows of the input for these of a patch, beside some rows of taps; columns alike.
+    fn read(self, patch: usize, taps: usize) -> usize {
+        match taps {
+            1 => patch,
+            _ => (patch - 1) * self.step() + taps,
+        }
+    }
+
+    /// How far apart these lie.
+    fn pitch(self, taps: usize) -> usize {
+        if taps == 1 { self.step() } else { 1 }
+    }
+
+    /// Which of these the given tap of the given row, or column, of a patch reads.
+    fn reads(self, place: usize, tap: usize, taps: usize) -> usize {
+        match taps {
+            1 => place,
+            _ => place * self.step() + tap,
+        }
+    }
+
+    /// Whether a phase may have fewer taps than are taken at a time.
+    fn is_ragged(self) -> bool {
+        self.backward && self.stride > 1 && self.across > 1
+    }
+}
+
+/// The smallest power of two that holds this many, or the most.
+fn fit(count: usize, most: usize) -> usize {
+    count.next_power_of_two().min(most)
+}
+
+/// What a kernel is told of one pass; `x` is what is read, `y` what is made.
+#[derive(CubeLaunch, CubeType)]
+struct Told {
+    /// Channels of `x` and of `y`.
+    from: usize,
+    to: usize,
+    /// Rows and columns of `x` and of `y`.
+    height: usize,
+    width: usize,
+    height_out: usize,
+    width_out: usize,
+    padding: usize,
+    /// Patches of a map, of one phase.
+    tile_rows: usize,
+    tile_columns: usize,
+    /// Of all images.
+    tiles: usize,
+    /// How far apart kernels of neighbouring channels lie, of `x`'s and of `y`'s.
+    weight_from: usize,
+    weight_to: usize,
+}
+
+/// Taps of a phase: how many, the first of the kernel, and what the first of them reads for the first
+/// position, the number of rows before the map (a number that wraps).
+#[cube]
+fn taps_of(phase: usize, padding: usize, #[comptime] plan: Plan) -> (usize, usize, usize) {
+    if comptime![plan.backward] {
+        let stride = comptime![plan.stride];
+        let shifted = phase + padding;
+        let least = shifted % stride;
+        let count = (comptime![plan.side + plan.stride - 1] - least) / stride;
+        let first = least + count * stride - stride;
+        (count, first, count - 1 - shifted / stride)
+    } else {
+        (comptime![plan.side].runtime(), 0usize.runtime(), padding)
+    }
+}
+
+#[cube(launch_unchecked)]
+fn patches(
+    x: &Tensor<f32>,
+    weight: &Tensor<f32>,
+    scale: &Tensor<f32>,
+    shift: &Tensor<f32>,
+    skip: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    told: Told,
+    #[comptime] plan: Plan,
+) {
+    let tile = ABSOLUTE_POS_X as usize;
+    let channel = ABSOLUTE_POS_Y as usize * comptime![CHANNELS];
+    if tile >= told.tiles {
+        terminate!();
+    }
+    if channel >= told.to {
+        terminate!();
+    }
+    let phase = CUBE_POS_Z as usize;
+    let [rows, columns] = comptime![[plan.rows, plan.columns]];
+    let [down, across] = comptime![[plan.down, plan.across]];
+    let in_rows = comptime![plan.read(rows, down)];
+    let in_columns = comptime![plan.read(columns, across)];
+
+    let phase_row = phase / comptime![plan.phases()];
+    let phase_column = phase % comptime![plan.phases()];
+    let (count_y, first_y, before_y) = taps_of(phase_row, told.padding, plan);
+    let (count_x, first_x, before_x) = taps_of(phase_column, told.padding, plan);
+    let image = tile / (told.tile_rows * told.tile_columns);
+    let row = tile / told.tile_columns % told.tile_rows * rows;
+    let column = tile % told.tile_columns * columns;
+    let top = row * comptime![plan.step()] - before_y;
+    let left = column * comptime![plan.step()] - before_x;
+    let area_in = told.height * told.width;
+
+    // Channels past the last are the last again, and write what it writes.
+    let mut kernels = Array::<usize>::new(CHANNELS);
+    #[unroll]
+    for c in 0..CHANNELS {
+        kernels[c] = min(channel + c, told.to - 1) * told.weight_to;
+    }
+    let mut sums = Array::<f32>::new(comptime![rows * columns * CHANNELS]);
+    #[unroll]
+    for i in 0..comptime![rows * columns * CHANNELS] {
+        sums[i] = 0.0;
+    }
+
+    let mut row_at = Array::<usize>::new(in_rows);
+    let mut row_there = Array::<u32>::new(in_rows);
+    let mut column_at = Array::<usize>::new(in_columns);
+    let mut column_there = Array::<u32>::new(in_columns);
+    let mut weights = Array::<f32>::new(comptime![down * across * CHANNELS]);
+    let mut values = Array::<f32>::new(in_columns);
+    for tap_y in range_stepped(0, count_y, down) {
+        #[unroll]
+        for i in 0..in_rows {
+            let at = top + tap_y + i * comptime![plan.pitch(down)];
+            row_at[i] = min(at, told.height - 1) * told.width;
+            row_there[i] = select(at < told.height, 1u32, 0u32);
+        }
+        for tap_x in range_stepped(0, count_x, across) {
+            #[unroll]
+            for j in 0..in_columns {
+                let at = left + tap_x + j * comptime![plan.pitch(across)];
+                column_at[j] = min(at, told.width - 1);
+                column_there[j] = select(at < told.width, 1u32, 0u32);
+            }
+            let mut map = image * told.from * area_in;
+            let mut kernel = 0;
+            for _ in 0..told.from {
+                #[unroll]
+                for u in 0..down {
+                    #[unroll]
+                    for v in 0..across {
+                        let below = tap_at(first_y, min(tap_y + u, count_y - 1), plan);
+                        let beside = tap_at(first_x, min(tap_x + v, count_x - 1), plan);
+                        let tap = below * comptime![plan.side] + beside;
+                        #[unroll]
+                        for c in 0..CHANNELS {
+                            let mut value = weight[kernels[c] + kernel + tap];
+                            if comptime![plan.is_ragged()] {
+                                value = select(tap_x + v < count_x, value, 0.0);
+                            }
+                            weights[(u * across + v) * CHANNELS + c] = value;
+                        }
+                    }
+                }
+                #[unroll]
+                for i in 0..in_rows {
+                    #[unroll]
+                    for j in 0..in_columns {
+                        let value = x[map + row_at[i] + column_at[j]];
+                        let there = row_there[i] & column_there[j];
+                        values[j] = select(there != 0, value, 0.0);
+                    }
+                    add_row(&mut sums, &values, &weights, i, plan);
+                }
+                map += area_in;
+                kernel += told.weight_from;
+            }
+        }
+    }
+
+    let area_out = told.height_out * told.width_out;
+    #[unroll]
+    for c in 0..CHANNELS {
+        let channel = min(channel + c, told.to - 1);
+        let mut a = 1.0f32;
+        let mut b = 0.0f32;
+        if comptime![plan.norm] {
+            a = scale[channel];
+            b = shift[channel];
+        }
+        #[unroll]
+        for r in 0..rows {
+            let row = (row + r) * comptime![plan.phases()] + phase_row;
+            if row < told.height_out {
+                #[unroll]
+                for q in 0..columns {
+                    let column = (column + q) * comptime![plan.phases()] + phase_column;
+                    if column < told.width_out {
+                        let at =
+                            (image * told.to + channel) * area_out + row * told.width_out + column;
+                        let mut value = sums[(r * columns + q) * CHANNELS + c];
+                        if comptime![plan.norm] {
+                            value = value * a + b;
+                        }
+                        if comptime![plan.skip] {
+                            value += skip[at];
+                        }
+                        if comptime![plan.relu] {
+                            value = max(value, 0.0);
+                        }
+                        y[at] = value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Of the kernel, the tap that comes at this place of a phase's.
+#[cube]
+fn tap_at(first: usize, place: usize, #[comptime] plan: Plan) -> usize {
+    if comptime![plan.backward] {
+        first - place * comptime![plan.stride]
+    } else {
+        place
+    }
+}
+
+/// The products of a row of the input with all taps, in all rows of a patch, that read it.
+#[cube]
+fn add_row(
+    sums: &mut Array<f32>,
+    values: &Array<f32>,
+    weights: &Array<f32>,
+    #[comptime] row: usize,
+    #[comptime] plan: Plan,
+) {
+    let [rows, columns] = comptime![[plan.rows, plan.columns]];
+    let [down, across] = comptime![[plan.down, plan.across]];
+    #[unroll]
+    for r in 0..rows {
+        #[unroll]
+        for u in 0..down {
+            if comptime![plan.reads(r, u, down) == row] {
+                #[unroll]
+                for v in 0..across {
+                    #[unroll]
+                    for q in 0..columns {
+                        let value = values[comptime![plan.reads(q, v, across)]];
+                        #[unroll]
+                        for c in 0..CHANNELS {
+                            sums[(r * columns + q) * CHANNELS + c] +=
+                                value * weights[(u * across + v) * CHANNELS + c];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What follows a convolution: two numbers for each channel, a skip connection, ReLU.
+#[derive(Default)]
+pub struct Finish {
+    pub numbers: Option<[CubeTensor; 2]>,
+    pub skip: Option<CubeTensor>,
+    pub relu: bool,
+}
+
+/// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`.
+pub fn forward(
+    x: CubeTensor,
+    weight: CubeTensor,
+    stride: usize,
+    padding: usize,
+    finish: Finish,
+) -> CubeTensor {
+    let [_, _, height, width] = dims(&x);
+    let [to, _, side, _] = dims(&weight);
+    let out = |size: usize| (size + 2 * padding).saturating_sub(side) / stride + 1;
+    let size = [out(height), out(width)];
+    launch(x, weight, to, size, [stride, padding], false, finish)
+}
+
+/// Gradient with respect to the input, `size` its rows and columns.
+pub fn backward_x(
+    size: [usize; 2],
+    weight: CubeTensor,
+    grad: CubeTensor,
+    stride: usize,
+    padding: usize,
+) -> CubeTensor {
+    let [_, to, ..] = dims(&weight);
+    let nothing = Finish::default();
+    launch(grad, weight, to, size, [stride, padding], true, nothing)
+}
+
+fn launch(
+    x: CubeTensor,
+    weight: CubeTensor,
+    to: usize,
+    size: [usize; 2],
+    [stride, padding]: [usize; 2],
+    backward: bool,
+    finish: Finish,
+) -> CubeTensor {
+    let (x, weight, skip) = (own(x), own(weight), finish.skip.map(own));
+    let numbers = finish.numbers.map(|numbers| numbers.map(own));
+    let [images, from, height, width] = dims(&x);
+    let [_, inner, side, _] = dims(&weight);
+    let y = made(&x, [images, to, size[0], size[1]]);
+    if images * to * size[0] * size[1] == 0 {
+        return y;
+    }
+    // By kernels of one weight a map is as good as a row.
+    let is_pointwise = side == 1 && stride == 1 && padding == 0;
+    let [height, width, height_out, width_out] = match is_pointwise {
+        true => [1, height * width, 1, height * width],
+        false => [height, width, size[0], size[1]],
+    };
+    let phases = if backward { stride } else { 1 };
+    let grid = [height_out.div_ceil(phases), width_out.div_ceil(phases)];
+    let plan = Plan {
+        norm: numbers.is_some(),
+        skip: skip.is_some(),
+        relu: finish.relu,
+        ..Plan::new(side, stride, backward, grid)
+    };
+    let [tile_rows, tile_columns] = [grid[0].div_ceil(plan.rows), grid[1].div_ceil(plan.columns)];
+    let tiles = images * tile_rows * tile_columns;
+    let area = side * side;
+    let [weight_from, weight_to] = match backward {
+        true => [inner * area, area],
+        false => [area, inner * area],
+    };
+    let told = ToldLaunch::new(
+        from,
+        to,
+        height,
+        width,
+        height_out,
+        width_out,
+        padding,
+        tile_rows,
+        tile_columns,
+        tiles,
+        weight_from,
+        weight_to,
+    );
+    let (count, cube) = cubes(tiles, to.div_ceil(CHANNELS), phases * phases);
+    let [scale, shift] = match &numbers {
+        Some([scale, shift]) => [scale, shift],
+        None => [&x, &x],
+    };
+    // SAFETY: the kernel keeps what it reads within the maps, and asks before it writes.
+    unsafe {
+        patches::launch_unchecked(
+            &x.client,
+            count,
+            cube,
+            argument(&x),
+            argument(&weight),
+            argument(scale),
+            argument(shift),
+            argument(skip.as_ref().unwrap_or(&x)),
+            argument(&y),
+            told,
+            plan,
+        );
+    }
+    y
+}
+
+/// Cubes for this many patches, groups of channels, and phases: neighbouring threads have neighbouring
+/// patches as far as there are any, and then the next channels.
+fn cubes(tiles: usize, groups: usize, phases: usize) -> (CubeCount, CubeDim) {
+    let share = (tiles * groups * phases / LEAST_CUBES).next_power_of_two();
+    let threads = share.clamp(PATCH, THREADS);
+    let across = fit(tiles, ACROSS.min(threads));
+    let down = fit(groups, threads / across);
+    let count = CubeCount::Static(
+        tiles.div_ceil(across) as u32,
+        groups.div_ceil(down) as u32,
+        phases as u32,
+    );
+    (count, CubeDim::new_2d(across as u32, down as u32))
+}
