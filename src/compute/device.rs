@@ -15,6 +15,10 @@ const SOFTWARE: [&str; 6] = [
     "warp",
 ];
 
+/// Kernels that a GPU is handed at a time: those of a forward, all networks' here.
+#[cfg(any(feature = "worker", feature = "gpu"))]
+const PASS: usize = 512;
+
 /// What a WebGPU adapter says of itself, as far as the browser tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adapter {
@@ -152,7 +156,8 @@ impl Devices {
 
 #[cfg(any(feature = "worker", feature = "gpu"))]
 async fn start_gpu() -> Result<Device, String> {
-    let started = Device::wgpu_options().init_async().await;
+    let options = Device::wgpu_options().tasks_max(PASS);
+    let started = options.init_async().await;
     started.map_err(|e| format!("WebGPU did not start ({e})"))
 }
 

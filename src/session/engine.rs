@@ -12,6 +12,7 @@ use super::protocol::{
     Progress, Request, Rgba,
 };
 use super::testing::{self, Laboratory};
+use super::warming::Cold;
 use crate::align::aligner::AlignError;
 use crate::clock::Clock;
 use crate::compute::device::{Active, Adapter, Devices};
@@ -143,7 +144,8 @@ pub type Attachment = Box<dyn Source>;
 #[derive(Default)]
 pub struct Session {
     devices: Devices,
-    active: Option<Active>,
+    pub(super) active: Option<Active>,
+    pub(super) cold: Cold,
     pub(super) model: Option<LoadedModel>,
     pub(super) image: Option<NamedPicture>,
     pub(super) bench: Bench,
@@ -270,6 +272,7 @@ impl Session {
     async fn adopt(&mut self, loaded: Loaded, host: &dyn Host) {
         let clock = Clock::start();
         let active = self.device(host).await;
+        self.cold = Cold::of(&active);
         let network = loaded.to_network(&active.device.autodiff());
         // Those of the model before, and of a device that is no longer in use.
         forget_unused();

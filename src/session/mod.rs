@@ -16,6 +16,8 @@ mod running;
 mod seeing;
 #[cfg(feature = "compute")]
 mod testing;
+#[cfg(feature = "compute")]
+mod warming;
 
 #[cfg(feature = "compute")]
 pub use engine::{Host, Session, SessionError};

@@ -173,7 +173,7 @@ async fn to_raw<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<RawTens
 }
 
 /// Cross-entropy of `classes`, summed over the batch.
-fn summed_cross_entropy(logits: Tensor<2>, classes: &[usize]) -> Tensor<1> {
+pub(super) fn summed_cross_entropy(logits: Tensor<2>, classes: &[usize]) -> Tensor<1> {
     let [n, count] = logits.dims();
     let mut rows = vec![0.0_f32; n * count];
     for (row, class) in rows.chunks_exact_mut(count).zip(classes) {

@@ -86,8 +86,14 @@ async fn answer_all() {
     let Some(mut state) = STATE.take() else {
         return;
     };
-    while let Some(next) = QUEUE.with_borrow_mut(VecDeque::pop_front) {
-        answer(&mut state, next).await;
+    loop {
+        while let Some(next) = QUEUE.with_borrow_mut(VecDeque::pop_front) {
+            answer(&mut state, next).await;
+        }
+        // Nobody waits. Each of its steps is as long as what is asked for next would be without it.
+        if !state.session.warm_up().await {
+            break;
+        }
     }
     STATE.set(Some(state));
     // A request may have come between the last look and the state's return.

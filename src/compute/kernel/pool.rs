@@ -8,7 +8,7 @@ use std::ops::Range;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::conv::{Shared, each};
+use super::conv::each_chunk;
 use super::{flex, own};
 
 /// Side, step and zeros around the map of a window.
@@ -45,20 +45,14 @@ impl Window {
 pub fn forward(x: FlexTensor, window: Window) -> FlexTensor {
     let [n, channels, height, width] = x.shape().dims();
     let size = [window.out(height), window.out(width)];
-    let (length, area) = (channels * height * width, channels * size[0] * size[1]);
+    let (area, area_out) = (height * width, size[0] * size[1]);
     let x = own(x);
     let values: &[f32] = x.storage();
-    let y = Shared::zeros(n * area);
-    let images: Vec<usize> = (0..n).collect();
-    each(&images, |image, _| {
-        // SAFETY: every image is written by one call.
-        let y = &mut unsafe { y.get() }[image * area..][..area];
-        let maps = values[image * length..][..length].chunks_exact(height * width);
-        for (map, y) in maps.zip(y.chunks_exact_mut(size[0] * size[1])) {
-            maxima(map, [height, width], window, y);
-        }
+    let mut y = vec![0.0; n * channels * area_out];
+    each_chunk(&mut y, area_out.max(1), |place, y| {
+        maxima(&values[place * area..][..area], [height, width], window, y);
     });
-    flex(y.into_inner(), [n, channels, size[0], size[1]])
+    flex(y, [n, channels, size[0], size[1]])
 }
 
 fn maxima(map: &[f32], [height, width]: [usize; 2], window: Window, y: &mut [f32]) {
@@ -89,34 +83,19 @@ fn maxima(map: &[f32], [height, width]: [usize; 2], window: Window, y: &mut [f32
 
 /// Gradient with respect to `x`, `y` being the result.
 pub fn backward(x: FlexTensor, y: FlexTensor, grad: FlexTensor, window: Window) -> FlexTensor {
-    let shape: [usize; 4] = x.shape().dims();
-    let [n, channels, height, width] = shape;
+    let shape @ [n, channels, height, width] = x.shape().dims::<4>();
     let [_, _, rows, columns] = y.shape().dims::<4>();
-    let (length, area) = (channels * height * width, channels * rows * columns);
+    let (area, area_out) = (height * width, rows * columns);
     let (x, y, grad) = (own(x), own(y), own(grad));
     let (x, y, grad): (&[f32], &[f32], &[f32]) = (x.storage(), y.storage(), grad.storage());
-    let out = Shared::zeros(n * length);
-    let images: Vec<usize> = (0..n).collect();
-    each(&images, |image, _| {
-        // SAFETY: every image is written by one call.
-        let out = &mut unsafe { out.get() }[image * length..][..length];
-        for c in 0..channels {
-            let map = c * height * width..(c + 1) * height * width;
-            let there = image * area + c * rows * columns;
-            let there = there..there + rows * columns;
-            let x = &x[image * length..][map.clone()];
-            let size = [height, width];
-            hand_back(
-                x,
-                size,
-                window,
-                &y[there.clone()],
-                &grad[there],
-                &mut out[map],
-            );
-        }
+    let mut out = vec![0.0; n * channels * area];
+    each_chunk(&mut out, area.max(1), |place, out| {
+        let map = &x[place * area..][..area];
+        let there = place * area_out..(place + 1) * area_out;
+        let (y, grad) = (&y[there.clone()], &grad[there]);
+        hand_back(map, [height, width], window, y, grad, out);
     });
-    flex(out.into_inner(), shape)
+    flex(out, shape)
 }
 
 fn hand_back(

@@ -6,7 +6,7 @@
 
 use burn::backend::flex::FlexTensor;
 
-use super::conv::{Geometry, Scratch, Shared, each, run};
+use super::conv::{Geometry, Shared, each, each_chunk, run, threads};
 use super::flex;
 use super::pass::{Pass, Pointwise};
 
@@ -51,7 +51,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Option<Vec<f32
     if g.channels_in < 2 || area_in * area_out == 0 {
         return None;
     }
-    let mut y = vec![0.0; g.images * g.channels_out * area_out];
+    let y = Shared::zeros(g.images * g.channels_out * area_out);
     for group in by_colour(g, weight)? {
         let part = Geometry {
             channels_in: 1,
@@ -67,16 +67,16 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Option<Vec<f32
         let shape = [group.filters.len(), 1, g.kernel, g.kernel];
         let weight = flex(group.weights(g, weight), shape);
         let made = run(&part, false, &seen, &weight);
-        for (place, map) in made.chunks_exact(area_out).enumerate() {
-            let (image, filter) = (
-                place / group.filters.len(),
-                group.filters[place % group.filters.len()],
-            );
-            let at = (image * g.channels_out + filter) * area_out;
-            y[at..][..area_out].copy_from_slice(map);
-        }
+        let maps: Vec<_> = made.chunks_exact(area_out).enumerate().collect();
+        each(&maps, |(place, map), _| {
+            let (image, filter) = (place / group.filters.len(), place % group.filters.len());
+            let at = (image * g.channels_out + group.filters[filter]) * area_out;
+            // SAFETY: every map of an image is one item.
+            let y = &mut unsafe { y.get() }[at..][..area_out];
+            y.copy_from_slice(map);
+        });
     }
-    Some(y)
+    Some(y.into_inner())
 }
 
 /// Gradient with respect to the input; `None` where maps are smaller than a vector.
@@ -103,14 +103,18 @@ pub(super) fn backward_x(
     let size = g.channels_in * g.positions_in();
     let x = Shared::zeros(g.images * size);
     let images: Vec<usize> = (0..g.images).collect();
-    each(&images, |image, scratch| {
+    each(&images, |image, _| {
         // SAFETY: every image is one item.
         let x = &mut unsafe { x.get() }[image * size..][..size];
         let grad = &grad[image * g.channels_out * area_out..][..g.channels_out * area_out];
         for (group, weight) in groups.iter().zip(&weights) {
-            let taps = group.taps(g, grad, weight, lanes, scratch);
-            let first = group.colours.start * g.positions_in();
-            add_taps(g, &taps, &mut x[first..]);
+            let taps = group.taps(g, grad, weight, lanes);
+            let plane = g.positions_in();
+            let planes = group.colours.start * plane..group.colours.end * plane;
+            each_chunk(&mut x[planes], plane, |colour, x| {
+                let own = colour * g.area() * area_out;
+                add_taps(g, &taps[own..][..g.area() * area_out], x);
+            });
         }
     });
     Some(x.into_inner())
@@ -125,14 +129,7 @@ impl Group {
     }
 
     /// `[colours · k², h′ · w′]`: what each tap brings of one image's gradient.
-    fn taps(
-        &self,
-        g: &Geometry,
-        grad: &[f32],
-        weight: &[f32],
-        lanes: usize,
-        scratch: &mut Scratch,
-    ) -> Vec<f32> {
+    fn taps(&self, g: &Geometry, grad: &[f32], weight: &[f32], lanes: usize) -> Vec<f32> {
         let area_out = g.positions_out();
         let whole = self.filters.len() == g.channels_out;
         let own: Vec<f32>;
@@ -165,20 +162,18 @@ impl Group {
             weight,
             y: &taps,
         };
-        for item in work.items(1) {
-            work.run(item, scratch);
-        }
+        each(&work.items(threads()), |item, scratch| {
+            work.run(*item, scratch);
+        });
         taps.into_inner()
     }
 }
 
-/// Adds what each tap brings where it belongs in `[colours, h, w]`.
+/// Adds what each tap brings where it belongs in a colour's plane.
 fn add_taps(g: &Geometry, taps: &[f32], x: &mut [f32]) {
     let ([height, width], [down, across]) = (g.size_in, g.size_out);
-    for (row, tap) in taps.chunks_exact(down * across).enumerate() {
-        let (colour, tap_at) = (row / g.area(), row % g.area());
+    for (tap_at, tap) in taps.chunks_exact(down * across).enumerate() {
         let (dy, dx) = (tap_at / g.kernel, tap_at % g.kernel);
-        let x = &mut x[colour * height * width..][..height * width];
         // Columns of the result whose tap lies within the input.
         let first = g.padding.saturating_sub(dx).div_ceil(g.stride);
         let end = (width + g.padding).saturating_sub(dx).div_ceil(g.stride);
