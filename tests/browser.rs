@@ -5,8 +5,9 @@
 mod common;
 mod support;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufReader;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -304,6 +305,98 @@ fn every_kernel_agrees_on_webgpu() {
 }
 
 /// Checkpoints written again as our safetensors, through the worker's `LoadFile`.
+/// A worker that counts the bytes of its buffers: those of memory that a GPU holds for it.
+const COUNTING: &str = r#"
+"use strict";
+let bytes = 0;
+const { createBuffer } = GPUDevice.prototype;
+GPUDevice.prototype.createBuffer = function (wanted) {
+  bytes += wanted.size;
+  return createBuffer.call(this, wanted);
+};
+const { destroy } = GPUBuffer.prototype;
+GPUBuffer.prototype.destroy = function () {
+  bytes -= this.size;
+  return destroy.call(this);
+};
+self.addEventListener("message", (event) => {
+  if (!event.data.count) return;
+  event.stopImmediatePropagation();
+  self.postMessage({ bytes });
+});
+importScripts("./worker_boot.js");
+"#;
+
+/// Forwards, and a gradient after every ten of them; the bytes held before and after.
+const RUNS: &str = r#"
+const side = 32;
+const input = () => {
+  const pixels = new Float32Array(3 * side * side).map((_, i) => (i % 251) / 251);
+  return { name: "input", shape: [1, 3, side, side], data: new Uint8Array(pixels.buffer) };
+};
+const run = async (labels) => {
+  const options = { input: input(), normalised: false, taps: ["logits"], noise: null, labels, attack: null };
+  const events = await ask({ Run: options });
+  if (!events.find((e) => e.Tensors)) throw new Error(JSON.stringify(events));
+};
+const held = () => new Promise((resolve) => {
+  const take = ({ data }) => {
+    if (data.bytes === undefined) return;
+    worker.removeEventListener("message", take);
+    resolve(data.bytes);
+  };
+  worker.addEventListener("message", take);
+  worker.postMessage({ count: true });
+});
+const many = async (count) => {
+  for (let i = 0; i < count; i += 1) {
+    await run([]);
+    if (i % 10 === 0) await run([0]);
+  }
+  return held();
+};
+const found = [await many(50), await many(1000)];
+worker.terminate();
+return found;
+"#;
+
+#[test]
+fn memory_of_a_gpu_does_not_grow_over_a_thousand_runs() {
+    let Some(dist) = std::env::var_os("VENTRAL_DIST").map(PathBuf::from) else {
+        println!("skipped: VENTRAL_DIST is not set");
+        return;
+    };
+    let weights = fs::read(dist.join("models/resnet-cifar10.safetensors")).expect("it is shipped");
+    let site = tempfile::tempdir().expect("a folder");
+    let listed = fs::read_dir(&dist).expect("the built page").flatten();
+    for file in listed.filter(|entry| entry.path().is_file()) {
+        let to = site.path().join(file.file_name());
+        fs::copy(file.path(), to).expect("it can be copied");
+    }
+    fs::write(site.path().join("counting.js"), COUNTING).expect("it can be written");
+    let Some(mut browser) = Browser::on(site.path(), Gpu::Software) else {
+        return;
+    };
+    browser.goto("");
+    let client = CLIENT.replace("arguments_", "arguments");
+    let client = client.replace("./worker_boot.js", "./counting.js");
+    let (client, _) = client.split_once("if (shapes)").expect("it has this part");
+    let place = Place::WebGpu;
+    let arguments = [
+        json!(STANDARD.encode(weights)),
+        json!("resnet-cifar10.safetensors"),
+        json!([]),
+        json!(place.backend()),
+        json!(place.query()),
+        json!(0),
+    ];
+    let held = browser.run_within(&format!("{client}{RUNS}"), &arguments, 900);
+    println!("bytes after 50 and after 1,050 runs: {held}");
+    let bytes = |place: usize| held[place].as_u64().expect("a number");
+    assert!(bytes(0) > 1 << 20, "{held}: buffers were not counted");
+    assert!(bytes(1) <= bytes(0), "{held}: it grew");
+}
+
 fn roundtrip(place: Place) {
     let Some(mut browser) = Browser::on_built_page(place.gpu()) else {
         return;

@@ -7,6 +7,10 @@
     clippy::too_many_arguments,
     reason = "a kernel is told all it needs, one by one"
 )]
+#![allow(
+    clippy::collapsible_if,
+    reason = "two short questions take a driver less time to compile than one of two parts"
+)]
 
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -147,6 +151,8 @@ fn weight_products(
     for round in 0..rounds {
         // The position whose values this thread brings: `STEPS` divides the threads.
         let position = begin + round * STEPS + unit % STEPS;
+        let is_there = position < end;
+        let position = min(position, end - 1);
         let image = position / area_out;
         let place = position % area_out;
         let row = place / sizes.width_out;
@@ -155,11 +161,9 @@ fn weight_products(
         for i in 0..comptime![STEPS * high / threads] {
             let line = unit / STEPS + i * comptime![threads / STEPS];
             let channel = first_channel + line;
-            let mut value = 0.0f32;
-            if position < end && channel < sizes.to {
-                value = grad[(image * sizes.to + channel) * area_out + place];
-            }
-            gradients[unit % STEPS * high + line] = value;
+            let there = image * sizes.to + min(channel, sizes.to - 1);
+            let value = select(channel < sizes.to, grad[there * area_out + place], 0.0);
+            gradients[unit % STEPS * high + line] = select(is_there, value, 0.0);
         }
         #[unroll]
         for i in 0..comptime![STEPS * wide / threads] {
@@ -167,11 +171,11 @@ fn weight_products(
             let from = (first_column + line) / area;
             let tap = (first_column + line) % area;
             let read = place_read(row, column, tap, &sizes, side, stride);
-            let mut value = 0.0f32;
-            if position < end && from < sizes.from && read < area_in {
-                value = x[(image * sizes.from + from) * area_in + read];
-            }
-            values[unit % STEPS * wide + line] = value;
+            let there = image * sizes.from + min(from, sizes.from - 1);
+            let value = x[there * area_in + min(read, area_in - 1)];
+            let value = select(read < area_in, value, 0.0);
+            let value = select(from < sizes.from, value, 0.0);
+            values[unit % STEPS * wide + line] = select(is_there, value, 0.0);
         }
         sync_cube();
         add_products(&mut sums, &gradients, &values, down, across, channels, taps);
@@ -184,8 +188,10 @@ fn weight_products(
         #[unroll]
         for i in 0..channels {
             let channel = first_channel + down * channels + i;
-            if column < columns && channel < sizes.to {
-                y[(part * sizes.to + channel) * columns + column] = sums[i * taps + j];
+            if column < columns {
+                if channel < sizes.to {
+                    y[(part * sizes.to + channel) * columns + column] = sums[i * taps + j];
+                }
             }
         }
     }
