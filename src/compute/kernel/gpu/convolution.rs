@@ -17,6 +17,7 @@
 )]
 
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::{argument, dims, made, own};
@@ -32,12 +33,10 @@ const ROW: usize = 16;
 const MOST_ROWS: usize = 3;
 const MOST_COLUMNS: usize = 11;
 
-/// Threads of a cube; fewer where there would be too few cubes.
-const THREADS: usize = 64;
-const LEAST_CUBES: usize = 8;
-
-/// Threads of a cube side by side: patches, the others have the next channels.
-const ACROSS: usize = 16;
+/// Threads of a cube; of few threads there are smaller cubes, and so some for each core.
+const LARGE: u32 = 64;
+const SMALL: u32 = 8;
+const FEW: usize = 512;
 
 /// What is known of a pass when its kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,6 +143,9 @@ struct Told {
     tile_columns: usize,
     /// Of all images.
     tiles: usize,
+    /// Groups of `y`'s channels, and threads for all of them.
+    groups: usize,
+    threads: usize,
     /// How far apart kernels of neighbouring channels lie, of `x`'s and of `y`'s.
     weight_from: usize,
     weight_to: usize,
@@ -176,15 +178,14 @@ fn patches(
     told: Told,
     #[comptime] plan: Plan,
 ) {
-    let tile = ABSOLUTE_POS_X as usize;
-    let channel = ABSOLUTE_POS_Y as usize * comptime![CHANNELS];
-    if tile >= told.tiles {
+    if ABSOLUTE_POS >= told.threads {
         terminate!();
     }
-    if channel >= told.to {
-        terminate!();
-    }
-    let phase = CUBE_POS_Z as usize;
+    // Neighbouring threads have neighbouring patches, then come the next channels.
+    let tile = ABSOLUTE_POS % told.tiles;
+    let group = ABSOLUTE_POS / told.tiles;
+    let phase = group / told.groups;
+    let channel = group % told.groups * comptime![CHANNELS];
     let [rows, columns] = comptime![[plan.rows, plan.columns]];
     let [down, across] = comptime![[plan.down, plan.across]];
     let in_rows = comptime![plan.read(rows, down)];
@@ -424,6 +425,8 @@ fn launch(
         true => [inner * area, area],
         false => [area, inner * area],
     };
+    let groups = to.div_ceil(CHANNELS);
+    let threads = tiles * groups * phases * phases;
     let told = ToldLaunch::new(
         from,
         to,
@@ -435,10 +438,16 @@ fn launch(
         tile_rows,
         tile_columns,
         tiles,
+        groups,
+        threads,
         weight_from,
         weight_to,
     );
-    let (count, cube) = cubes(tiles, to.div_ceil(CHANNELS), phases * phases);
+    let cube = CubeDim::new_1d(match threads < FEW {
+        true => SMALL,
+        false => LARGE,
+    });
+    let count = calculate_cube_count_elemwise(&x.client, threads, cube);
     let [scale, shift] = match &numbers {
         Some([scale, shift]) => [scale, shift],
         None => [&x, &x],
@@ -460,19 +469,4 @@ fn launch(
         );
     }
     y
-}
-
-/// Cubes for this many patches, groups of channels, and phases: neighbouring threads have neighbouring
-/// patches as far as there are any, and then the next channels.
-fn cubes(tiles: usize, groups: usize, phases: usize) -> (CubeCount, CubeDim) {
-    let share = (tiles * groups * phases / LEAST_CUBES).next_power_of_two();
-    let threads = share.clamp(PATCH, THREADS);
-    let across = fit(tiles, ACROSS.min(threads));
-    let down = fit(groups, threads / across);
-    let count = CubeCount::Static(
-        tiles.div_ceil(across) as u32,
-        groups.div_ceil(down) as u32,
-        phases as u32,
-    );
-    (count, CubeDim::new_2d(across as u32, down as u32))
 }
