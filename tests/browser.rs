@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::parity::{CASES, Case, requests, worst_error};
+use common::parity::{CASES, Case, error_of, requests, worst_error};
 use common::roundtrip::{WIDTHS, logit_requests, published, rewritten, worst_logit};
 use serde_json::{Value, json};
 use support::{Browser, Gpu};
@@ -202,10 +202,12 @@ fn run(browser: &mut Browser, case: &Case, place: Place) -> Option<Vec<(String, 
             }
             let mut found = vec![error];
             let moved: Vec<RunOptions> = (1..=NEAR).map(|which| moved(request, which)).collect();
-            for tensors in ask(browser, (case.weights, &weights), &moved, place) {
-                let errors = worst_error(&tensors, reference);
-                found.extend(errors.iter().find(|(n, _)| *n == name).map(|(_, e)| *e));
-            }
+            let answers = ask(browser, (case.weights, &weights), &moved, place);
+            found.extend(
+                answers
+                    .iter()
+                    .map(|tensors| error_of(&name, tensors, reference)),
+            );
             println!("{} {name}: {found:?}", case.weights);
             errors.push((name, found.into_iter().fold(f32::INFINITY, f32::min)));
         }

@@ -307,11 +307,13 @@ fn raw(array: &Array) -> RawTensor {
 pub fn worst_error(tensors: &[RawTensor], reference: &Reference) -> Vec<(String, f32)> {
     reference
         .iter()
-        .map(|(name, expected)| {
-            let difference = expected.difference(&floats_of(tensors, name));
-            (name.clone(), difference / expected.scale())
-        })
+        .map(|(name, expected)| (name.clone(), expected.error(&floats_of(tensors, name))))
         .collect()
+}
+
+/// The same of one tensor.
+pub fn error_of(name: &str, tensors: &[RawTensor], reference: &Reference) -> f32 {
+    reference[name].error(&floats_of(tensors, name))
 }
 
 /// max |ours − theirs| over all tensors; panics where one did not come back.
@@ -338,6 +340,11 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 }
 
 impl Expected {
+    /// max |ours − theirs| / max |theirs|.
+    fn error(&self, ours: &[f32]) -> f32 {
+        self.difference(ours) / self.scale()
+    }
+
     /// max |theirs|.
     fn scale(&self) -> f32 {
         self.values.iter().fold(0.0, |m, v| m.max(v.abs()))
