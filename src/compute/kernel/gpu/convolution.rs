@@ -43,9 +43,12 @@ const FEW: usize = 512;
 struct Plan {
     /// Of the kernel.
     side: usize,
-    stride: usize,
     /// Back to the input.
     backward: bool,
+    /// Rows or columns of the input from one of a patch to the next.
+    step: usize,
+    /// Along a side of the result: positions that lie as far apart have the same taps.
+    phases: usize,
     /// Of a patch.
     rows: usize,
     columns: usize,
@@ -59,22 +62,25 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(side: usize, stride: usize, backward: bool, [height, width]: [usize; 2]) -> Self {
-        let (taps, step) = match backward {
-            true => (side.div_ceil(stride), 1),
-            false => (side, stride),
+    /// For maps of the result of this size.
+    fn new(side: usize, stride: usize, backward: bool, size: [usize; 2]) -> Self {
+        let [step, phases] = match backward {
+            true => [1, stride],
+            false => [stride, 1],
         };
+        let taps = side.div_ceil(phases);
         // Phases differ in the number of their taps.
-        let is_even = !backward || stride == 1;
-        let whole = taps <= MOST_ROWS && step == 1 && is_even;
+        let whole = taps <= MOST_ROWS && step == 1 && phases == 1;
+        let [height, width] = size.map(|side| side.div_ceil(phases));
         let [rows, columns] = match height {
             1 => [1, fit(width, ROW)],
             _ => [fit(height, PATCH), fit(width, PATCH)],
         };
         Self {
             side,
-            stride,
             backward,
+            step,
+            phases,
             rows,
             columns,
             down: if whole { taps } else { 1 },
@@ -85,39 +91,30 @@ impl Plan {
         }
     }
 
-    /// Rows or columns of the input from one of a patch to the next.
-    fn step(self) -> usize {
-        if self.backward { 1 } else { self.stride }
-    }
-
-    fn phases(self) -> usize {
-        if self.backward { self.stride } else { 1 }
-    }
-
     /// Rows of the input for these of a patch, beside some rows of taps; columns alike.
     fn read(self, patch: usize, taps: usize) -> usize {
         match taps {
             1 => patch,
-            _ => (patch - 1) * self.step() + taps,
+            _ => (patch - 1) * self.step + taps,
         }
     }
 
     /// How far apart these lie.
     fn pitch(self, taps: usize) -> usize {
-        if taps == 1 { self.step() } else { 1 }
+        if taps == 1 { self.step } else { 1 }
     }
 
     /// Which of these the given tap of the given row, or column, of a patch reads.
     fn reads(self, place: usize, tap: usize, taps: usize) -> usize {
         match taps {
             1 => place,
-            _ => place * self.step() + tap,
+            _ => place * self.step + tap,
         }
     }
 
     /// Whether a phase may have fewer taps than are taken at a time.
     fn is_ragged(self) -> bool {
-        self.backward && self.stride > 1 && self.across > 1
+        self.phases > 1 && self.across > 1
     }
 }
 
@@ -156,12 +153,12 @@ struct Told {
 #[cube]
 fn taps_of(phase: usize, padding: usize, #[comptime] plan: Plan) -> (usize, usize, usize) {
     if comptime![plan.backward] {
-        let stride = comptime![plan.stride];
+        let phases = comptime![plan.phases];
         let shifted = phase + padding;
-        let least = shifted % stride;
-        let count = (comptime![plan.side + plan.stride - 1] - least) / stride;
-        let first = least + count * stride - stride;
-        (count, first, count - 1 - shifted / stride)
+        let least = shifted % phases;
+        let count = (comptime![plan.side + plan.phases - 1] - least) / phases;
+        let first = least + count * phases - phases;
+        (count, first, count - 1 - shifted / phases)
     } else {
         (comptime![plan.side].runtime(), 0usize.runtime(), padding)
     }
@@ -191,15 +188,15 @@ fn patches(
     let in_rows = comptime![plan.read(rows, down)];
     let in_columns = comptime![plan.read(columns, across)];
 
-    let phase_row = phase / comptime![plan.phases()];
-    let phase_column = phase % comptime![plan.phases()];
+    let phase_row = phase / comptime![plan.phases];
+    let phase_column = phase % comptime![plan.phases];
     let (count_y, first_y, before_y) = taps_of(phase_row, told.padding, plan);
     let (count_x, first_x, before_x) = taps_of(phase_column, told.padding, plan);
     let image = tile / (told.tile_rows * told.tile_columns);
     let row = tile / told.tile_columns % told.tile_rows * rows;
     let column = tile % told.tile_columns * columns;
-    let top = row * comptime![plan.step()] - before_y;
-    let left = column * comptime![plan.step()] - before_x;
+    let top = row * comptime![plan.step] - before_y;
+    let left = column * comptime![plan.step] - before_x;
     let area_in = told.height * told.width;
 
     // Channels past the last are the last again, and write what it writes.
@@ -282,11 +279,11 @@ fn patches(
         }
         #[unroll]
         for r in 0..rows {
-            let row = (row + r) * comptime![plan.phases()] + phase_row;
+            let row = (row + r) * comptime![plan.phases] + phase_row;
             if row < told.height_out {
                 #[unroll]
                 for q in 0..columns {
-                    let column = (column + q) * comptime![plan.phases()] + phase_column;
+                    let column = (column + q) * comptime![plan.phases] + phase_column;
                     if column < told.width_out {
                         let at =
                             (image * told.to + channel) * area_out + row * told.width_out + column;
@@ -312,7 +309,7 @@ fn patches(
 #[cube]
 fn tap_at(first: usize, place: usize, #[comptime] plan: Plan) -> usize {
     if comptime![plan.backward] {
-        first - place * comptime![plan.stride]
+        first - place * comptime![plan.phases]
     } else {
         place
     }
@@ -410,15 +407,16 @@ fn launch(
         true => [1, height * width, 1, height * width],
         false => [height, width, size[0], size[1]],
     };
-    let phases = if backward { stride } else { 1 };
-    let grid = [height_out.div_ceil(phases), width_out.div_ceil(phases)];
     let plan = Plan {
         norm: numbers.is_some(),
         skip: skip.is_some(),
         relu: finish.relu,
-        ..Plan::new(side, stride, backward, grid)
+        ..Plan::new(side, stride, backward, [height_out, width_out])
     };
-    let [tile_rows, tile_columns] = [grid[0].div_ceil(plan.rows), grid[1].div_ceil(plan.columns)];
+    let [tile_rows, tile_columns] = [
+        height_out.div_ceil(plan.phases * plan.rows),
+        width_out.div_ceil(plan.phases * plan.columns),
+    ];
     let tiles = images * tile_rows * tile_columns;
     let area = side * side;
     let [weight_from, weight_to] = match backward {
@@ -426,7 +424,7 @@ fn launch(
         false => [area, inner * area],
     };
     let groups = to.div_ceil(CHANNELS);
-    let threads = tiles * groups * phases * phases;
+    let threads = tiles * groups * plan.phases * plan.phases;
     let told = ToldLaunch::new(
         from,
         to,

@@ -21,7 +21,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::TensorArg;
 
 /// Memory for a result on the device of `like`; the kernel fills it.
-fn made(like: &CubeTensor, shape: [usize; 4]) -> CubeTensor {
+fn made<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     let memory = like
         .client
         .empty(shape.iter().product::<usize>() * size_of::<f32>());
@@ -35,7 +35,7 @@ fn own(tensor: CubeTensor) -> CubeTensor {
 }
 
 /// The same values in another shape; they lie side by side.
-fn reshaped<const D: usize>(tensor: CubeTensor, shape: [usize; D]) -> CubeTensor {
+fn reshaped(tensor: CubeTensor, shape: [usize; 4]) -> CubeTensor {
     let CubeTensor {
         client,
         device,

@@ -15,7 +15,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::super::cells::{COMPLEX_EPSILON, NOISE_EPSILON};
-use super::{argument, dims, made, own, reshaped};
+use super::{argument, dims, made, own};
 
 /// Cubes for `count` threads.
 pub(super) fn cubes(of: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
@@ -224,7 +224,7 @@ fn running_numbers_kernel(
 pub fn running_numbers(numbers: [CubeTensor; 4], epsilon: f32) -> (CubeTensor, CubeTensor) {
     let [gain, bias, mean, variance] = numbers.map(own);
     let [count] = gain.shape().dims();
-    let [scale, shift] = [(); 2].map(|()| reshaped(made(&gain, [1, 1, 1, count]), [count]));
+    let [scale, shift] = [(); 2].map(|()| made(&gain, [count]));
     if count == 0 {
         return (scale, shift);
     }

@@ -36,6 +36,17 @@ fn within(first: usize, place: usize, padding: usize, side: usize) -> usize {
     min(max(first + place, padding) - padding, side - 1)
 }
 
+/// Where the map of a value of the result begins, and the row and column, in a map with its padding,
+/// at which the value's window does.
+#[cube]
+fn window_of(at: usize, sizes: &Sizes, #[comptime] stride: usize) -> (usize, usize, usize) {
+    let area_out = sizes.height_out * sizes.width_out;
+    let map = at / area_out * sizes.height * sizes.width;
+    let top = at % area_out / sizes.width_out * stride;
+    let left = at % sizes.width_out * stride;
+    (map, top, left)
+}
+
 #[cube(launch_unchecked)]
 fn pool(
     x: &Tensor<f32>,
@@ -47,10 +58,7 @@ fn pool(
     if ABSOLUTE_POS >= sizes.count {
         terminate!();
     }
-    let area_out = sizes.height_out * sizes.width_out;
-    let map = ABSOLUTE_POS / area_out * sizes.height * sizes.width;
-    let top = ABSOLUTE_POS % area_out / sizes.width_out * stride;
-    let left = ABSOLUTE_POS % sizes.width_out * stride;
+    let (map, top, left) = window_of(ABSOLUTE_POS, &sizes, stride);
     let at = map
         + within(top, 0, sizes.padding, sizes.height) * sizes.width
         + within(left, 0, sizes.padding, sizes.width);
@@ -78,10 +86,7 @@ fn find_first(
     if ABSOLUTE_POS >= sizes.count {
         terminate!();
     }
-    let area_out = sizes.height_out * sizes.width_out;
-    let map = ABSOLUTE_POS / area_out * sizes.height * sizes.width;
-    let top = ABSOLUTE_POS % area_out / sizes.width_out * stride;
-    let left = ABSOLUTE_POS % sizes.width_out * stride;
+    let (map, top, left) = window_of(ABSOLUTE_POS, &sizes, stride);
     let most = y[ABSOLUTE_POS];
     let mut first = sizes.height * sizes.width;
     for below in 0..kernel {
