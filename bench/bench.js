@@ -314,8 +314,12 @@ window.growth = async (job) => {
   return times;
 };
 
+// Rounds that are not counted: a browser compiles what runs often a second time, meanwhile, and a GPU's
+// kernels for a gradient when they are first asked for.
+const WARM_ROUNDS = 2;
+
 /// One model: `{ name, files, side, batch, rounds, engines, gradients }`. Every engine loads and runs
-/// once; then all take turns.
+/// once; then all take turns, `rounds` of them and some before these that are not counted.
 window.bench = async (job) => {
   const { side, batch, rounds } = job;
   const pixels = noise(batch * 3 * side * side);
@@ -336,17 +340,20 @@ window.bench = async (job) => {
     }
     lines.push(line);
   }
-  for (let round = 0; round < rounds; round += 1) {
-    for (const line of lines.filter((l) => l.run)) {
-      line.infer.push((await timed(() => line.run.infer(pixels.slice(), batch)))[0]);
-    }
-  }
-  for (let round = 0; round < (job.gradients ?? 0); round += 1) {
-    for (const line of lines.filter((l) => l.run?.gradient && !l.no_gradient)) {
-      try {
-        line.gradient.push((await timed(() => line.run.gradient(pixels.slice(), batch)))[0]);
-      } catch (error) {
-        line.no_gradient = String(error.message ?? error);
+  const kinds = [
+    ["infer", rounds, (line) => line.run],
+    ["gradient", job.gradients ?? 0, (line) => line.run?.gradient && !line.no_gradient],
+  ];
+  for (const [kind, counted, has] of kinds) {
+    for (let round = counted && -WARM_ROUNDS; round < counted; round += 1) {
+      for (const line of lines.filter(has)) {
+        try {
+          const [time] = await timed(() => line.run[kind](pixels.slice(), batch));
+          if (round >= 0) line[kind].push(time);
+        } catch (error) {
+          if (kind === "infer") throw error;
+          line.no_gradient = String(error.message ?? error);
+        }
       }
     }
   }

@@ -169,6 +169,8 @@ struct Wanted {
     only: Vec<String>,
     /// Of the batches only this one.
     batch: Option<usize>,
+    /// Times of which the median is told, in the browser.
+    rounds: usize,
 }
 
 impl Wanted {
@@ -177,8 +179,10 @@ impl Wanted {
         let has = |option: &str| all.iter().any(|word| word == option);
         let places = has("--native") || has("--browser");
         let value = |option: &str| all.iter().find_map(|word| word.strip_prefix(option));
+        let number = |option: &str| value(option).and_then(|number| number.parse().ok());
         Self {
-            batch: value("--batch=").and_then(|number| number.parse().ok()),
+            batch: number("--batch="),
+            rounds: number("--rounds=").unwrap_or(ROUNDS).max(1),
             only: value("--only=")
                 .unwrap_or_default()
                 .split(',')
@@ -226,7 +230,7 @@ fn main() {
         write_files(&loaded, &files);
         let takes = |batch: &&usize| wanted.batch.is_none_or(|only| only == **batch);
         if let Some(browser) = browser.as_mut().filter(|_| wanted.growth) {
-            tell_growth(browser, subject, &loaded);
+            tell_growth(browser, subject, &loaded, wanted.rounds);
             continue;
         }
         for &batch in subject.batches.iter().filter(takes) {
@@ -240,7 +244,7 @@ fn main() {
             }
             if wanted.native && !wanted.webgpu {
                 for threads in [1, 2] {
-                    let lines = natively(&loaded, &files, batch, threads);
+                    let lines = natively(&loaded, &files, batch, threads, wanted.rounds);
                     results.push(told(
                         subject.name,
                         batch,
@@ -336,7 +340,7 @@ fn in_browser(
     loaded: &Loaded,
     wanted: &Wanted,
 ) -> Vec<Value> {
-    let job = job(subject, batch, loaded, wanted.engines(), ROUNDS);
+    let job = job(subject, batch, loaded, wanted.engines(), wanted.rounds);
     let lines = browser.run_within("return await window.bench(arguments[0]);", &[job], 3000);
     lines.as_array().cloned().unwrap_or_default()
 }
@@ -360,7 +364,7 @@ fn job(
 }
 
 /// How the time of a forward grows with batch and side, and an attack's with its steps.
-fn tell_growth(browser: &mut Browser, subject: &Subject, loaded: &Loaded) {
+fn tell_growth(browser: &mut Browser, subject: &Subject, loaded: &Loaded, rounds: usize) {
     let side = loaded.config.preprocessing.crop;
     let grown = [1, 2, 4, 8];
     let by_batch = grown.map(|batch| [batch, side, 0]);
@@ -369,7 +373,7 @@ fn tell_growth(browser: &mut Browser, subject: &Subject, loaded: &Loaded) {
     let cases: Vec<[usize; 3]> = [by_batch, by_side, by_steps].concat();
     let told =
         |[batch, side, steps]: &[usize; 3]| json!({ "batch": batch, "side": side, "steps": steps });
-    let mut job = job(subject, 1, loaded, Vec::new(), ROUNDS);
+    let mut job = job(subject, 1, loaded, Vec::new(), rounds);
     job["cases"] = cases.iter().map(told).collect();
     let times = browser.run_within("return await window.growth(arguments[0]);", &[job], 3000);
     println!(
@@ -377,7 +381,7 @@ fn tell_growth(browser: &mut Browser, subject: &Subject, loaded: &Loaded) {
         subject.name
     );
     println!(
-        "| batch | side | steps of PGD | median (least to most) of {ROUNDS} |\n|---|---|---|---|"
+        "| batch | side | steps of PGD | median (least to most) of {rounds} |\n|---|---|---|---|"
     );
     for (place, [batch, side, steps]) in cases.iter().enumerate() {
         let spread = spread(&times[place]).unwrap_or_default();
@@ -462,7 +466,13 @@ impl Drop for Torch {
     }
 }
 
-fn natively(loaded: &Loaded, files: &Path, batch: usize, threads: usize) -> Vec<Value> {
+fn natively(
+    loaded: &Loaded,
+    files: &Path,
+    batch: usize,
+    threads: usize,
+    rounds: usize,
+) -> Vec<Value> {
     let side = loaded.config.preprocessing.crop;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     let pool = pool.build().expect("threads can be started");
@@ -500,7 +510,7 @@ fn natively(loaded: &Loaded, files: &Path, batch: usize, threads: usize) -> Vec<
     ] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         // The first of either is not counted: caches are cold.
-        for round in 0..=ROUNDS {
+        for round in 0..=rounds {
             let mine = timed(work);
             let peer = torch
                 .as_mut()
@@ -523,8 +533,10 @@ fn natively(loaded: &Loaded, files: &Path, batch: usize, threads: usize) -> Vec<
 
 /// Prints a table of the lines and returns them with what they are of.
 fn told(name: &str, batch: usize, place: &str, lines: Vec<Value>) -> Value {
+    let rounds = lines.iter().filter_map(|line| line["infer"].as_array());
+    let rounds = rounds.map(Vec::len).max().unwrap_or_default();
     println!(
-        "\n{name}, batch {batch}, {place}: milliseconds, median (least to most) of {ROUNDS}\n"
+        "\n{name}, batch {batch}, {place}: milliseconds, median (least to most) of {rounds}\n"
     );
     println!("| engine | load | first | forward | ratio | forward + gradient | ratio | apart |");
     println!("|---|---|---|---|---|---|---|---|");

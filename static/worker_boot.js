@@ -66,13 +66,34 @@ const fetched = async (address) => {
 // The most threads: beyond, the layers of a network have too little for each.
 const MOST_THREADS = 16;
 
+// Another thread of a program, once it is there.
+const startThread = (parts) => {
+  const thread = new Worker("./thread_boot.js");
+  const started = new Promise((resolve, reject) => {
+    thread.onmessage = ({ data }) => (data.ready ? resolve() : reject(new Error(data.failed)));
+    thread.onerror = (event) => reject(new Error(event.message || "a thread could not be started"));
+  });
+  thread.postMessage(parts);
+  return { thread, started };
+};
+
 const startThreads = async () => {
   const program = await import("./threads/threads.js");
   // Built where the standard library's source was not at hand.
   if (!program.default) return false;
   await program.default(await fetched("./threads/threads_bg.wasm"));
   const cores = Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
-  await program.initThreadPool(Number(asked.get("threads")) || cores);
+  const count = Number(asked.get("threads")) || cores;
+  // This thread is one of them.
+  const parts = program.shared_program();
+  const others = Array.from({ length: count - 1 }, () => startThread(parts));
+  try {
+    await Promise.all(others.map(({ started }) => started));
+    program.start_pool(count);
+  } catch (cause) {
+    others.forEach(({ thread }) => thread.terminate());
+    throw cause;
+  }
   program.listen();
   return true;
 };

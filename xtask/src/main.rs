@@ -28,7 +28,7 @@ Ventral's own tasks.
     cargo xtask test [--native] [--browser] [--e2e]
         Format, lints, native tests, the page's build and size, tests in Chromium.
         Without an option: all of them.
-    cargo xtask bench [--browser | --native] [--webgpu] [--memory | --growth] [--only=ENGINE,…] [--batch=N] [MODEL…]
+    cargo xtask bench [--browser | --native] [--webgpu] [--memory | --growth] [--only=ENGINE,…] [--batch=N] [--rounds=N] [MODEL…]
         Measure Ventral beside ONNX Runtime Web and TensorFlow.js in Chromium, and beside PyTorch
         natively, on the same weights and in turns. --webgpu: the small models on a WebGPU adapter.
         In the place of times, --memory: the most the tab holds for each engine; --growth: how
@@ -129,7 +129,7 @@ fn parse_test(words: &[&str]) -> Result<Groups> {
 
 fn parse_bench(words: &[&str]) -> Result<Vec<String>> {
     const OPTIONS: [&str; 5] = ["--browser", "--native", "--webgpu", "--memory", "--growth"];
-    const VALUED: [&str; 2] = ["--only=", "--batch="];
+    const VALUED: [&str; 3] = ["--only=", "--batch=", "--rounds="];
     let unknown = |word: &&&str| {
         let is_valued = VALUED.iter().any(|option| word.starts_with(option));
         word.starts_with('-') && !OPTIONS.contains(word) && !is_valued

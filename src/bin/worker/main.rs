@@ -9,6 +9,8 @@ mod blob;
 mod host;
 #[cfg(target_arch = "wasm32")]
 mod journal;
+#[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
+mod pool;
 #[cfg(target_arch = "wasm32")]
 mod queue;
 #[cfg(target_arch = "wasm32")]
@@ -21,10 +23,6 @@ unsafe extern "C" {
     /// every timer and every promise: the GPU compiler's registrations alone take milliseconds.
     fn __wasm_call_ctors();
 }
-
-/// Starts the pool's threads. Whatever asks for the pool earlier gets one of a single thread.
-#[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
-pub use wasm_bindgen_rayon::init_thread_pool;
 
 /// Starts to listen: the loader says so when the pool stands.
 #[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
