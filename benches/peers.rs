@@ -165,7 +165,7 @@ struct Wanted {
     memory: bool,
     /// How Ventral's times grow in the place of others' times.
     growth: bool,
-    /// Engines whose name holds one of these.
+    /// Engines whose name holds one of these; all where there are none.
     only: Vec<String>,
     /// Of the batches only this one.
     batch: Option<usize>,
@@ -183,9 +183,9 @@ impl Wanted {
         Self {
             batch: number("--batch="),
             rounds: number("--rounds=").unwrap_or(ROUNDS).max(1),
-            only: value("--only=")
-                .unwrap_or_default()
-                .split(',')
+            only: all
+                .iter()
+                .filter_map(|word| word.strip_prefix("--only="))
                 .map(str::to_owned)
                 .collect(),
             webgpu: has("--webgpu"),
@@ -204,7 +204,9 @@ impl Wanted {
     /// Engines in the browser.
     fn engines(&self) -> Vec<&'static str> {
         let engines: &[&str] = if self.webgpu { &ON_WEBGPU } else { &ON_CPU };
-        let wanted = |engine: &&str| self.only.iter().any(|part| engine.contains(part));
+        let wanted = |engine: &&str| {
+            self.only.is_empty() || self.only.iter().any(|part| engine.contains(part))
+        };
         engines.iter().copied().filter(wanted).collect()
     }
 

@@ -28,7 +28,7 @@ Ventral's own tasks.
     cargo xtask test [--native] [--browser] [--e2e]
         Format, lints, native tests, the page's build and size, tests in Chromium.
         Without an option: all of them.
-    cargo xtask bench [--browser | --native] [--webgpu] [--memory | --growth] [--only=ENGINE,…] [--batch=N] [--rounds=N] [MODEL…]
+    cargo xtask bench [--browser | --native] [--webgpu] [--memory | --growth] [--only=ENGINE]… [--batch=N] [--rounds=N] [MODEL…]
         Measure Ventral beside ONNX Runtime Web and TensorFlow.js in Chromium, and beside PyTorch
         natively, on the same weights and in turns. --webgpu: the small models on a WebGPU adapter.
         In the place of times, --memory: the most the tab holds for each engine; --growth: how

@@ -16,6 +16,7 @@
 //! ([`super::winograd`]). Kernels of one weight at stride 1 have positions in the lanes instead,
 //! and leave the maps as they lie.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use burn::backend::TensorMetadata;
@@ -197,7 +198,7 @@ pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) 
         true => Pass::backward(g, lanes),
     };
     let positions = pass.size[0] * pass.size[1];
-    let y = Shared::zeros(g.images * pass.to * positions);
+    let y = Shared::unwritten(g.images * pass.to * positions);
     if g.is_pointwise() && positions >= lanes {
         let work = Pointwise {
             pass: &pass,
@@ -230,7 +231,7 @@ pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) 
     y.into_inner()
 }
 
-/// Buffers a thread uses again and again.
+/// Buffers a thread uses again and again. What is in them is of earlier work.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub maps: Vec<f32>,
@@ -241,9 +242,33 @@ pub(super) struct Scratch {
     pub products: Vec<f32>,
 }
 
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+impl Scratch {
+    /// `work` with those of this thread; with new ones where `work` is part of other work that has them.
+    fn lend<R>(work: impl FnOnce(&mut Self) -> R) -> R {
+        let mut scratch = SCRATCH.take();
+        let result = work(&mut scratch);
+        SCRATCH.set(scratch);
+        result
+    }
+}
+
+/// The first so many of a buffer's floats. It grows where it has fewer, and never shrinks: zeros are
+/// written once.
+pub(super) fn grown(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}
+
 /// A buffer whose parts are written by several threads.
 pub(super) struct Shared {
     start: *mut f32,
+    length: usize,
     values: Vec<f32>,
 }
 
@@ -252,23 +277,36 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub fn zeros(length: usize) -> Self {
-        let mut values = vec![0.0_f32; length];
+        Self::of(vec![0.0; length], length)
+    }
+
+    /// Floats that are all written before any of them is read, here or after [`Self::into_inner`].
+    pub fn unwritten(length: usize) -> Self {
+        Self::of(Vec::with_capacity(length), length)
+    }
+
+    fn of(mut values: Vec<f32>, length: usize) -> Self {
         Self {
             start: values.as_mut_ptr(),
+            length,
             values,
         }
     }
 
     /// # Safety
-    /// Two threads must not write to, or one read what the other writes, the same place.
+    /// Two threads must not write to, or one read what the other writes, the same place; and what is
+    /// unwritten must not be read.
     #[allow(clippy::mut_from_ref, reason = "that is what the caller promises")]
     pub unsafe fn get(&self) -> &mut [f32] {
-        // SAFETY: the vector is neither moved nor resized while it is shared.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.values.len()) }
+        // SAFETY: the vector is neither moved nor resized while it is shared, and has that capacity.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
 
     pub fn into_inner(self) -> Vec<f32> {
-        self.values
+        let mut values = self.values;
+        // SAFETY: it has that capacity, and all of it was written.
+        unsafe { values.set_len(self.length) };
+        values
     }
 }
 
@@ -286,13 +324,11 @@ const HAS_THREADS: bool = cfg!(any(not(target_arch = "wasm32"), target_feature =
 /// `work` on every item, on the threads of the pool this runs in.
 pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T, &mut Scratch) + Sync) {
     use rayon::prelude::*;
-    if items.len() < 2 || threads() < 2 {
-        let mut scratch = Scratch::default();
-        return items.iter().for_each(|item| work(item, &mut scratch));
+    let work = |item| Scratch::lend(|scratch| work(item, scratch));
+    match items.len() < 2 || threads() < 2 {
+        true => items.iter().for_each(work),
+        false => items.par_iter().for_each(work),
     }
-    items
-        .par_iter()
-        .for_each_init(Scratch::default, |scratch, item| work(item, scratch));
 }
 
 /// Of fewer floats a pass over memory is over before another thread has begun.

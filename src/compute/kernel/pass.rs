@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Geometry, Scratch, Shared, each, threads};
+use super::conv::{Geometry, Scratch, Shared, each, grown, threads};
 use super::sum::{Segment, Sum, block_rows, block_width, transpose};
 
 /// Floats of laid out maps that a band reads again and again: they stay in a second-level cache
@@ -383,12 +383,9 @@ impl<'a> Pass<'a> {
         scratch: &mut Scratch,
     ) {
         let [height, width] = self.size;
-        scratch.maps.resize(self.from.floats(), 0.0);
-        self.from
-            .lay_out(image, self.read_rows(band), &mut scratch.maps);
-        scratch
-            .sums
-            .resize(band.height * width * self.to_whole, 0.0);
+        let maps = grown(&mut scratch.maps, self.from.floats());
+        self.from.lay_out(image, self.read_rows(band), maps);
+        let sums = grown(&mut scratch.sums, band.height * width * self.to_whole);
         let inner = self.g.area() * self.from.channels;
         let Part { first: start, end } = band.part;
         let mut first = start;
@@ -404,14 +401,14 @@ impl<'a> Pass<'a> {
                         let rows = block_rows::<S>(positions - done, block);
                         let at = row * width + phase + done * self.step;
                         Sum {
-                            a: &scratch.maps[done * self.reads * self.from.pitch..],
+                            a: &maps[done * self.reads * self.from.pitch..],
                             a_row: self.reads * self.from.pitch,
                             a_step: 1,
                             b: packed,
                             b_step: block,
                             length: self.taps * self.from.channels,
                             segments: &scratch.segments,
-                            out: &mut scratch.sums[at * self.to_whole + first..],
+                            out: &mut sums[at * self.to_whole + first..],
                             out_row: self.step * self.to_whole,
                             add: false,
                         }
@@ -425,8 +422,7 @@ impl<'a> Pass<'a> {
         let sizes = [band.height * width, end.min(self.to) - start];
         let out = &mut out[start * height * width + band.top * width..];
         let place = |c| c * height * width;
-        let sums = &scratch.sums[start..];
-        transpose(sums, |p| p * self.to_whole, sizes, out, place);
+        transpose(&sums[start..], |p| p * self.to_whole, sizes, out, place);
     }
 }
 
@@ -467,7 +463,7 @@ impl Pointwise<'_> {
         let images = self.pass.g.images;
         let positions = self.pass.size[0] * self.pass.size[1];
         let parts = match images < threads {
-            true => threads.div_ceil(images.max(1)),
+            true => (2 * threads).div_ceil(images.max(1)),
             false => 1,
         };
         let by_positions = positions >= parts * STRETCH;

@@ -51,7 +51,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Option<Vec<f32
     if g.channels_in < 2 || area_in * area_out == 0 {
         return None;
     }
-    let y = Shared::zeros(g.images * g.channels_out * area_out);
+    let y = Shared::unwritten(g.images * g.channels_out * area_out);
     for group in by_colour(g, weight)? {
         let part = Geometry {
             channels_in: 1,
@@ -154,7 +154,7 @@ impl Group {
             size_in: g.size_out,
             size_out: g.size_out,
         };
-        let taps = Shared::zeros(product.channels_in * area_out);
+        let taps = Shared::unwritten(product.channels_in * area_out);
         let pass = Pass::backward(&product, lanes);
         let work = Pointwise {
             pass: &pass,

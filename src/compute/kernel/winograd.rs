@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Scratch, Shared, each, threads};
+use super::conv::{Scratch, Shared, each, grown, threads};
 use super::pass::{PART, Part, Pass, most_read};
 use super::sum::{Segment, Sum, apart, block_rows, block_width, transpose};
 
@@ -35,6 +35,9 @@ const LEAST_TILES: usize = 2;
 /// tile, back of the next. What is kept for both directions then fits a browser's memory.
 const MOST_WEIGHTS: usize = 80 << 20;
 const MOST_WEIGHTS_BACK: usize = 40 << 20;
+
+/// Parts of the channels that a thread takes: one that is held up leaves the others more.
+const SHARES: usize = 4;
 
 /// Channels whose kernels are evaluated before they are laid out.
 const PACKED_AT_ONCE: usize = 8;
@@ -582,21 +585,21 @@ impl<'a> Winograd<'a> {
     /// `[n, from, h, w]` to `[n, to, h′, w′]`.
     pub fn run(&self, x: &[f32], packed: &[f32], y: &Shared) {
         let units = self.units(threads());
+        let floats = |unit: &Unit| self.points() * self.count(*unit) * self.pitch;
         if !self.is_by_channels(threads()) {
             let all = self.pass.parts(1);
             each(&units, |unit, scratch| {
-                let mut patches = std::mem::take(&mut scratch.patches);
-                patches.resize(self.points() * self.count(*unit) * self.pitch, 0.0);
-                self.evaluate_part(*unit, *unit, x, &mut patches, scratch);
+                let mut own = std::mem::take(&mut scratch.patches);
+                let patches = grown(&mut own, floats(unit));
+                self.evaluate_part(*unit, *unit, x, patches, scratch);
                 for part in &all {
-                    self.make(*unit, *part, &patches, packed, y, scratch);
+                    self.make(*unit, *part, patches, packed, y, scratch);
                 }
-                scratch.patches = patches;
+                scratch.patches = own;
             });
             return;
         }
-        let floats = |unit: &Unit| self.points() * self.count(*unit) * self.pitch;
-        let patches = Shared::zeros(units.iter().map(floats).max().unwrap_or(0));
+        let patches = Shared::unwritten(units.iter().map(floats).max().unwrap_or(0));
         for unit in units {
             let rows = unit.rows.div_ceil(threads().div_ceil(unit.images));
             let parts: Vec<Unit> = (unit.image..unit.image + unit.images)
@@ -606,7 +609,7 @@ impl<'a> Winograd<'a> {
                 // SAFETY: no two parts share a tile.
                 self.evaluate_part(unit, *part, x, unsafe { patches.get() }, scratch);
             });
-            each(&self.pass.parts(threads()), |part, scratch| {
+            each(&self.pass.parts(SHARES * threads()), |part, scratch| {
                 // SAFETY: nobody writes to them any more.
                 let patches = &*unsafe { patches.get() };
                 self.make(unit, *part, patches, packed, y, scratch);
@@ -727,12 +730,12 @@ impl<'a> Winograd<'a> {
         let from = &self.pass.from;
         let [height, width] = from.size;
         let (rows, row) = (self.height(unit), self.width() * self.pitch);
-        scratch.maps.resize(unit.images * rows * row, 0.0);
+        let maps = grown(&mut scratch.maps, unit.images * rows * row);
         let (left, right) = (
             self.padding * self.pitch,
             (self.padding + width) * self.pitch,
         );
-        let places = scratch.maps.chunks_exact_mut(rows * row);
+        let places = maps.chunks_exact_mut(rows * row);
         for (image, place) in x.chunks_exact(from.image()).zip(places) {
             for (r, place) in place.chunks_exact_mut(row).enumerate() {
                 let there = (unit.top * self.sizes.step + r).checked_sub(self.padding);
@@ -807,12 +810,12 @@ impl<'a> Winograd<'a> {
         let (from, whole) = (self.pass.from.channels, self.pass.to_whole());
         let (side, tiles) = (self.sizes.weights, self.count(unit));
         let positions = tiles * self.sizes.out.pow(2);
-        scratch.sums.resize(positions * whole, 0.0);
+        grown(&mut scratch.sums, positions * whole);
         let mut first = part.first;
         while first < part.end {
             let left = part.end - first;
             let group = group::<S>(self.points() * tiles, left);
-            scratch.products.resize(self.points() * tiles * group, 0.0);
+            let products = grown(&mut scratch.products, self.points() * tiles * group);
             for weight in 0..self.weights() {
                 // Products of one weight along the axis across lie side by side.
                 let across = self.points_of(weight % side);
@@ -829,7 +832,7 @@ impl<'a> Winograd<'a> {
                     for down in self.points_of(weight / side) {
                         let start = (down * self.sizes.points + across.start) * tiles;
                         let rows = start..start + across.len() * tiles;
-                        self.multiply_rows(simd, rows, patches, block, &mut scratch.products);
+                        self.multiply_rows(simd, rows, patches, block, products);
                     }
                     done += width;
                 }
