@@ -6,7 +6,8 @@ use burn::tensor::module::{batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
 use ventral::compute::kernel::{
-    affine, affine_add, convolution, max_pool, norm_by_batch, simple_and_complex, spiking,
+    affine, affine_add, convolution, convolution_affine, convolution_affine_add, max_pool,
+    norm_by_batch, simple_and_complex, spiking,
 };
 use ventral::rng::Rng;
 
@@ -286,6 +287,46 @@ fn threads_do_not_change_a_bit() {
             })
         };
         assert_eq!(run(1), run(3), "{shape:?}");
+    }
+}
+
+/// What follows a convolution is done as its values are written, whichever thread writes them, and some
+/// are written twice.
+#[test]
+fn what_follows_a_convolution_is_the_same_to_the_bit() {
+    let device = Device::flex();
+    let mut rng = Rng::from_seed(18);
+    let by_position = [[1, 20, 30, 1, 1, 0, 56, 57], [1, 70, 9, 1, 1, 0, 14, 14]];
+    for shape in shapes().into_iter().chain(by_position) {
+        let [n, c, out, k, stride, padding, h, w] = shape;
+        let x: Tensor<4> = tensor(&draw([n, c, h, w], &mut rng), [n, c, h, w], &device);
+        let weight: Tensor<4> = tensor(&draw([out, c, k, k], &mut rng), [out, c, k, k], &device);
+        let numbers: [Tensor<1>; 2] =
+            [0, 1].map(|_| tensor(&draw([out], &mut rng), [out], &device));
+        let y = convolution(x.clone(), weight.clone(), stride, padding);
+        let dims = y.dims();
+        let skip: Tensor<4> = tensor(&draw(dims, &mut rng), dims, &device);
+        let parts = [
+            affine(y.clone(), numbers.clone(), false),
+            affine(y.clone(), numbers.clone(), true),
+            affine_add(y, skip.clone(), numbers.clone()),
+        ];
+        let parts = parts.map(host);
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let fused = pool.build().unwrap().install(|| {
+                let (steps, numbers) = ([stride, padding], || numbers.clone());
+                let finished =
+                    |relu| convolution_affine(x.clone(), weight.clone(), steps, numbers(), relu);
+                let (x, weight, skip) = (x.clone(), weight.clone(), skip.clone());
+                [
+                    finished(false),
+                    finished(true),
+                    convolution_affine_add(x, weight, steps, skip, numbers()),
+                ]
+            });
+            assert!(fused.map(host) == parts, "{shape:?}, {threads} threads");
+        }
     }
 }
 

@@ -8,66 +8,104 @@ use super::conv::each_chunk;
 use super::norm::{gate, positive};
 use super::own;
 
-/// `x · scale + shift` and, where `relu`, its positive part.
-pub fn forward(x: FlexTensor, scale: FlexTensor, shift: FlexTensor, relu: bool) -> FlexTensor {
-    each_map(x, [scale, shift], |_, map, [scale, shift]| match relu {
-        true => map
-            .iter_mut()
-            .for_each(|v| *v = positive(*v * scale + shift)),
-        false => map.iter_mut().for_each(|v| *v = *v * scale + shift),
-    })
+/// What becomes of a convolution's values: a scale and a shift for each channel, a skip connection of
+/// the same shape, ReLU.
+pub struct After {
+    pub numbers: [FlexTensor; 2],
+    pub skip: Option<FlexTensor>,
+    pub relu: bool,
 }
 
-/// The positive part of `x · scale + shift + skip`.
-pub fn forward_add(
-    x: FlexTensor,
-    skip: FlexTensor,
-    scale: FlexTensor,
-    shift: FlexTensor,
-) -> FlexTensor {
-    let skip = own(skip);
-    let skip: &[f32] = skip.storage();
-    each_map(x, [scale, shift], |start, map, [scale, shift]| {
-        for (v, skip) in map.iter_mut().zip(&skip[start..]) {
-            *v = positive(*v * scale + shift + skip);
+/// The same, to be read.
+pub(super) struct Finish<'a> {
+    scale: &'a [f32],
+    shift: &'a [f32],
+    skip: Option<&'a [f32]>,
+    relu: bool,
+}
+
+impl After {
+    /// With all in the order of their shapes.
+    pub(super) fn own(self) -> Self {
+        Self {
+            numbers: self.numbers.map(own),
+            skip: self.skip.map(own),
+            relu: self.relu,
         }
-    })
+    }
+
+    /// # Panics
+    /// Where these are not the own ones.
+    pub(super) fn finish(&self) -> Finish<'_> {
+        let [scale, shift] = &self.numbers;
+        Finish {
+            scale: scale.storage(),
+            shift: shift.storage(),
+            skip: self.skip.as_ref().map(FlexTensor::storage),
+            relu: self.relu,
+        }
+    }
+}
+
+impl Finish<'_> {
+    /// Values of a channel, the first of them this far in the skip connection.
+    #[inline(always)]
+    pub fn apply(&self, channel: usize, start: usize, values: &mut [f32]) {
+        let (scale, shift) = (self.scale[channel], self.shift[channel]);
+        let skip = self.skip.map(|skip| &skip[start..][..values.len()]);
+        match (skip, self.relu) {
+            (Some(skip), true) => values
+                .iter_mut()
+                .zip(skip)
+                .for_each(|(v, skip)| *v = positive(*v * scale + shift + skip)),
+            (Some(skip), false) => values
+                .iter_mut()
+                .zip(skip)
+                .for_each(|(v, skip)| *v = *v * scale + shift + skip),
+            (None, true) => values
+                .iter_mut()
+                .for_each(|v| *v = positive(*v * scale + shift)),
+            (None, false) => values.iter_mut().for_each(|v| *v = *v * scale + shift),
+        }
+    }
+}
+
+/// `x` finished, `[n, channels, h, w]`.
+pub fn forward(x: FlexTensor, after: After) -> FlexTensor {
+    let after = after.own();
+    let finish = after.finish();
+    each_map(x, |channel, start, map| finish.apply(channel, start, map))
 }
 
 /// Gradient with respect to `x`, of [`forward`] with ReLU, `y` being the result.
 pub fn backward_relu(y: FlexTensor, scale: FlexTensor, grad: FlexTensor) -> FlexTensor {
-    let y = own(y);
-    let y: &[f32] = y.storage();
-    each_map(grad, [scale.clone(), scale], |start, map, [scale, _]| {
+    let (y, scale) = (own(y), own(scale));
+    let (y, scale): (&[f32], &[f32]) = (y.storage(), scale.storage());
+    each_map(grad, |channel, start, map| {
         for (v, y) in map.iter_mut().zip(&y[start..]) {
-            *v = gate(*v * scale, *y > 0.0);
+            *v = gate(*v * scale[channel], *y > 0.0);
         }
     })
 }
 
 /// The same without ReLU.
 pub fn backward(scale: FlexTensor, grad: FlexTensor) -> FlexTensor {
-    each_map(grad, [scale.clone(), scale], |_, map, [scale, _]| {
-        map.iter_mut().for_each(|v| *v *= scale);
+    let scale = own(scale);
+    let scale: &[f32] = scale.storage();
+    each_map(grad, |channel, _, map| {
+        map.iter_mut().for_each(|v| *v *= scale[channel]);
     })
 }
 
-/// `work` on each map of `[n, channels, h, w]` with where it starts and its channel's two numbers;
-/// in place where nobody else holds the maps.
-fn each_map(
-    x: FlexTensor,
-    numbers: [FlexTensor; 2],
-    work: impl Fn(usize, &mut [f32], [f32; 2]) + Sync,
-) -> FlexTensor {
+/// `work` on each map of `[n, channels, h, w]` with its channel and where it starts; in place where
+/// nobody else holds the maps.
+fn each_map(x: FlexTensor, work: impl Fn(usize, usize, &mut [f32]) + Sync) -> FlexTensor {
     let [images, channels, height, width] = x.shape().dims::<4>();
-    let [first, second] = numbers.map(own);
-    let (first, second): (&[f32], &[f32]) = (first.storage(), second.storage());
     let mut x = own(x);
     let area = height * width;
     let maps = &mut x.storage_mut::<f32>()[..images * channels * area];
     each_chunk(maps, area.max(1), |place, map| {
-        let channel = place % channels;
-        work(place * area, map, [first[channel], second[channel]]);
+        work(place % channels, place * area, map);
     });
     x
 }

@@ -22,6 +22,7 @@ use std::ops::Range;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
+use super::affine::{self, After, Finish};
 use super::packed::{Kind, packed};
 use super::pass::{Pass, Pointwise};
 use super::stem::{self, is_stem};
@@ -103,18 +104,36 @@ impl Geometry {
     }
 }
 
-/// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`.
-pub fn forward(x: FlexTensor, weight: FlexTensor, stride: usize, padding: usize) -> FlexTensor {
+/// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`, and what becomes of these.
+pub fn forward(
+    x: FlexTensor,
+    weight: FlexTensor,
+    stride: usize,
+    padding: usize,
+    after: Option<After>,
+) -> FlexTensor {
     let g = Geometry::new(x.shape().dims(), weight.shape().dims(), stride, padding);
     let (x, weight) = (own(x), own(weight));
     let by_colour = match is_stem(&g) {
         true => stem::forward(&g, x.storage(), weight.storage()),
         false => None,
     };
-    let y = by_colour.unwrap_or_else(|| match g.is_sparse() {
-        true => run(&g.thinned(), false, &thin(&g, x.storage()), &weight),
-        false => run(&g, false, x.storage(), &weight),
-    });
+    if let Some(y) = by_colour {
+        let y = flex(y, g.shape_out());
+        return match after {
+            Some(after) => affine::forward(y, after),
+            None => y,
+        };
+    }
+    let after = after.map(After::own);
+    let finish = after.as_ref().map(After::finish);
+    let y = match g.is_sparse() {
+        true => {
+            let x = thin(&g, x.storage());
+            run(&g.thinned(), false, &x, &weight, finish.as_ref())
+        }
+        false => run(&g, false, x.storage(), &weight, finish.as_ref()),
+    };
     flex(y, g.shape_out())
 }
 
@@ -136,8 +155,8 @@ pub fn backward_x(
         false => None,
     };
     let gradient = by_taps.unwrap_or_else(|| match g.is_sparse() {
-        true => thicken(&g, &run(&g.thinned(), true, grad.storage(), &weight)),
-        false => run(&g, true, grad.storage(), &weight),
+        true => thicken(&g, &run(&g.thinned(), true, grad.storage(), &weight, None)),
+        false => run(&g, true, grad.storage(), &weight, None),
     });
     flex(gradient, x)
 }
@@ -190,15 +209,21 @@ fn thicken(g: &Geometry, thin: &[f32]) -> Vec<f32> {
     x
 }
 
-/// The convolution of `x`, or the gradient of its input where `x` is that of its result.
-pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) -> Vec<f32> {
+/// The convolution of `x`, finished, or the gradient of its input where `x` is that of its result.
+pub(super) fn run(
+    g: &Geometry,
+    backward: bool,
+    x: &[f32],
+    weight: &FlexTensor,
+    finish: Option<&Finish>,
+) -> Vec<f32> {
     let lanes = lanes();
     let pass = match backward {
         false => Pass::forward(g, lanes),
         true => Pass::backward(g, lanes),
     };
     let positions = pass.size[0] * pass.size[1];
-    let y = Shared::unwritten(g.images * pass.to * positions);
+    let y = Results::new(g.images, [pass.to, positions], finish);
     if g.is_pointwise() && positions >= lanes {
         let work = Pointwise {
             pass: &pass,
@@ -229,6 +254,66 @@ pub(super) fn run(g: &Geometry, backward: bool, x: &[f32], weight: &FlexTensor) 
         pass.run(*band, x, &packed, &y, scratch);
     });
     y.into_inner()
+}
+
+/// The maps that a convolution writes, each place of them once, and finishes as it goes: they are in
+/// the cache then.
+pub(super) struct Results<'a> {
+    values: Shared,
+    channels: usize,
+    /// Positions of a map.
+    area: usize,
+    finish: Option<&'a Finish<'a>>,
+}
+
+impl<'a> Results<'a> {
+    pub fn new(images: usize, [channels, area]: [usize; 2], finish: Option<&'a Finish>) -> Self {
+        Self {
+            values: Shared::unwritten(images * channels * area),
+            channels,
+            area,
+            finish,
+        }
+    }
+
+    /// Floats of an image.
+    fn size(&self) -> usize {
+        self.channels * self.area
+    }
+
+    /// An image's maps.
+    ///
+    /// # Safety
+    /// As of [`Shared::get`].
+    #[allow(clippy::mut_from_ref, reason = "that is what the caller promises")]
+    pub unsafe fn image(&self, image: usize) -> &mut [f32] {
+        // SAFETY: the caller promises it.
+        let all = unsafe { self.values.get() };
+        &mut all[image * self.size()..][..self.size()]
+    }
+
+    /// Finishes what was written of an image to `maps`, its own: some positions of some channels.
+    #[inline(always)]
+    pub fn finish(
+        &self,
+        image: usize,
+        maps: &mut [f32],
+        channels: Range<usize>,
+        positions: Range<usize>,
+    ) {
+        let Some(finish) = self.finish else {
+            return;
+        };
+        for channel in channels {
+            let start = channel * self.area + positions.start;
+            let values = &mut maps[start..][..positions.len()];
+            finish.apply(channel, image * self.size() + start, values);
+        }
+    }
+
+    pub fn into_inner(self) -> Vec<f32> {
+        self.values.into_inner()
+    }
 }
 
 /// Buffers a thread uses again and again. What is in them is of earlier work.

@@ -37,6 +37,8 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_e
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{IntDType, Shape, Slice, Tensor, TensorData};
 
+use affine::After;
+
 /// Cross-correlation with zero padding: `[n, in, h, w]` and `[out, in, k, k]` to
 /// `[n, out, (h + 2 · padding − k) / stride + 1, …]`.
 pub fn convolution(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
@@ -637,7 +639,41 @@ impl Kernels for Flex {
         stride: usize,
         padding: usize,
     ) -> FloatTensor<Self> {
-        conv::forward(x, weight, stride, padding)
+        conv::forward(x, weight, stride, padding, None)
+    }
+
+    fn convolution_affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let after = After {
+            numbers: [scale, shift],
+            skip: None,
+            relu,
+        };
+        conv::forward(x, weight, stride, padding, Some(after))
+    }
+
+    fn convolution_affine_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let after = After {
+            numbers: [scale, shift],
+            skip: Some(skip),
+            relu: true,
+        };
+        conv::forward(x, weight, stride, padding, Some(after))
     }
 
     fn convolution_x_backward(
@@ -688,7 +724,12 @@ impl Kernels for Flex {
         shift: FloatTensor<Self>,
         relu: bool,
     ) -> FloatTensor<Self> {
-        affine::forward(x, scale, shift, relu)
+        let after = After {
+            numbers: [scale, shift],
+            skip: None,
+            relu,
+        };
+        affine::forward(x, after)
     }
 
     fn affine_backward(
@@ -709,7 +750,12 @@ impl Kernels for Flex {
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        affine::forward_add(x, skip, scale, shift)
+        let after = After {
+            numbers: [scale, shift],
+            skip: Some(skip),
+            relu: true,
+        };
+        affine::forward(x, after)
     }
 
     fn simple_and_complex(

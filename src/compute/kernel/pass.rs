@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Geometry, Scratch, Shared, each, grown, threads};
-use super::sum::{Segment, Sum, block_rows, block_width, transpose};
+use super::conv::{Geometry, Results, Scratch, Shared, each, grown, threads};
+use super::sum::{Segment, Sum, block_rows, block_width, lanes, transpose};
 
 /// Floats of laid out maps that a band reads again and again: they stay in a second-level cache
 /// of 1 MB beside the weights.
@@ -340,13 +340,13 @@ impl<'a> Pass<'a> {
     }
 
     /// A band of `[n, from, h, w]` to `[n, to, h′, w′]`.
-    pub fn run(&self, band: Band, x: &[f32], packed: &[f32], y: &Shared, scratch: &mut Scratch) {
+    pub fn run(&self, band: Band, x: &[f32], packed: &[f32], y: &Results, scratch: &mut Scratch) {
         struct Run<'a> {
             pass: &'a Pass<'a>,
             band: Band,
             image: &'a [f32],
             packed: &'a [f32],
-            out: &'a mut [f32],
+            y: &'a Results<'a>,
             scratch: &'a mut Scratch,
         }
         impl WithSimd for Run<'_> {
@@ -355,19 +355,16 @@ impl<'a> Pass<'a> {
             fn with_simd<S: Simd>(self, simd: S) {
                 let scratch = self.scratch;
                 self.pass
-                    .run_for(simd, self.band, self.image, self.packed, self.out, scratch);
+                    .run_for(simd, self.band, self.image, self.packed, self.y, scratch);
             }
         }
         let image = &x[band.image * self.from.image()..][..self.from.image()];
-        let length = self.to * self.size[0] * self.size[1];
-        // SAFETY: no two bands share a channel of a row of an image, and a band writes to its own only.
-        let out = &mut unsafe { y.get() }[band.image * length..][..length];
         Arch::new().dispatch(Run {
             pass: self,
             band,
             image,
             packed,
-            out,
+            y,
             scratch,
         });
     }
@@ -379,7 +376,7 @@ impl<'a> Pass<'a> {
         band: Band,
         image: &[f32],
         packed: &[f32],
-        out: &mut [f32],
+        y: &Results,
         scratch: &mut Scratch,
     ) {
         let [height, width] = self.size;
@@ -420,9 +417,12 @@ impl<'a> Pass<'a> {
             first += block;
         }
         let sizes = [band.height * width, end.min(self.to) - start];
-        let out = &mut out[start * height * width + band.top * width..];
-        let place = |c| c * height * width;
+        // SAFETY: no two bands share a channel of a row of an image, and a band writes to its own only.
+        let out = unsafe { y.image(band.image) };
+        let rows = band.top * width..(band.top + band.height) * width;
+        let place = |c| (start + c) * height * width + rows.start;
         transpose(&sums[start..], |p| p * self.to_whole, sizes, out, place);
+        y.finish(band.image, out, start..end.min(self.to), rows);
     }
 }
 
@@ -440,7 +440,7 @@ pub(super) struct Pointwise<'a> {
     /// `[out, in]`.
     pub weight: &'a [f32],
     /// `[n, to, positions]`.
-    pub y: &'a Shared,
+    pub y: &'a Results<'a>,
 }
 
 /// Some channels of what is computed of an image, at some positions.
@@ -453,23 +453,27 @@ pub(super) struct Item {
     end: usize,
 }
 
-/// Positions of an item are a multiple of these, of whole vectors, and at least as many.
-const STRETCH: usize = 64;
-
 impl Pointwise<'_> {
     /// Work for this many threads: an image each, or a share of its positions, or of its channels
-    /// where there are too few of these.
+    /// where there are too few of these for even shares.
     pub fn items(&self, threads: usize) -> Vec<Item> {
         let images = self.pass.g.images;
         let positions = self.pass.size[0] * self.pass.size[1];
         let parts = match images < threads {
-            true => (2 * threads).div_ceil(images.max(1)),
+            true => threads.div_ceil(images.max(1)),
             false => 1,
         };
-        let by_positions = positions >= parts * STRETCH;
-        // The last stretch takes the rest: it is no shorter than a vector.
-        let stretches = if by_positions { parts } else { 1 };
-        let stretch = positions / stretches / STRETCH * STRETCH;
+        // Positions of a share are a multiple of a block's, as wide as one may be.
+        let stretch = 4 * lanes();
+        let by_positions = positions >= 4 * parts * stretch;
+        // Where there are many, a thread takes two shares: one that is held up leaves the others more.
+        let stretches = match (by_positions, positions >= 16 * parts * stretch) {
+            (true, true) if parts > 1 => 2 * parts,
+            (true, _) => parts,
+            (false, _) => 1,
+        };
+        // The last share takes the rest: it is no shorter than a vector.
+        let stretch = positions / stretches / stretch * stretch;
         // Whole blocks of rows, as far as they go.
         let channels = match by_positions {
             true => self.pass.to,
@@ -510,34 +514,36 @@ impl Pointwise<'_> {
     #[inline(always)]
     fn run_for<S: Simd>(&self, simd: S, item: Item, scratch: &mut Scratch) {
         let pass = self.pass;
-        let (to, from) = (pass.to, pass.from.channels);
+        let from = pass.from.channels;
         let positions = pass.size[0] * pass.size[1];
         let image = &self.x[item.image * from * positions..][..from * positions];
-        let start = (item.image * to + item.first) * positions;
         // SAFETY: no two items share a position of a channel of an image, and an item writes to its
         // own only.
-        let out = &mut unsafe { self.y.get() }[start..][..item.channels * positions];
+        let out = unsafe { self.y.image(item.image) };
         let channels = (WEIGHT_FLOATS / from / 12 * 12).max(12);
         let mut done = item.begin;
         while done < item.end {
             done = lay_out::<S>(image, positions, done..item.end, scratch);
-            for first in (0..item.channels).step_by(channels) {
-                let rows = first..item.channels.min(first + channels);
+            let end = item.first + item.channels;
+            for first in (item.first..end).step_by(channels) {
+                let rows = first..end.min(first + channels);
                 let mut maps = &scratch.maps[..];
                 for block in &scratch.blocks {
-                    self.multiply(simd, item, rows.clone(), block, maps, out);
+                    self.multiply(simd, rows.clone(), block, maps, out);
                     maps = &maps[from * block.len()..];
                 }
+                // The first may begin before what is done: it has written that again.
+                let begin = scratch.blocks.first().map_or(done, |block| block.start);
+                self.y.finish(item.image, out, rows, begin..done);
             }
         }
     }
 
-    /// Some of an item's channels at a block of positions, `maps` theirs, `[from, positions]`.
+    /// Some channels at a block of positions, `maps` what is read there, `[from, positions]`.
     #[inline(always)]
     fn multiply<S: Simd>(
         &self,
         simd: S,
-        item: Item,
         rows: Range<usize>,
         block: &Range<usize>,
         maps: &[f32],
@@ -553,7 +559,7 @@ impl Pointwise<'_> {
         while channel < rows.end {
             let count = block_rows::<S>(rows.end - channel, block.len());
             Sum {
-                a: &self.weight[(item.first + channel) * a_row..],
+                a: &self.weight[channel * a_row..],
                 a_row,
                 a_step,
                 b: maps,

@@ -6,7 +6,7 @@
 
 use burn::backend::flex::FlexTensor;
 
-use super::conv::{Geometry, Shared, each, each_chunk, run, threads};
+use super::conv::{Geometry, Results, Shared, each, each_chunk, run, threads};
 use super::flex;
 use super::pass::{Pass, Pointwise};
 
@@ -66,7 +66,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Option<Vec<f32
             .collect();
         let shape = [group.filters.len(), 1, g.kernel, g.kernel];
         let weight = flex(group.weights(g, weight), shape);
-        let made = run(&part, false, &seen, &weight);
+        let made = run(&part, false, &seen, &weight, None);
         let maps: Vec<_> = made.chunks_exact(area_out).enumerate().collect();
         each(&maps, |(place, map), _| {
             let (image, filter) = (place / group.filters.len(), place % group.filters.len());
@@ -154,7 +154,7 @@ impl Group {
             size_in: g.size_out,
             size_out: g.size_out,
         };
-        let taps = Shared::unwritten(product.channels_in * area_out);
+        let taps = Results::new(1, [product.channels_in, area_out], None);
         let pass = Pass::backward(&product, lanes);
         let work = Pointwise {
             pass: &pass,

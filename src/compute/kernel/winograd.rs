@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Scratch, Shared, each, grown, threads};
+use super::conv::{Results, Scratch, Shared, each, grown, threads};
 use super::pass::{PART, Part, Pass, most_read};
 use super::sum::{Segment, Sum, apart, block_rows, block_width, transpose};
 
@@ -583,7 +583,7 @@ impl<'a> Winograd<'a> {
     }
 
     /// `[n, from, h, w]` to `[n, to, h′, w′]`.
-    pub fn run(&self, x: &[f32], packed: &[f32], y: &Shared) {
+    pub fn run(&self, x: &[f32], packed: &[f32], y: &Results) {
         let units = self.units(threads());
         let floats = |unit: &Unit| self.points() * self.count(*unit) * self.pitch;
         if !self.is_by_channels(threads()) {
@@ -673,7 +673,7 @@ impl<'a> Winograd<'a> {
         part: Part,
         patches: &[f32],
         packed: &[f32],
-        y: &Shared,
+        y: &Results,
         scratch: &mut Scratch,
     ) {
         struct Run<'a> {
@@ -682,7 +682,7 @@ impl<'a> Winograd<'a> {
             part: Part,
             patches: &'a [f32],
             packed: &'a [f32],
-            out: &'a mut [f32],
+            y: &'a Results<'a>,
             scratch: &'a mut Scratch,
         }
         impl WithSimd for Run<'_> {
@@ -692,19 +692,16 @@ impl<'a> Winograd<'a> {
                 let (winograd, unit, scratch) = (self.winograd, self.unit, self.scratch);
                 let made = [self.patches, self.packed];
                 winograd.multiply(simd, unit, self.part, made, scratch);
-                winograd.hand_out(unit, self.part, scratch, self.out);
+                winograd.hand_out(unit, self.part, scratch, self.y);
             }
         }
-        let to = self.pass.to * self.pass.size[0] * self.pass.size[1];
-        // SAFETY: no two of these share a channel of a row of an image, and each writes to its own.
-        let out = &mut unsafe { y.get() }[unit.image * to..][..unit.images * to];
         Arch::new().dispatch(Run {
             winograd: self,
             unit,
             part,
             patches,
             packed,
-            out,
+            y,
             scratch,
         });
     }
@@ -922,26 +919,31 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// The results to where they belong in `[images, to, h′, w′]`.
+    /// The results to where they belong in `[n, to, h′, w′]`.
     #[inline(always)]
-    fn hand_out(&self, unit: Unit, part: Part, scratch: &Scratch, out: &mut [f32]) {
+    fn hand_out(&self, unit: Unit, part: Part, scratch: &Scratch, y: &Results) {
         let whole = self.pass.to_whole();
         let [height, width] = self.pass.size;
         let across = self.tiles[1] * self.sizes.out;
         let area = height * width;
         let rows = unit.rows * self.sizes.out;
-        let Part { first, end } = part;
+        let top = unit.top * self.sizes.out;
+        let there = rows.min(height - top);
+        let channels = part.first..part.end.min(self.pass.to);
         for image in 0..unit.images {
-            let out = &mut out[(image * self.pass.to + first) * area..];
-            for r in 0..rows.min(height - unit.top * self.sizes.out) {
+            // SAFETY: no two of these share a channel of a row of an image, and each writes to its own.
+            let out = unsafe { y.image(unit.image + image) };
+            for r in 0..there {
                 transpose(
-                    &scratch.sums[(image * rows + r) * across * whole + first..],
+                    &scratch.sums[(image * rows + r) * across * whole + part.first..],
                     |p| p * whole,
-                    [width, end.min(self.pass.to) - first],
-                    &mut out[(unit.top * self.sizes.out + r) * width..],
-                    |c| c * area,
+                    [width, channels.len()],
+                    out,
+                    |c| (part.first + c) * area + (top + r) * width,
                 );
             }
+            let positions = top * width..(top + there) * width;
+            y.finish(unit.image + image, out, channels.clone(), positions);
         }
     }
 }
