@@ -27,6 +27,18 @@ fn count(of: &CubeTensor) -> usize {
     dims(of).iter().product()
 }
 
+/// Values of a map that a thread takes, one after the other: whose channel they are takes two divisions
+/// to find, which cost more than what is done to a value.
+fn run_of(of: &CubeTensor) -> usize {
+    let [_, _, height, width] = dims(of);
+    match height * width % RUN {
+        0 => RUN,
+        _ => 1,
+    }
+}
+
+const RUN: usize = 4;
+
 #[cube(launch_unchecked)]
 fn affine_kernel(
     x: &Tensor<f32>,
@@ -37,21 +49,27 @@ fn affine_kernel(
     count: usize,
     area: usize,
     channels: usize,
+    #[comptime] run: usize,
     #[comptime] relu: bool,
     #[comptime] has_skip: bool,
 ) {
-    if ABSOLUTE_POS >= count {
+    let first = ABSOLUTE_POS * run;
+    if first >= count {
         terminate!();
     }
-    let channel = ABSOLUTE_POS / area % channels;
-    let mut value = x[ABSOLUTE_POS] * scale[channel] + shift[channel];
-    if comptime![has_skip] {
-        value += skip[ABSOLUTE_POS];
+    let channel = first / area % channels;
+    let (scale, shift) = (scale[channel], shift[channel]);
+    #[unroll]
+    for i in 0..run {
+        let mut value = x[first + i] * scale + shift;
+        if comptime![has_skip] {
+            value += skip[first + i];
+        }
+        if comptime![relu] {
+            value = max(value, 0.0);
+        }
+        y[first + i] = value;
     }
-    if comptime![relu] {
-        value = max(value, 0.0);
-    }
-    y[ABSOLUTE_POS] = value;
 }
 
 /// `x · scale + shift`, two numbers for each channel, plus `skip`, then ReLU where `relu`.
@@ -69,7 +87,8 @@ pub fn affine(
     if count == 0 {
         return y;
     }
-    let (cubes, cube) = cubes(&x, count);
+    let run = run_of(&x);
+    let (cubes, cube) = cubes(&x, count / run);
     // SAFETY: no thread past the last value goes on.
     unsafe {
         affine_kernel::launch_unchecked(
@@ -84,6 +103,7 @@ pub fn affine(
             count,
             height * width,
             channels,
+            run,
             relu,
             skip.is_some(),
         );
@@ -100,19 +120,22 @@ fn affine_backward_kernel(
     count: usize,
     area: usize,
     channels: usize,
+    #[comptime] run: usize,
     #[comptime] relu: bool,
 ) {
-    if ABSOLUTE_POS >= count {
+    let first = ABSOLUTE_POS * run;
+    if first >= count {
         terminate!();
     }
-    let channel = ABSOLUTE_POS / area % channels;
-    let mut value = grad[ABSOLUTE_POS] * scale[channel];
-    if comptime![relu] {
-        if y[ABSOLUTE_POS] <= 0.0 {
-            value = 0.0;
+    let scale = scale[first / area % channels];
+    #[unroll]
+    for i in 0..run {
+        let mut value = grad[first + i] * scale;
+        if comptime![relu] {
+            value = select(y[first + i] <= 0.0, 0.0, value);
         }
+        back[first + i] = value;
     }
-    back[ABSOLUTE_POS] = value;
 }
 
 /// Gradient with respect to `x`, `y` being the result.
@@ -129,7 +152,8 @@ pub fn affine_backward(
     if count == 0 {
         return back;
     }
-    let (cubes, cube) = cubes(&grad, count);
+    let run = run_of(&grad);
+    let (cubes, cube) = cubes(&grad, count / run);
     // SAFETY: no thread past the last value goes on.
     unsafe {
         affine_backward_kernel::launch_unchecked(
@@ -143,6 +167,7 @@ pub fn affine_backward(
             count,
             height * width,
             channels,
+            run,
             relu,
         );
     }
@@ -159,13 +184,19 @@ fn affine_add_backward_kernel(
     count: usize,
     area: usize,
     channels: usize,
+    #[comptime] run: usize,
 ) {
-    if ABSOLUTE_POS >= count {
+    let first = ABSOLUTE_POS * run;
+    if first >= count {
         terminate!();
     }
-    let value = select(y[ABSOLUTE_POS] > 0.0, grad[ABSOLUTE_POS], 0.0);
-    to_skip[ABSOLUTE_POS] = value;
-    to_x[ABSOLUTE_POS] = value * scale[ABSOLUTE_POS / area % channels];
+    let scale = scale[first / area % channels];
+    #[unroll]
+    for i in 0..run {
+        let value = select(y[first + i] > 0.0, grad[first + i], 0.0);
+        to_skip[first + i] = value;
+        to_x[first + i] = value * scale;
+    }
 }
 
 /// Gradients with respect to `x` and `skip`, `y` being the result.
@@ -181,7 +212,8 @@ pub fn affine_add_backward(
     if count == 0 {
         return (to_x, to_skip);
     }
-    let (cubes, cube) = cubes(&grad, count);
+    let run = run_of(&grad);
+    let (cubes, cube) = cubes(&grad, count / run);
     // SAFETY: no thread past the last value goes on.
     unsafe {
         affine_add_backward_kernel::launch_unchecked(
@@ -196,6 +228,7 @@ pub fn affine_add_backward(
             count,
             height * width,
             channels,
+            run,
         );
     }
     (to_x, to_skip)
@@ -266,17 +299,26 @@ fn cells_kernel(
     simple: usize,
     gain: f32,
     epsilon: f32,
+    #[comptime] run: usize,
 ) {
-    if ABSOLUTE_POS >= count {
+    let first = ABSOLUTE_POS * run;
+    if first >= count {
         terminate!();
     }
-    let a = q0[ABSOLUTE_POS];
-    let mut value = max(a, 0.0);
-    if ABSOLUTE_POS / area % channels >= simple {
-        let b = q1[second_at(ABSOLUTE_POS, area, channels, simple)];
-        value = (a * a + b * b + epsilon).sqrt() * comptime![std::f32::consts::FRAC_1_SQRT_2];
+    if first / area % channels >= simple {
+        let second = second_at(first, area, channels, simple);
+        #[unroll]
+        for i in 0..run {
+            let (a, b) = (q0[first + i], q1[second + i]);
+            let value = (a * a + b * b + epsilon).sqrt();
+            y[first + i] = value * comptime![std::f32::consts::FRAC_1_SQRT_2] * gain;
+        }
+    } else {
+        #[unroll]
+        for i in 0..run {
+            y[first + i] = max(q0[first + i], 0.0) * gain;
+        }
     }
-    y[ABSOLUTE_POS] = value * gain;
 }
 
 /// `gain` times the positive part of the first `simple` channels of `q0`, and the root mean square
@@ -289,7 +331,8 @@ pub fn cells(q0: CubeTensor, q1: CubeTensor, simple: usize, gain: f32) -> CubeTe
     if count == 0 {
         return y;
     }
-    let (cubes, cube) = cubes(&q0, count);
+    let run = run_of(&q0);
+    let (cubes, cube) = cubes(&q0, count / run);
     // Without complex cells there is no second quadrature, and nothing to bind.
     let second = if simple < channels { &q1 } else { &q0 };
     // SAFETY: no thread past the last value goes on, and only complex cells read the second.
@@ -307,6 +350,7 @@ pub fn cells(q0: CubeTensor, q1: CubeTensor, simple: usize, gain: f32) -> CubeTe
             simple,
             gain,
             COMPLEX_EPSILON as f32,
+            run,
         );
     }
     y
@@ -325,24 +369,29 @@ fn cells_backward_kernel(
     simple: usize,
     gain: f32,
     epsilon: f32,
+    #[comptime] run: usize,
 ) {
-    if ABSOLUTE_POS >= count {
+    let first = ABSOLUTE_POS * run;
+    if first >= count {
         terminate!();
     }
-    let a = q0[ABSOLUTE_POS];
-    let g = grad[ABSOLUTE_POS] * gain;
-    let mut value = 0.0f32;
-    if ABSOLUTE_POS / area % channels >= simple {
-        let at = second_at(ABSOLUTE_POS, area, channels, simple);
-        let b = q1[at];
-        let steep =
-            g * comptime![std::f32::consts::FRAC_1_SQRT_2] / (a * a + b * b + epsilon).sqrt();
-        to_second[at] = steep * b;
-        value = steep * a;
-    } else if a > 0.0 {
-        value = g;
+    if first / area % channels >= simple {
+        let second = second_at(first, area, channels, simple);
+        #[unroll]
+        for i in 0..run {
+            let (a, b) = (q0[first + i], q1[second + i]);
+            let g = grad[first + i] * gain * comptime![std::f32::consts::FRAC_1_SQRT_2];
+            let steep = g / (a * a + b * b + epsilon).sqrt();
+            to_first[first + i] = steep * a;
+            to_second[second + i] = steep * b;
+        }
+    } else {
+        #[unroll]
+        for i in 0..run {
+            let g = grad[first + i] * gain;
+            to_first[first + i] = select(q0[first + i] > 0.0, g, 0.0);
+        }
     }
-    to_first[ABSOLUTE_POS] = value;
 }
 
 /// Gradients with respect to `q0` and `q1`.
@@ -360,7 +409,8 @@ pub fn cells_backward(
     if count == 0 {
         return (to_first, to_second);
     }
-    let (cubes, cube) = cubes(&q0, count);
+    let run = run_of(&q0);
+    let (cubes, cube) = cubes(&q0, count / run);
     // Nothing is bound that has no values; a result must not be bound twice.
     let spare = made(&q0, [1, 1, 1, 1]);
     let (second, to) = match simple < channels {
@@ -384,6 +434,7 @@ pub fn cells_backward(
             simple,
             gain,
             COMPLEX_EPSILON as f32,
+            run,
         );
     }
     (to_first, to_second)
@@ -404,13 +455,19 @@ fn spiking_kernel(
     scale: f32,
     level: f32,
     epsilon: f32,
+    #[comptime] run: usize,
 ) {
-    if ABSOLUTE_POS >= count {
+    let first = ABSOLUTE_POS * run;
+    if first >= count {
         terminate!();
     }
-    let spikes = x[ABSOLUTE_POS] * scale + level;
-    let noisy = spikes + noise[ABSOLUTE_POS % drawn] * spread(spikes, epsilon);
-    y[ABSOLUTE_POS] = max((noisy - level) / scale, 0.0);
+    let from = first % drawn;
+    #[unroll]
+    for i in 0..run {
+        let spikes = x[first + i] * scale + level;
+        let noisy = spikes + noise[from + i] * spread(spikes, epsilon);
+        y[first + i] = max((noisy - level) / scale, 0.0);
+    }
 }
 
 /// The positive part of responses whose spike counts have been given noise of their mean's
@@ -422,7 +479,8 @@ pub fn spiking(x: CubeTensor, noise: CubeTensor, scale: f32, level: f32) -> Cube
     if number == 0 {
         return y;
     }
-    let (cubes, cube) = cubes(&x, number);
+    let run = run_of(&x);
+    let (cubes, cube) = cubes(&x, number / run);
     // SAFETY: no thread past the last value goes on.
     unsafe {
         spiking_kernel::launch_unchecked(
@@ -437,6 +495,7 @@ pub fn spiking(x: CubeTensor, noise: CubeTensor, scale: f32, level: f32) -> Cube
             scale,
             level,
             NOISE_EPSILON as f32,
+            run,
         );
     }
     y
@@ -454,20 +513,20 @@ fn spiking_backward_kernel(
     scale: f32,
     level: f32,
     epsilon: f32,
+    #[comptime] run: usize,
 ) {
-    if ABSOLUTE_POS >= count {
+    let first = ABSOLUTE_POS * run;
+    if first >= count {
         terminate!();
     }
-    let spikes = x[ABSOLUTE_POS] * scale + level;
-    let mut steep = 1.0f32;
-    if spikes > 0.0 {
-        steep += 0.5 * noise[ABSOLUTE_POS % drawn] / spread(spikes, epsilon);
+    let from = first % drawn;
+    #[unroll]
+    for i in 0..run {
+        let spikes = x[first + i] * scale + level;
+        let noisy = 0.5 * noise[from + i] / spread(spikes, epsilon);
+        let steep = 1.0f32 + select(spikes > 0.0, noisy, 0.0);
+        back[first + i] = select(y[first + i] > 0.0, grad[first + i] * steep, 0.0);
     }
-    let mut value = 0.0f32;
-    if y[ABSOLUTE_POS] > 0.0 {
-        value = grad[ABSOLUTE_POS] * steep;
-    }
-    back[ABSOLUTE_POS] = value;
 }
 
 /// Gradient with respect to `x`, `y` being the result.
@@ -482,7 +541,8 @@ pub fn spiking_backward(
     if number == 0 {
         return back;
     }
-    let (cubes, cube) = cubes(&x, number);
+    let run = run_of(&x);
+    let (cubes, cube) = cubes(&x, number / run);
     // SAFETY: no thread past the last value goes on.
     unsafe {
         spiking_backward_kernel::launch_unchecked(
@@ -499,6 +559,7 @@ pub fn spiking_backward(
             scale,
             level,
             NOISE_EPSILON as f32,
+            run,
         );
     }
     back
