@@ -412,7 +412,65 @@ pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T, &mut Scratch) + Sync)
     let work = |item| Scratch::lend(|scratch| work(item, scratch));
     match items.len() < 2 || threads() < 2 {
         true => items.iter().for_each(work),
-        false => items.par_iter().for_each(work),
+        // One at a time: what a thread has taken no other can take.
+        false => {
+            awake::keep();
+            items.par_iter().with_max_len(1).for_each(work);
+        }
+    }
+}
+
+/// Threads that look for work a little longer than their pool lets them before they sleep. In a browser
+/// it takes 0.1 ms and more to wake one, as long as a small pass, and the next pass is about to come.
+mod awake {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rayon::Yield;
+
+    /// Times in a row that a thread looks and finds nothing before it sleeps, some 0.3 ms.
+    const LOOKS: usize = 4000;
+
+    /// Threads that stay awake.
+    static AWAKE: AtomicUsize = AtomicUsize::new(0);
+
+    thread_local! {
+        static IS_AWAKE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Wakes the threads that sleep and lets them stay awake for a while; natively nothing.
+    pub fn keep() {
+        let others = rayon::current_num_threads() - 1;
+        if cfg!(target_arch = "wasm32") && AWAKE.load(Ordering::Relaxed) < others {
+            rayon::spawn_broadcast(|_| look());
+        }
+    }
+
+    fn look() {
+        // The first thread is the one that has the passes made.
+        if rayon::current_thread_index() == Some(0) || IS_AWAKE.replace(true) {
+            return;
+        }
+        AWAKE.fetch_add(1, Ordering::Relaxed);
+        let mut looked = 0;
+        while looked < LOOKS {
+            match rayon::yield_now() {
+                Some(Yield::Executed) => looked = 0,
+                _ => looked += 1,
+            }
+            std::hint::spin_loop();
+        }
+        AWAKE.fetch_sub(1, Ordering::Relaxed);
+        IS_AWAKE.set(false);
+    }
+}
+
+/// Into how many items to divide work for this many threads: one whose core is slower, or wakes later,
+/// takes fewer.
+pub(super) fn shares(threads: usize) -> usize {
+    match threads {
+        1 => 1,
+        _ => 8 * threads,
     }
 }
 
@@ -426,9 +484,12 @@ pub(super) fn each_chunk(values: &mut [f32], size: usize, work: impl Fn(usize, &
         let chunks = values.chunks_exact_mut(size).enumerate();
         return chunks.for_each(|(number, chunk)| work(number, chunk));
     }
+    awake::keep();
+    let run = LEAST_SHARED.div_ceil(4 * size);
     values
         .par_chunks_exact_mut(size)
-        .with_min_len(LEAST_SHARED.div_ceil(4 * size))
+        .with_min_len(run)
+        .with_max_len(2 * run)
         .enumerate()
         .for_each(|(number, chunk)| work(number, chunk));
 }

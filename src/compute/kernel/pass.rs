@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Geometry, Results, Scratch, Shared, each, grown, threads};
+use super::conv::{Geometry, Results, Scratch, Shared, each, grown, shares, threads};
 use super::sum::{Segment, Sum, block_rows, block_width, lanes, transpose};
 
 /// Floats of laid out maps that a band reads again and again: they stay in a second-level cache
@@ -319,7 +319,7 @@ impl<'a> Pass<'a> {
         let weights = self.g.area() * self.from.channels * self.to_whole;
         let by_cache = self.from.floats().div_ceil(most_read(BAND_FLOATS, weights));
         let by_threads = match images < threads && !by_channels {
-            true => (2 * threads).div_ceil(images),
+            true => shares(threads).div_ceil(images),
             false => 1,
         };
         let rows = height.div_ceil(by_cache.max(by_threads)).max(1);
@@ -443,6 +443,9 @@ pub(super) struct Pointwise<'a> {
     pub y: &'a Results<'a>,
 }
 
+/// Channels of a share at least: laying out what they read is little beside making them.
+const CHANNELS_SHARED: usize = 60;
+
 /// Some channels of what is computed of an image, at some positions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
@@ -454,31 +457,26 @@ pub(super) struct Item {
 }
 
 impl Pointwise<'_> {
-    /// Work for this many threads: an image each, or a share of its positions, or of its channels
-    /// where there are too few of these for even shares.
+    /// Work for this many threads: images, or shares of their positions, or of their channels where
+    /// there are too few of these.
     pub fn items(&self, threads: usize) -> Vec<Item> {
         let images = self.pass.g.images;
         let positions = self.pass.size[0] * self.pass.size[1];
         let parts = match images < threads {
-            true => threads.div_ceil(images.max(1)),
+            true => shares(threads).div_ceil(images.max(1)),
             false => 1,
         };
-        // Positions of a share are a multiple of a block's, as wide as one may be.
-        let stretch = 4 * lanes();
-        let by_positions = positions >= 4 * parts * stretch;
-        // Where there are many, a thread takes two shares: one that is held up leaves the others more.
-        let stretches = match (by_positions, positions >= 16 * parts * stretch) {
-            (true, true) if parts > 1 => 2 * parts,
-            (true, _) => parts,
-            (false, _) => 1,
-        };
-        // The last share takes the rest: it is no shorter than a vector.
-        let stretch = positions / stretches / stretch * stretch;
-        // Whole blocks of rows, as far as they go.
-        let channels = match by_positions {
-            true => self.pass.to,
-            false => self.pass.to.div_ceil(parts).next_multiple_of(12),
-        };
+        // Positions of a share are a multiple of a block's, as wide as one may be, and enough for
+        // what weights are read once for.
+        let block = 4 * lanes();
+        let stretches = parts.min(positions / (4 * block)).max(1);
+        let stretch = positions / stretches / block * block;
+        // Shares of the channels for the others, in whole blocks of rows: the positions are laid out
+        // again for each.
+        let groups = parts
+            .div_ceil(stretches)
+            .min(self.pass.to.div_ceil(CHANNELS_SHARED));
+        let channels = self.pass.to.div_ceil(groups).next_multiple_of(12);
         let mut items = Vec::new();
         for image in 0..images {
             for first in (0..self.pass.to).step_by(channels) {
@@ -488,6 +486,7 @@ impl Pointwise<'_> {
                         first,
                         channels: channels.min(self.pass.to - first),
                         begin: place * stretch,
+                        // The last share takes the rest: it is no shorter than a vector.
                         end: match place + 1 == stretches {
                             true => positions,
                             false => (place + 1) * stretch,

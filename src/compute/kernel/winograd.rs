@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Results, Scratch, Shared, each, grown, threads};
+use super::conv::{Results, Scratch, Shared, each, grown, shares, threads};
 use super::pass::{PART, Part, Pass, most_read};
 use super::sum::{Segment, Sum, apart, block_rows, block_width, transpose};
 
@@ -35,9 +35,6 @@ const LEAST_TILES: usize = 2;
 /// tile, back of the next. What is kept for both directions then fits a browser's memory.
 const MOST_WEIGHTS: usize = 80 << 20;
 const MOST_WEIGHTS_BACK: usize = 40 << 20;
-
-/// Parts of the channels that a thread takes: one that is held up leaves the others more.
-const SHARES: usize = 4;
 
 /// Channels whose kernels are evaluated before they are laid out.
 const PACKED_AT_ONCE: usize = 8;
@@ -557,10 +554,11 @@ impl<'a> Winograd<'a> {
     fn units(&self, threads: usize) -> Vec<Unit> {
         let images = self.pass.geometry().images;
         let [down, across] = self.tiles;
-        // Rows of tiles whose patches fit, and as many as leave every thread some.
+        // Rows of tiles whose patches fit, and as many as leave every thread some: rows between two
+        // units are evaluated for both.
         let weights = self.weights() * self.pass.from.channels * self.pass.to_whole();
         let fit = most_read(PATCH_FLOATS, weights) / (self.points() * self.pitch * across);
-        let share = (images * down).div_ceil(2 * threads);
+        let share = (images * down).div_ceil(shares(threads).div_ceil(2));
         let most = match threads > 1 && !self.is_by_channels(threads) {
             true => fit.min(share),
             false => fit,
@@ -601,7 +599,7 @@ impl<'a> Winograd<'a> {
         }
         let patches = Shared::unwritten(units.iter().map(floats).max().unwrap_or(0));
         for unit in units {
-            let rows = unit.rows.div_ceil(threads().div_ceil(unit.images));
+            let rows = unit.rows.div_ceil(shares(threads()).div_ceil(unit.images));
             let parts: Vec<Unit> = (unit.image..unit.image + unit.images)
                 .flat_map(|image| rows_of(image, unit.top..unit.top + unit.rows, rows))
                 .collect();
@@ -609,7 +607,7 @@ impl<'a> Winograd<'a> {
                 // SAFETY: no two parts share a tile.
                 self.evaluate_part(unit, *part, x, unsafe { patches.get() }, scratch);
             });
-            each(&self.pass.parts(SHARES * threads()), |part, scratch| {
+            each(&self.pass.parts(shares(threads())), |part, scratch| {
                 // SAFETY: nobody writes to them any more.
                 let patches = &*unsafe { patches.get() };
                 self.make(unit, *part, patches, packed, y, scratch);
