@@ -428,7 +428,7 @@ mod awake {
 
     use rayon::Yield;
 
-    /// Times in a row that a thread looks and finds nothing before it sleeps, some 0.3 ms.
+    /// Times in a row that a thread looks and finds nothing before it sleeps: a fraction of a millisecond.
     const LOOKS: usize = 4000;
 
     /// Threads that stay awake.
