@@ -297,10 +297,20 @@ fn what_follows_a_convolution_is_the_same_to_the_bit() {
     let device = Device::flex();
     let mut rng = Rng::from_seed(18);
     let by_position = [[1, 20, 30, 1, 1, 0, 56, 57], [1, 70, 9, 1, 1, 0, 14, 14]];
-    for shape in shapes().into_iter().chain(by_position) {
+    // Each filter reads one colour.
+    const BY_COLOUR: [usize; 8] = [2, 3, 40, 9, 2, 4, 32, 32];
+    let shapes = shapes().into_iter().chain(by_position).chain([BY_COLOUR]);
+    for shape in shapes {
         let [n, c, out, k, stride, padding, h, w] = shape;
         let x: Tensor<4> = tensor(&draw([n, c, h, w], &mut rng), [n, c, h, w], &device);
-        let weight: Tensor<4> = tensor(&draw([out, c, k, k], &mut rng), [out, c, k, k], &device);
+        let mut weight = draw([out, c, k, k], &mut rng);
+        if shape == BY_COLOUR {
+            let planes = weight.chunks_exact_mut(k * k).enumerate();
+            planes
+                .filter(|(plane, _)| plane % c != plane / c % c)
+                .for_each(|(_, taps)| taps.fill(0.0));
+        }
+        let weight: Tensor<4> = tensor(&weight, [out, c, k, k], &device);
         let numbers: [Tensor<1>; 2] =
             [0, 1].map(|_| tensor(&draw([out], &mut rng), [out], &device));
         let y = convolution(x.clone(), weight.clone(), stride, padding);

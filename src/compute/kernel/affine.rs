@@ -8,12 +8,12 @@ use super::conv::each_chunk;
 use super::norm::{gate, positive};
 use super::own;
 
-/// What becomes of a convolution's values: a scale and a shift for each channel, a skip connection of
-/// the same shape, ReLU.
+/// What becomes of a convolution's values: a scale and a shift for each channel, and ReLU where asked
+/// for, or a skip connection of the same shape and ReLU.
 pub struct After {
-    pub numbers: [FlexTensor; 2],
-    pub skip: Option<FlexTensor>,
-    pub relu: bool,
+    numbers: [FlexTensor; 2],
+    skip: Option<FlexTensor>,
+    relu: bool,
 }
 
 /// The same, to be read.
@@ -25,6 +25,22 @@ pub(super) struct Finish<'a> {
 }
 
 impl After {
+    pub fn scaled(numbers: [FlexTensor; 2], relu: bool) -> Self {
+        Self {
+            numbers,
+            skip: None,
+            relu,
+        }
+    }
+
+    pub fn added(numbers: [FlexTensor; 2], skip: FlexTensor) -> Self {
+        Self {
+            numbers,
+            skip: Some(skip),
+            relu: true,
+        }
+    }
+
     /// With all in the order of their shapes.
     pub(super) fn own(self) -> Self {
         Self {
@@ -54,14 +70,10 @@ impl Finish<'_> {
         let (scale, shift) = (self.scale[channel], self.shift[channel]);
         let skip = self.skip.map(|skip| &skip[start..][..values.len()]);
         match (skip, self.relu) {
-            (Some(skip), true) => values
+            (Some(skip), _) => values
                 .iter_mut()
                 .zip(skip)
                 .for_each(|(v, skip)| *v = positive(*v * scale + shift + skip)),
-            (Some(skip), false) => values
-                .iter_mut()
-                .zip(skip)
-                .for_each(|(v, skip)| *v = *v * scale + shift + skip),
             (None, true) => values
                 .iter_mut()
                 .for_each(|v| *v = positive(*v * scale + shift)),

@@ -22,7 +22,7 @@ use std::ops::Range;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::affine::{self, After, Finish};
+use super::affine::{After, Finish};
 use super::packed::{Kind, packed};
 use super::pass::{Pass, Pointwise};
 use super::stem::{self, is_stem};
@@ -114,26 +114,17 @@ pub fn forward(
 ) -> FlexTensor {
     let g = Geometry::new(x.shape().dims(), weight.shape().dims(), stride, padding);
     let (x, weight) = (own(x), own(weight));
-    let by_colour = match is_stem(&g) {
-        true => stem::forward(&g, x.storage(), weight.storage()),
-        false => None,
-    };
-    if let Some(y) = by_colour {
-        let y = flex(y, g.shape_out());
-        return match after {
-            Some(after) => affine::forward(y, after),
-            None => y,
-        };
-    }
     let after = after.map(After::own);
     let finish = after.as_ref().map(After::finish);
-    let y = match g.is_sparse() {
-        true => {
-            let x = thin(&g, x.storage());
-            run(&g.thinned(), false, &x, &weight, finish.as_ref())
-        }
-        false => run(&g, false, x.storage(), &weight, finish.as_ref()),
+    let finish = finish.as_ref();
+    let by_colour = match is_stem(&g) {
+        true => stem::forward(&g, x.storage(), weight.storage(), finish),
+        false => None,
     };
+    let y = by_colour.unwrap_or_else(|| match g.is_sparse() {
+        true => run(&g.thinned(), false, &thin(&g, x.storage()), &weight, finish),
+        false => run(&g, false, x.storage(), &weight, finish),
+    });
     flex(y, g.shape_out())
 }
 

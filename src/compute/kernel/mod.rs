@@ -651,12 +651,13 @@ impl Kernels for Flex {
         padding: usize,
         relu: bool,
     ) -> FloatTensor<Self> {
-        let after = After {
-            numbers: [scale, shift],
-            skip: None,
-            relu,
-        };
-        conv::forward(x, weight, stride, padding, Some(after))
+        conv::forward(
+            x,
+            weight,
+            stride,
+            padding,
+            Some(After::scaled([scale, shift], relu)),
+        )
     }
 
     fn convolution_affine_add(
@@ -668,12 +669,13 @@ impl Kernels for Flex {
         stride: usize,
         padding: usize,
     ) -> FloatTensor<Self> {
-        let after = After {
-            numbers: [scale, shift],
-            skip: Some(skip),
-            relu: true,
-        };
-        conv::forward(x, weight, stride, padding, Some(after))
+        conv::forward(
+            x,
+            weight,
+            stride,
+            padding,
+            Some(After::added([scale, shift], skip)),
+        )
     }
 
     fn convolution_x_backward(
@@ -724,12 +726,7 @@ impl Kernels for Flex {
         shift: FloatTensor<Self>,
         relu: bool,
     ) -> FloatTensor<Self> {
-        let after = After {
-            numbers: [scale, shift],
-            skip: None,
-            relu,
-        };
-        affine::forward(x, after)
+        affine::forward(x, After::scaled([scale, shift], relu))
     }
 
     fn affine_backward(
@@ -750,12 +747,7 @@ impl Kernels for Flex {
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let after = After {
-            numbers: [scale, shift],
-            skip: Some(skip),
-            relu: true,
-        };
-        affine::forward(x, after)
+        affine::forward(x, After::added([scale, shift], skip))
     }
 
     fn simple_and_complex(

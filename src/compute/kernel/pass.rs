@@ -523,6 +523,8 @@ impl Pointwise<'_> {
         let mut done = item.begin;
         while done < item.end {
             done = lay_out::<S>(image, positions, done..item.end, scratch);
+            // The first may begin before what was done: it writes that again.
+            let begin = scratch.blocks.first().map_or(done, |block| block.start);
             let end = item.first + item.channels;
             for first in (item.first..end).step_by(channels) {
                 let rows = first..end.min(first + channels);
@@ -531,8 +533,6 @@ impl Pointwise<'_> {
                     self.multiply(simd, rows.clone(), block, maps, out);
                     maps = &maps[from * block.len()..];
                 }
-                // The first may begin before what is done: it has written that again.
-                let begin = scratch.blocks.first().map_or(done, |block| block.start);
                 self.y.finish(item.image, out, rows, begin..done);
             }
         }

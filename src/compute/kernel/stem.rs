@@ -6,6 +6,7 @@
 
 use burn::backend::flex::FlexTensor;
 
+use super::affine::Finish;
 use super::conv::{Geometry, Results, Shared, each, each_chunk, run, threads};
 use super::flex;
 use super::pass::{Pass, Pointwise};
@@ -45,13 +46,18 @@ fn by_colour(g: &Geometry, weight: &[f32]) -> Option<Vec<Group>> {
     Some(groups)
 }
 
-/// The convolution of `x`, where each filter reads one colour of several.
-pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Option<Vec<f32>> {
+/// The convolution of `x`, finished, where each filter reads one colour of several.
+pub(super) fn forward(
+    g: &Geometry,
+    x: &[f32],
+    weight: &[f32],
+    finish: Option<&Finish>,
+) -> Option<Vec<f32>> {
     let (area_in, area_out) = (g.positions_in(), g.positions_out());
     if g.channels_in < 2 || area_in * area_out == 0 {
         return None;
     }
-    let y = Shared::unwritten(g.images * g.channels_out * area_out);
+    let y = Results::new(g.images, [g.channels_out, area_out], finish);
     for group in by_colour(g, weight)? {
         let part = Geometry {
             channels_in: 1,
@@ -70,10 +76,11 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Option<Vec<f32
         let maps: Vec<_> = made.chunks_exact(area_out).enumerate().collect();
         each(&maps, |(place, map), _| {
             let (image, filter) = (place / group.filters.len(), place % group.filters.len());
-            let at = (image * g.channels_out + group.filters[filter]) * area_out;
+            let channel = group.filters[filter];
             // SAFETY: every map of an image is one item.
-            let y = &mut unsafe { y.get() }[at..][..area_out];
-            y.copy_from_slice(map);
+            let maps = unsafe { y.image(image) };
+            maps[channel * area_out..][..area_out].copy_from_slice(map);
+            y.finish(image, maps, channel..channel + 1, 0..area_out);
         });
     }
     Some(y.into_inner())
