@@ -20,7 +20,6 @@ mod weights;
 mod winograd;
 
 pub use conv::threads;
-pub use packed::forget_unused;
 #[cfg(all(target_arch = "wasm32", feature = "worker-threads"))]
 pub use pulp::wasm::enable_relaxed_simd as fuse_multiply_adds;
 
@@ -454,6 +453,13 @@ fn spread<B: Backend>(spikes: FloatTensor<B>) -> FloatTensor<B> {
         B::relu(spikes),
         cells::NOISE_EPSILON.into(),
     ))
+}
+
+/// Drops what was made of weights that nobody holds any more.
+pub fn forget_unused() {
+    packed::forget_unused();
+    #[cfg(any(feature = "worker", feature = "gpu"))]
+    gpu::forget_unused();
 }
 
 fn options(stride: usize, padding: usize) -> ConvOptions<2> {

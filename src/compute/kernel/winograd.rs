@@ -43,7 +43,7 @@ const PACKED_AT_ONCE: usize = 8;
 const LEAST_CHANNELS: usize = 8;
 
 /// Values, points or results of a patch along an axis, at most.
-const MOST: usize = 9;
+pub(super) const MOST: usize = 9;
 
 /// How an axis is evaluated and interpolated.
 trait Tile {
@@ -308,7 +308,7 @@ impl<P: Pair> Tile for Doubled<P> {
 }
 
 /// The tiles there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Form {
     Two,
     Four,
@@ -338,19 +338,47 @@ macro_rules! with_tile {
 
 /// What a pass asks of its tile.
 #[derive(Clone, Copy, Debug)]
-struct Sizes {
-    out: usize,
-    read: usize,
-    step: usize,
-    points: usize,
-    weights: usize,
+pub(super) struct Sizes {
+    pub out: usize,
+    pub read: usize,
+    pub step: usize,
+    pub points: usize,
+    pub weights: usize,
+}
+
+/// How an axis is evaluated and interpolated, a row for each value made; rows and columns past those
+/// that a tile has are of no account.
+#[cfg(any(feature = "worker", feature = "gpu"))]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matrices {
+    pub input: [[f32; MOST]; MOST],
+    pub weight: [[f32; MOST]; MOST],
+    pub output: [[f32; MOST]; MOST],
+}
+
+/// The matrix of a linear map.
+#[cfg(any(feature = "worker", feature = "gpu"))]
+fn matrix(map: impl Fn([f32; MOST]) -> [f32; MOST]) -> [[f32; MOST]; MOST] {
+    let mut rows = [[0.0; MOST]; MOST];
+    for j in 0..MOST {
+        let mut unit = [0.0; MOST];
+        unit[j] = 1.0;
+        for (row, value) in rows.iter_mut().zip(map(unit)) {
+            row[j] = value;
+        }
+    }
+    rows
 }
 
 impl Form {
-    /// Those that compute a pass.
-    fn of(pass: &Pass) -> &'static [Self] {
-        let g = pass.geometry();
-        match (g.kernel, g.stride, g.padding, pass.is_backward()) {
+    /// Those that compute a pass by kernels of this side.
+    pub(super) fn of(
+        side: usize,
+        stride: usize,
+        padding: usize,
+        backward: bool,
+    ) -> &'static [Self] {
+        match (side, stride, padding, backward) {
             (3, 1, 0..=2, _) => &[Self::Two, Self::Four],
             (3, 2, 1, false) => &[Self::HalvedTwo, Self::HalvedFour],
             (3, 2, 1, true) => &[Self::DoubledTwo, Self::DoubledFour],
@@ -358,7 +386,18 @@ impl Form {
         }
     }
 
-    fn sizes(self) -> Sizes {
+    /// What the tile makes of each value, as matrices.
+    #[cfg(any(feature = "worker", feature = "gpu"))]
+    pub(super) fn matrices(self) -> Matrices {
+        let simd = pulp::Scalar::new();
+        with_tile!(self, T => Matrices {
+            input: matrix(|x| T::input(simd, x)),
+            weight: matrix(|[a, b, c, ..]: [f32; MOST]| T::weight([a, b, c])),
+            output: matrix(|x| T::output(simd, x)),
+        })
+    }
+
+    pub(super) fn sizes(self) -> Sizes {
         with_tile!(self, T => Sizes {
             out: T::OUT,
             read: T::READ,
@@ -453,7 +492,8 @@ impl<'a> Winograd<'a> {
             1 => 9 * pass.size[0] * pass.size[1],
             _ => 9 * g.positions_out(),
         };
-        let possible = Form::of(pass).iter().copied().filter(enough);
+        let forms = Form::of(g.kernel, g.stride, g.padding, pass.is_backward());
+        let possible = forms.iter().copied().filter(enough);
         let form = possible.min_by_key(|form| cost(*form))?;
         (cost(form) < by_taps).then(|| Self {
             pass,

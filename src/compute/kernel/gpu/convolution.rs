@@ -20,7 +20,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
-use super::{argument, dims, made, own};
+use super::{argument, dims, made, own, winograd};
 
 /// Output channels of a thread.
 const CHANNELS: usize = 4;
@@ -55,10 +55,26 @@ struct Plan {
     /// Rows and columns of taps whose weights are in registers at a time.
     down: usize,
     across: usize,
-    /// What follows.
-    norm: bool,
-    skip: bool,
-    relu: bool,
+    after: After,
+}
+
+/// What follows a convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct After {
+    pub norm: bool,
+    pub skip: bool,
+    pub relu: bool,
+}
+
+/// What a convolution is, but for its sizes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// Of the kernel.
+    pub side: usize,
+    pub stride: usize,
+    pub padding: usize,
+    /// Back to the input.
+    pub backward: bool,
 }
 
 impl Plan {
@@ -85,9 +101,7 @@ impl Plan {
             columns,
             down: if whole { taps } else { 1 },
             across: if taps <= MOST_COLUMNS { taps } else { 1 },
-            norm: false,
-            skip: false,
-            relu: false,
+            after: After::default(),
         }
     }
 
@@ -119,7 +133,7 @@ impl Plan {
 }
 
 /// The smallest power of two that holds this many, or the most.
-fn fit(count: usize, most: usize) -> usize {
+pub(super) fn fit(count: usize, most: usize) -> usize {
     count.next_power_of_two().min(most)
 }
 
@@ -273,7 +287,7 @@ fn patches(
         let channel = min(channel + c, told.to - 1);
         let mut a = 1.0f32;
         let mut b = 0.0f32;
-        if comptime![plan.norm] {
+        if comptime![plan.after.norm] {
             a = scale[channel];
             b = shift[channel];
         }
@@ -287,22 +301,36 @@ fn patches(
                     if column < told.width_out {
                         let at =
                             (image * told.to + channel) * area_out + row * told.width_out + column;
-                        let mut value = sums[(r * columns + q) * CHANNELS + c];
-                        if comptime![plan.norm] {
-                            value = value * a + b;
-                        }
-                        if comptime![plan.skip] {
-                            value += skip[at];
-                        }
-                        if comptime![plan.relu] {
-                            value = max(value, 0.0);
-                        }
-                        y[at] = value;
+                        let sum = sums[(r * columns + q) * CHANNELS + c];
+                        y[at] = followed(sum, a, b, skip, at, comptime![plan.after]);
                     }
                 }
             }
         }
     }
+}
+
+/// A sum with what follows it: two numbers of its channel, a skip connection, ReLU.
+#[cube]
+pub(super) fn followed(
+    sum: f32,
+    scale: f32,
+    shift: f32,
+    skip: &Tensor<f32>,
+    at: usize,
+    #[comptime] after: After,
+) -> f32 {
+    let mut value = sum;
+    if comptime![after.norm] {
+        value = value * scale + shift;
+    }
+    if comptime![after.skip] {
+        value += skip[at];
+    }
+    if comptime![after.relu] {
+        value = max(value, 0.0);
+    }
+    value
 }
 
 /// Of the kernel, the tap that comes at this place of a phase's.
@@ -356,6 +384,44 @@ pub struct Finish {
     pub relu: bool,
 }
 
+impl Finish {
+    pub(super) fn after(&self) -> After {
+        After {
+            norm: self.numbers.is_some(),
+            skip: self.skip.is_some(),
+            relu: self.relu,
+        }
+    }
+
+    /// The two numbers, or something that is not read in their place.
+    pub(super) fn numbers_or<'a>(&'a self, nothing: &'a CubeTensor) -> [&'a CubeTensor; 2] {
+        match &self.numbers {
+            Some([scale, shift]) => [scale, shift],
+            None => [nothing, nothing],
+        }
+    }
+
+    fn own(self) -> Self {
+        Self {
+            numbers: self.numbers.map(|numbers| numbers.map(own)),
+            skip: self.skip.map(own),
+            relu: self.relu,
+        }
+    }
+}
+
+/// Cubes for so many threads.
+pub(super) fn threads_of(like: &CubeTensor, threads: usize) -> (CubeCount, CubeDim) {
+    let cube = CubeDim::new_1d(match threads < FEW {
+        true => SMALL,
+        false => LARGE,
+    });
+    (
+        calculate_cube_count_elemwise(&like.client, threads, cube),
+        cube,
+    )
+}
+
 /// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`.
 pub fn forward(
     x: CubeTensor,
@@ -393,10 +459,20 @@ fn launch(
     backward: bool,
     finish: Finish,
 ) -> CubeTensor {
-    let (x, weight, skip) = (own(x), own(weight), finish.skip.map(own));
-    let numbers = finish.numbers.map(|numbers| numbers.map(own));
+    let (x, weight, finish) = (own(x), own(weight), finish.own());
     let [images, from, height, width] = dims(&x);
     let [_, inner, side, _] = dims(&weight);
+    if images * from * to * size[0] * size[1] > 0 {
+        let kind = Kind {
+            side,
+            stride,
+            padding,
+            backward,
+        };
+        if let Some(y) = winograd::run(&x, &weight, to, size, kind, &finish) {
+            return y;
+        }
+    }
     let y = made(&x, [images, to, size[0], size[1]]);
     if images * to * size[0] * size[1] == 0 {
         return y;
@@ -408,9 +484,7 @@ fn launch(
         false => [height, width, size[0], size[1]],
     };
     let plan = Plan {
-        norm: numbers.is_some(),
-        skip: skip.is_some(),
-        relu: finish.relu,
+        after: finish.after(),
         ..Plan::new(side, stride, backward, [height_out, width_out])
     };
     let [tile_rows, tile_columns] = [
@@ -441,15 +515,8 @@ fn launch(
         weight_from,
         weight_to,
     );
-    let cube = CubeDim::new_1d(match threads < FEW {
-        true => SMALL,
-        false => LARGE,
-    });
-    let count = calculate_cube_count_elemwise(&x.client, threads, cube);
-    let [scale, shift] = match &numbers {
-        Some([scale, shift]) => [scale, shift],
-        None => [&x, &x],
-    };
+    let (count, cube) = threads_of(&x, threads);
+    let [scale, shift] = finish.numbers_or(&x);
     // SAFETY: the kernel keeps what it reads within the maps, and asks before it writes.
     unsafe {
         patches::launch_unchecked(
@@ -460,7 +527,7 @@ fn launch(
             argument(&weight),
             argument(scale),
             argument(shift),
-            argument(skip.as_ref().unwrap_or(&x)),
+            argument(finish.skip.as_ref().unwrap_or(&x)),
             argument(&y),
             told,
             plan,

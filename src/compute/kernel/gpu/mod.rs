@@ -5,6 +5,7 @@ mod convolution;
 mod pointwise;
 mod pool;
 mod weights;
+mod winograd;
 
 pub use convolution::{Finish, backward_x, forward};
 pub use pointwise::{
@@ -13,6 +14,7 @@ pub use pointwise::{
 };
 pub use pool::{max_pool, max_pool_backward};
 pub use weights::backward_weight;
+pub use winograd::forget_unused;
 
 use burn::backend::TensorMetadata;
 use burn::tensor::Shape;

@@ -1,0 +1,600 @@
+//! Convolution by 3x3 kernels on a GPU with fewer multiplications, by the tiles of
+//! [`super::super::winograd`]: patches of the input and kernels are evaluated at points, channels are
+//! summed there as one product of matrices a point, and results are interpolated, each a pass.
+//!
+//! Evaluated weights are kept for as long as the weights are in use.
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel is told all it needs, one by one"
+)]
+#![allow(
+    clippy::collapsible_if,
+    reason = "two short questions take a driver less time to compile than one of two parts"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops of a kernel count, for they are unrolled"
+)]
+
+use std::sync::{Mutex, PoisonError};
+
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::super::winograd::{Form, MOST};
+use super::convolution::{After, Finish, Kind, fit, followed, threads_of};
+use super::{argument, dims, made};
+
+/// Channels of a thread, and tiles where there are as many.
+const CHANNELS: usize = 8;
+const TILES: usize = 8;
+
+/// Of fewer channels the evaluations cost more than the products save.
+const LEAST_CHANNELS: usize = 12;
+
+/// Of fewer tiles the evaluated weights, up to four times the weights, would be read for too little.
+const LEAST_TILES: usize = 4;
+
+/// Floats of a buffer at most: what WebGPU promises a kernel.
+const MOST_FLOATS: usize = 32 << 20;
+
+/// Floats of evaluated weights that are kept at most.
+const MOST_KEPT: usize = 96 << 20;
+
+/// What a kernel is told of one pass.
+#[derive(CubeLaunch, CubeType)]
+struct Told {
+    /// Channels of these maps.
+    channels: usize,
+    /// Rows and columns of them.
+    height: usize,
+    width: usize,
+    padding: usize,
+    /// Tiles of an image, and of all images.
+    tile_rows: usize,
+    tile_columns: usize,
+    tiles: usize,
+    threads: usize,
+}
+
+/// Some of the values, times these.
+#[cube]
+fn combined(
+    values: &Array<f32>,
+    #[comptime] start: usize,
+    #[comptime] pitch: usize,
+    #[comptime] row: [f32; MOST],
+) -> f32 {
+    let mut sum = 0.0f32;
+    #[unroll]
+    for i in 0..MOST {
+        if comptime![row[i] != 0.0] {
+            sum += values[comptime![start + i * pitch]] * comptime![row[i]];
+        }
+    }
+    sum
+}
+
+/// The image of a tile, and the tile's place in it.
+#[cube]
+fn place(tile: usize, told: &Told) -> (usize, usize, usize) {
+    let image = tile / (told.tile_rows * told.tile_columns);
+    let row = tile / told.tile_columns % told.tile_rows;
+    (image, row, tile % told.tile_columns)
+}
+
+/// `[n, channels, h, w]` to `[points, channels, tiles]`.
+#[cube(launch_unchecked)]
+fn evaluate_patches(x: &Tensor<f32>, y: &mut Tensor<f32>, told: Told, #[comptime] form: Form) {
+    if ABSOLUTE_POS >= told.threads {
+        terminate!();
+    }
+    let sizes = comptime![form.sizes()];
+    let table = comptime![form.matrices().input];
+    let [read, points] = comptime![[sizes.read, sizes.points]];
+    let tile = ABSOLUTE_POS % told.tiles;
+    let channel = ABSOLUTE_POS / told.tiles;
+    let (image, row, column) = place(tile, &told);
+    let top = row * comptime![sizes.step] - told.padding;
+    let left = column * comptime![sizes.step] - told.padding;
+    let start = (image * told.channels + channel) * told.height * told.width;
+
+    let mut values = Array::<f32>::new(comptime![read * read]);
+    #[unroll]
+    for r in 0..read {
+        // What lies before the first row or column becomes a very large number.
+        let row = top + r;
+        let row_at = start + min(row, told.height - 1) * told.width;
+        #[unroll]
+        for q in 0..read {
+            let column = left + q;
+            let value = x[row_at + min(column, told.width - 1)];
+            let value = select(column < told.width, value, 0.0);
+            values[comptime![r * read + q]] = select(row < told.height, value, 0.0);
+        }
+    }
+    let mut half = Array::<f32>::new(comptime![points * read]);
+    #[unroll]
+    for i in 0..points {
+        #[unroll]
+        for q in 0..read {
+            half[comptime![i * read + q]] = combined(&values, q, read, comptime![table[i]]);
+        }
+    }
+    #[unroll]
+    for i in 0..points {
+        #[unroll]
+        for l in 0..points {
+            let value = combined(&half, comptime![i * read], 1usize, comptime![table[l]]);
+            y[(comptime![i * points + l] * told.channels + channel) * told.tiles + tile] = value;
+        }
+    }
+}
+
+/// `[out, in, 3, 3]` to `[points, from, to]`.
+#[cube(launch_unchecked)]
+fn evaluate_weights(
+    weight: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    from: usize,
+    to: usize,
+    threads: usize,
+    #[comptime] form: Form,
+    #[comptime] backward: bool,
+) {
+    if ABSOLUTE_POS >= threads {
+        terminate!();
+    }
+    let table = comptime![form.matrices().weight];
+    let points = comptime![form.sizes().weights];
+    let channel = ABSOLUTE_POS % to;
+    let read = ABSOLUTE_POS / to;
+    let mut start = channel * from + read;
+    if comptime![backward] {
+        start = read * to + channel;
+    }
+    let mut values = Array::<f32>::new(9usize);
+    #[unroll]
+    for tap in 0..9 {
+        // Back to the input, taps are in the order in which what they read lies.
+        values[tap] = weight[start * 9 + comptime![if backward { 8 - tap } else { tap }]];
+    }
+    let mut half = Array::<f32>::new(comptime![points * 3]);
+    #[unroll]
+    for i in 0..points {
+        #[unroll]
+        for q in 0..3 {
+            half[comptime![i * 3 + q]] = combined(&values, q, 3usize, comptime![table[i]]);
+        }
+    }
+    #[unroll]
+    for i in 0..points {
+        #[unroll]
+        for l in 0..points {
+            let value = combined(&half, comptime![i * 3], 1usize, comptime![table[l]]);
+            y[comptime![i * points + l] * from * to + ABSOLUTE_POS] = value;
+        }
+    }
+}
+
+/// `[points, from, to]` and `[points, from, tiles]` to `[points, to, tiles]`, all of them points of
+/// the patches; `steps` channels at a time.
+#[cube(launch_unchecked)]
+fn point_products(
+    weights: &Tensor<f32>,
+    x: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    from: usize,
+    to: usize,
+    tiles: usize,
+    // How far apart a thread's tiles lie: neighbouring threads have neighbouring ones.
+    span: usize,
+    // Groups of channels.
+    groups: usize,
+    threads: usize,
+    #[comptime] form: Form,
+    #[comptime] own: usize,
+    #[comptime] steps: usize,
+) {
+    if ABSOLUTE_POS >= threads {
+        terminate!();
+    }
+    let points = comptime![form.sizes().points];
+    let of_weights = comptime![form.sizes().weights];
+    let tile = ABSOLUTE_POS % span;
+    let group = ABSOLUTE_POS / span;
+    let channel = group % groups * comptime![CHANNELS];
+    let point = group / groups;
+    let last = comptime![of_weights - 1];
+    let row = min(point / points, last.runtime());
+    let column = min(point % points, last.runtime());
+
+    // Those past the last are the last again, and write what it writes.
+    let mut rows = Array::<usize>::new(CHANNELS);
+    #[unroll]
+    for i in 0..CHANNELS {
+        rows[i] = min(channel + i, to - 1);
+    }
+    let mut columns = Array::<usize>::new(own);
+    #[unroll]
+    for j in 0..own {
+        columns[j] = min(tile + j * span, tiles - 1);
+    }
+    let mut sums = Array::<f32>::new(comptime![CHANNELS * own]);
+    #[unroll]
+    for i in 0..comptime![CHANNELS * own] {
+        sums[i] = 0.0;
+    }
+    let mut w = (row * of_weights + column) * from * to;
+    let mut v = point * from * tiles;
+    let mut left = Array::<f32>::new(comptime![steps * CHANNELS]);
+    let mut right = Array::<f32>::new(comptime![steps * own]);
+    for _ in range_stepped(0, from, steps) {
+        #[unroll]
+        for step in 0..steps {
+            #[unroll]
+            for i in 0..CHANNELS {
+                left[comptime![step * CHANNELS + i]] = weights[w + rows[i]];
+            }
+            #[unroll]
+            for j in 0..own {
+                right[comptime![step * own + j]] = x[v + columns[j]];
+            }
+            w += to;
+            v += tiles;
+        }
+        #[unroll]
+        for i in 0..CHANNELS {
+            #[unroll]
+            for j in 0..own {
+                if comptime![steps == 2] {
+                    sums[i * own + j] += left[i] * right[j]
+                        + left[comptime![CHANNELS + i]] * right[comptime![own + j]];
+                } else {
+                    sums[i * own + j] += left[i] * right[j];
+                }
+            }
+        }
+    }
+    #[unroll]
+    for i in 0..CHANNELS {
+        #[unroll]
+        for j in 0..own {
+            y[(point * to + rows[i]) * tiles + columns[j]] = sums[i * own + j];
+        }
+    }
+}
+
+/// `[points, channels, tiles]` to `[n, channels, h, w]`, and what follows.
+#[cube(launch_unchecked)]
+fn interpolate(
+    x: &Tensor<f32>,
+    scale: &Tensor<f32>,
+    shift: &Tensor<f32>,
+    skip: &Tensor<f32>,
+    y: &mut Tensor<f32>,
+    told: Told,
+    #[comptime] form: Form,
+    #[comptime] after: After,
+) {
+    if ABSOLUTE_POS >= told.threads {
+        terminate!();
+    }
+    let sizes = comptime![form.sizes()];
+    let table = comptime![form.matrices().output];
+    let [out, points] = comptime![[sizes.out, sizes.points]];
+    let tile = ABSOLUTE_POS % told.tiles;
+    let channel = ABSOLUTE_POS / told.tiles;
+    let (image, row, column) = place(tile, &told);
+    let start = (image * told.channels + channel) * told.height * told.width;
+
+    let mut values = Array::<f32>::new(comptime![points * points]);
+    #[unroll]
+    for i in 0..comptime![points * points] {
+        values[i] = x[(i * told.channels + channel) * told.tiles + tile];
+    }
+    let mut half = Array::<f32>::new(comptime![out * points]);
+    #[unroll]
+    for r in 0..out {
+        #[unroll]
+        for l in 0..points {
+            half[comptime![r * points + l]] = combined(&values, l, points, comptime![table[r]]);
+        }
+    }
+    let mut a = 1.0f32;
+    let mut b = 0.0f32;
+    if comptime![after.norm] {
+        a = scale[channel];
+        b = shift[channel];
+    }
+    #[unroll]
+    for r in 0..out {
+        let row = row * out + r;
+        if row < told.height {
+            #[unroll]
+            for q in 0..out {
+                let column = column * out + q;
+                if column < told.width {
+                    let at = start + row * told.width + column;
+                    let value = combined(&half, comptime![r * points], 1usize, comptime![table[q]]);
+                    y[at] = followed(value, a, b, skip, at, after);
+                }
+            }
+        }
+    }
+}
+
+/// A pass by tiles.
+struct Plan {
+    form: Form,
+    kind: Kind,
+    from: usize,
+    to: usize,
+    /// Tiles of an image, down and across, and of all images.
+    tiles: [usize; 2],
+    all: usize,
+}
+
+impl Plan {
+    /// With the tiles that promise most; `None` where a sum over taps does as well. `size` is that of
+    /// the result's maps.
+    fn of(images: usize, [from, to]: [usize; 2], size: [usize; 2], kind: Kind) -> Option<Self> {
+        if from.min(to) < LEAST_CHANNELS {
+            return None;
+        }
+        let forms = Form::of(kind.side, kind.stride, kind.padding, kind.backward);
+        let plans = forms.iter().map(|&form| {
+            let tiles = size.map(|side| side.div_ceil(form.sizes().out));
+            let all = images * tiles[0] * tiles[1];
+            Self {
+                form,
+                kind,
+                from,
+                to,
+                tiles,
+                all,
+            }
+        });
+        let best = plans.filter(Plan::is_possible).min_by_key(Plan::products)?;
+        // Along one axis at stride 2 back to the input positions have one tap and two in turns.
+        let by_taps = match (kind.backward, kind.stride) {
+            (true, 2) => 9 * size[0].div_ceil(2) * size[1].div_ceil(2),
+            _ => 9 * size[0] * size[1],
+        };
+        // A product takes half again as long as in a sum over taps, which reads less for each.
+        (best.products() * 3 / 2 < images * by_taps).then_some(best)
+    }
+
+    fn is_possible(&self) -> bool {
+        let points = self.form.sizes().points.pow(2);
+        self.all >= LEAST_TILES
+            && self.weights() <= MOST_FLOATS
+            && points * self.all * self.from.max(self.to) <= MOST_FLOATS
+    }
+
+    /// Of two channels, in all tiles.
+    fn products(&self) -> usize {
+        self.form.sizes().points.pow(2) * self.all
+    }
+
+    /// Floats of the evaluated weights.
+    fn weights(&self) -> usize {
+        self.form.sizes().weights.pow(2) * self.from * self.to
+    }
+
+    fn told(&self, channels: usize, size: [usize; 2], padding: usize) -> ToldLaunch {
+        let threads = channels * self.all;
+        let ([height, width], [down, across]) = (size, self.tiles);
+        ToldLaunch::new(
+            channels, height, width, padding, down, across, self.all, threads,
+        )
+    }
+
+    fn run(
+        &self,
+        x: &CubeTensor,
+        weight: &CubeTensor,
+        size: [usize; 2],
+        finish: &Finish,
+    ) -> CubeTensor {
+        let weights = kept(weight, self.form, self.kind.backward, || {
+            self.evaluate_weights(weight)
+        });
+        let patches = self.evaluate_patches(x);
+        let products = self.multiply(&weights, &patches);
+        self.interpolate(&products, size, finish)
+    }
+
+    fn evaluate_weights(&self, weight: &CubeTensor) -> CubeTensor {
+        let [from, to] = [self.from, self.to];
+        let points = self.form.sizes().weights.pow(2);
+        let y = made(weight, [points, from, to, 1]);
+        let (count, cube) = threads_of(weight, from * to);
+        // SAFETY: a thread has a kernel of its own, which is within the weights.
+        unsafe {
+            evaluate_weights::launch_unchecked(
+                &weight.client,
+                count,
+                cube,
+                argument(weight),
+                argument(&y),
+                from,
+                to,
+                from * to,
+                self.form,
+                self.kind.backward,
+            );
+        }
+        y
+    }
+
+    fn evaluate_patches(&self, x: &CubeTensor) -> CubeTensor {
+        let [_, _, height, width] = dims(x);
+        let points = self.form.sizes().points.pow(2);
+        let y = made(x, [points, self.from, self.all, 1]);
+        let padding = match (self.kind.stride, self.kind.backward) {
+            (2, true) => 0,
+            (_, true) => self.kind.side - 1 - self.kind.padding,
+            _ => self.kind.padding,
+        };
+        let (count, cube) = threads_of(x, self.from * self.all);
+        let told = self.told(self.from, [height, width], padding);
+        // SAFETY: the kernel keeps what it reads within the maps, and a thread has a tile of its own.
+        unsafe {
+            evaluate_patches::launch_unchecked(
+                &x.client,
+                count,
+                cube,
+                argument(x),
+                argument(&y),
+                told,
+                self.form,
+            );
+        }
+        y
+    }
+
+    fn multiply(&self, weights: &CubeTensor, patches: &CubeTensor) -> CubeTensor {
+        let points = self.form.sizes().points.pow(2);
+        let y = made(patches, [points, self.to, self.all, 1]);
+        let own = fit(self.all, TILES);
+        let [span, groups] = [self.all.div_ceil(own), self.to.div_ceil(CHANNELS)];
+        let threads = points * span * groups;
+        let (count, cube) = threads_of(patches, threads);
+        // SAFETY: the kernel keeps channels and tiles within those there are.
+        unsafe {
+            point_products::launch_unchecked(
+                &patches.client,
+                count,
+                cube,
+                argument(weights),
+                argument(patches),
+                argument(&y),
+                self.from,
+                self.to,
+                self.all,
+                span,
+                groups,
+                threads,
+                self.form,
+                own,
+                if self.from.is_multiple_of(2) { 2 } else { 1 },
+            );
+        }
+        y
+    }
+
+    fn interpolate(&self, x: &CubeTensor, size: [usize; 2], finish: &Finish) -> CubeTensor {
+        let images = self.all / (self.tiles[0] * self.tiles[1]);
+        let y = made(x, [images, self.to, size[0], size[1]]);
+        let [scale, shift] = finish.numbers_or(x);
+        let (count, cube) = threads_of(x, self.to * self.all);
+        // SAFETY: the kernel asks before it writes, and a thread has a tile of its own.
+        unsafe {
+            interpolate::launch_unchecked(
+                &x.client,
+                count,
+                cube,
+                argument(x),
+                argument(scale),
+                argument(shift),
+                argument(finish.skip.as_ref().unwrap_or(x)),
+                argument(&y),
+                self.told(self.to, size, 0),
+                self.form,
+                finish.after(),
+            );
+        }
+        y
+    }
+}
+
+/// Contiguous maps `x` by contiguous `weight` to maps of this size with `to` channels; `None` where a
+/// sum over taps does as well.
+pub(super) fn run(
+    x: &CubeTensor,
+    weight: &CubeTensor,
+    to: usize,
+    size: [usize; 2],
+    kind: Kind,
+    finish: &Finish,
+) -> Option<CubeTensor> {
+    let [images, from, ..] = dims(x);
+    let plan = Plan::of(images, [from, to], size, kind)?;
+    Some(plan.run(x, weight, size, finish))
+}
+
+/// Weights, and what they are at the points. It holds the weights' own memory, so no others can come
+/// to lie where they lie, and nobody writes to it.
+struct Kept {
+    weight: CubeTensor,
+    made: Vec<(bool, Form, CubeTensor)>,
+}
+
+impl Kept {
+    fn is_of(&self, weight: &CubeTensor) -> bool {
+        let [ours, theirs] = [&self.weight.handle, &weight.handle];
+        ours.memory.descriptor() == theirs.memory.descriptor()
+            && ours.offset_start == theirs.offset_start
+            && dims(&self.weight) == dims(weight)
+            && self.weight.device == weight.device
+    }
+
+    fn floats(&self) -> usize {
+        self.made.iter().map(|(_, _, made)| floats(made)).sum()
+    }
+}
+
+fn floats(tensor: &CubeTensor) -> usize {
+    dims(tensor).iter().product()
+}
+
+static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+
+/// What `make` makes of `weight`, or made of it before.
+fn kept(
+    weight: &CubeTensor,
+    form: Form,
+    backward: bool,
+    make: impl FnOnce() -> CubeTensor,
+) -> CubeTensor {
+    // Made for this call, and never seen again.
+    if weight.can_mut() {
+        return make();
+    }
+    // A panic elsewhere leaves whole entries behind.
+    let mut all = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = all.iter().find(|kept| kept.is_of(weight));
+    let known = entry.and_then(|kept| {
+        kept.made
+            .iter()
+            .find(|(b, f, _)| (*b, *f) == (backward, form))
+    });
+    if let Some((_, _, known)) = known {
+        return known.clone();
+    }
+    retain_used(&mut all);
+    let made = make();
+    let held: usize = all.iter().map(Kept::floats).sum();
+    if held + floats(&made) > MOST_KEPT {
+        return made;
+    }
+    let entry = (backward, form, made.clone());
+    match all.iter_mut().find(|kept| kept.is_of(weight)) {
+        Some(kept) => kept.made.push(entry),
+        None => all.push(Kept {
+            weight: weight.clone(),
+            made: vec![entry],
+        }),
+    }
+    made
+}
+
+/// Drops what was made of weights that nobody else holds any more.
+pub fn forget_unused() {
+    retain_used(&mut KEPT.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn retain_used(all: &mut Vec<Kept>) {
+    all.retain(|kept| !kept.weight.can_mut());
+}
