@@ -530,8 +530,10 @@ impl Browser {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(seconds) {
             let files = std::fs::read_dir(self.downloads.path()).expect("its own folder");
-            let mut files = files.flatten().map(|file| file.path());
-            // Chromium writes under another ending until the file is whole.
+            // Chromium writes under another ending until the file is whole, and keeps its name for it
+            // by an empty file.
+            let is_whole = |file: &std::fs::DirEntry| file.metadata().is_ok_and(|m| m.len() > 0);
+            let mut files = files.flatten().filter(is_whole).map(|file| file.path());
             if let Some(file) = files.find(|file| file.to_string_lossy().ends_with(ending)) {
                 return file;
             }
