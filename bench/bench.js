@@ -244,10 +244,12 @@ const tensorflow = (backend) => ({
   },
 });
 
+const ALL_THREADS = "Ventral, CPU, all threads";
+
 const ENGINES = {
   "Ventral, CPU, 1 thread": () => ventral("cpu", "?device=cpu&threads=1"),
   "Ventral, CPU, 1 thread, no fused multiply-add": () => ventral("cpu", ""),
-  "Ventral, CPU, all threads": () => ventral("cpu", "?device=cpu"),
+  [ALL_THREADS]: () => ventral("cpu", "?device=cpu"),
   "Ventral, WebGPU": () => ventral("web-gpu", ""),
   "ONNX Runtime Web, WASM, 1 thread": () => onnx("wasm", 1),
   "ONNX Runtime Web, WASM, all threads": () => onnx("wasm", navigator.hardwareConcurrency),
@@ -314,6 +316,35 @@ window.growth = async (job) => {
   return times;
 };
 
+/// What the machine's second core adds just then: arithmetic shared by two workers that share nothing
+/// else, over the same by one of them. A half is all that a core can add.
+class Cores {
+  constructor() {
+    this.workers = [new Worker("./spin.js"), new Worker("./spin.js")];
+  }
+
+  spin(workers, count) {
+    const one = (worker) =>
+      new Promise((resolve, reject) => {
+        worker.onmessage = resolve;
+        worker.onerror = (e) => reject(new Error(e.message ?? "the worker did not start"));
+        worker.postMessage({ seed: Math.random(), count });
+      });
+    return timed(() => Promise.all(workers.map(one)));
+  }
+
+  async measure() {
+    const count = 1 << 24;
+    const [both] = await this.spin(this.workers, count / 2);
+    const [one] = await this.spin(this.workers.slice(0, 1), count);
+    return both / one;
+  }
+
+  end() {
+    this.workers.forEach((worker) => worker.terminate());
+  }
+}
+
 // Rounds that are not counted: a browser compiles what runs often a second time, meanwhile, and a GPU's
 // kernels for a gradient when they are first asked for.
 const WARM_ROUNDS = 2;
@@ -324,6 +355,7 @@ window.bench = async (job) => {
   const { side, batch, rounds } = job;
   const pixels = noise(batch * 3 * side * side);
   const lines = [];
+  const cores = new Cores();
   let reference;
   for (const name of job.engines) {
     const line = { engine: name, infer: [], gradient: [] };
@@ -350,6 +382,8 @@ window.bench = async (job) => {
         try {
           const [time] = await timed(() => line.run[kind](pixels.slice(), batch));
           if (round >= 0) line[kind].push(time);
+          const isShared = kind === "infer" && line.engine === ALL_THREADS;
+          if (round >= 0 && isShared) (line.cores ??= []).push(await cores.measure());
         } catch (error) {
           if (kind === "infer") throw error;
           line.no_gradient = String(error.message ?? error);
@@ -357,6 +391,7 @@ window.bench = async (job) => {
       }
     }
   }
+  cores.end();
   for (const line of lines) {
     await line.run?.end();
     delete line.run;

@@ -284,7 +284,7 @@ fn lay_out(site: &Path) {
     for entry in listed.filter(|entry| !is_page(entry)) {
         link(&entry.path(), &site.join(entry.file_name()));
     }
-    for name in ["index.html", "bench.js"] {
+    for name in ["index.html", "bench.js", "spin.js"] {
         link(&here.join("bench").join(name), &site.join(name));
     }
     link(&peers, &site.join("peers"));
@@ -575,7 +575,20 @@ fn told(name: &str, batch: usize, place: &str, lines: Vec<Value>) -> Value {
             or_dash(ratio("gradient")),
         );
     }
+    tell_cores(&lines);
     json!({ "model": name, "batch": batch, "place": place, "lines": lines })
+}
+
+/// What a second core added beside each forward on all threads: some machines share theirs.
+fn tell_cores(lines: &[Value]) {
+    let shares = lines.iter().find_map(|line| sorted(&line["cores"]));
+    if let Some(all) = shares {
+        let [middle, last] = [all.len() / 2, all.len() - 1];
+        println!(
+            "\ntwo workers that share nothing took {:.2} ({:.2} to {:.2}) of one's time for the same arithmetic",
+            all[middle], all[0], all[last]
+        );
+    }
 }
 
 /// Median, least and most.
