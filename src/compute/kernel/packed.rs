@@ -1,6 +1,6 @@
 //! Weights as the kernels read them, kept for as long as the weights are in use.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
@@ -11,7 +11,7 @@ use super::winograd::Form;
 /// browser's memory is at most. What does not fit is made anew each time.
 const MOST: usize = 300 << 20;
 
-/// What weights are laid out for.
+/// What weights are made ready for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     pub backward: bool,
@@ -19,30 +19,120 @@ pub(super) struct Kind {
     pub tile: Option<Form>,
 }
 
-/// Weights, and what was made of them. It holds the weights' own memory, so no others can come to
-/// lie where they lie.
-struct Entry {
-    weight: FlexTensor,
-    made: Vec<(Kind, Arc<Vec<f32>>)>,
+/// A device's weights, and what its kernels read in their place.
+pub(super) trait Weight: Clone {
+    type Made: Clone;
+
+    /// Whether they lie in the same memory, in the same shape.
+    fn is_same(&self, other: &Self) -> bool;
+
+    /// Whether nobody else holds them.
+    fn is_unheld(&self) -> bool;
+
+    fn floats(made: &Self::Made) -> usize;
 }
 
-impl Entry {
-    fn is_of(&self, weight: &FlexTensor) -> bool {
+impl Weight for FlexTensor {
+    type Made = Arc<Vec<f32>>;
+
+    fn is_same(&self, other: &Self) -> bool {
         let start = |tensor: &FlexTensor| tensor.storage::<f32>().as_ptr();
-        start(&self.weight) == start(weight) && self.weight.shape() == weight.shape()
+        start(self) == start(other) && self.shape() == other.shape()
     }
 
-    fn find(&self, kind: Kind) -> Option<Arc<Vec<f32>>> {
+    fn is_unheld(&self) -> bool {
+        self.is_unique()
+    }
+
+    fn floats(made: &Self::Made) -> usize {
+        made.len()
+    }
+}
+
+/// Weights, and what was made of them. It holds the weights' own memory, so no others can come to
+/// lie where they lie, and nobody writes to it.
+struct Entry<W: Weight> {
+    weight: W,
+    made: Vec<(Kind, W::Made)>,
+}
+
+impl<W: Weight> Entry<W> {
+    fn find(&self, kind: Kind) -> Option<W::Made> {
         let mut made = self.made.iter();
         made.find(|(k, _)| *k == kind).map(|(_, v)| v.clone())
     }
 
     fn floats(&self) -> usize {
-        self.made.iter().map(|(_, v)| v.len()).sum()
+        self.made.iter().map(|(_, v)| W::floats(v)).sum()
     }
 }
 
-static KEPT: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+/// What was made of weights that are in use, so many floats at most.
+pub(super) struct Kept<W: Weight> {
+    entries: Mutex<Vec<Entry<W>>>,
+    most: usize,
+}
+
+impl<W: Weight> Kept<W> {
+    pub const fn new(most: usize) -> Self {
+        Self {
+            entries: Mutex::new(Vec::new()),
+            most,
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry<W>>> {
+        // A panic elsewhere leaves whole entries behind.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `make` makes of contiguous `weight`, or made of it before.
+    pub fn get(&self, weight: &W, kind: Kind, make: impl FnOnce() -> W::Made) -> W::Made {
+        // Made for this call, and never seen again.
+        if weight.is_unheld() {
+            return make();
+        }
+        let is_its = |entry: &&Entry<W>| entry.weight.is_same(weight);
+        let known = |entries: &[Entry<W>]| entries.iter().find(is_its)?.find(kind);
+        if let Some(known) = known(&self.entries()) {
+            return known;
+        }
+        let made = make();
+        let mut entries = self.entries();
+        // Another thread may have been faster.
+        if let Some(known) = known(&entries) {
+            return known;
+        }
+        retain_used(&mut entries);
+        let floats: usize = entries.iter().map(Entry::floats).sum();
+        if floats + W::floats(&made) > self.most {
+            return made;
+        }
+        let new = (kind, made.clone());
+        match entries
+            .iter_mut()
+            .find(|entry| entry.weight.is_same(weight))
+        {
+            Some(entry) => entry.made.push(new),
+            None => entries.push(Entry {
+                weight: weight.clone(),
+                made: vec![new],
+            }),
+        }
+        made
+    }
+
+    /// Drops what was made of weights that nobody else holds any more.
+    pub fn forget_unused(&self) {
+        retain_used(&mut self.entries());
+    }
+}
+
+fn retain_used<W: Weight>(entries: &mut Vec<Entry<W>>) {
+    entries.retain(|entry| !entry.weight.is_unheld());
+}
+
+static KEPT: Kept<FlexTensor> = Kept::new(MOST);
 
 /// What `make` makes of contiguous `weight`, or made of it before.
 pub(super) fn packed(
@@ -50,42 +140,10 @@ pub(super) fn packed(
     kind: Kind,
     make: impl FnOnce(&[f32]) -> Vec<f32>,
 ) -> Arc<Vec<f32>> {
-    // Made for this call, and never seen again.
-    if weight.is_unique() {
-        return Arc::new(make(weight.storage()));
-    }
-    // A panic elsewhere leaves whole entries behind.
-    let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = |kept: &[Entry]| kept.iter().find(|e| e.is_of(weight))?.find(kind);
-    if let Some(known) = known(&kept()) {
-        return known;
-    }
-    let made = Arc::new(make(weight.storage()));
-    let mut kept = kept();
-    // Another thread may have been faster.
-    if let Some(known) = known(&kept) {
-        return known;
-    }
-    retain_used(&mut kept);
-    let floats: usize = kept.iter().map(Entry::floats).sum();
-    if floats + made.len() > MOST {
-        return made;
-    }
-    match kept.iter_mut().find(|entry| entry.is_of(weight)) {
-        Some(entry) => entry.made.push((kind, made.clone())),
-        None => kept.push(Entry {
-            weight: weight.clone(),
-            made: vec![(kind, made.clone())],
-        }),
-    }
-    made
+    KEPT.get(weight, kind, || Arc::new(make(weight.storage())))
 }
 
 /// Drops what was made of weights that nobody else holds any more.
 pub fn forget_unused() {
-    retain_used(&mut KEPT.lock().unwrap_or_else(PoisonError::into_inner));
-}
-
-fn retain_used(kept: &mut Vec<Entry>) {
-    kept.retain(|entry| !entry.weight.is_unique());
+    KEPT.forget_unused();
 }

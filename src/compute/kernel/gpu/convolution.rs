@@ -8,10 +8,6 @@
 //! Back to the input of a strided convolution, positions that lie `stride` apart have the same taps:
 //! each such phase is a convolution of its own, by every `stride`-th tap.
 #![allow(
-    clippy::too_many_arguments,
-    reason = "a kernel is told all it needs, one by one"
-)]
-#![allow(
     clippy::collapsible_if,
     reason = "two short questions take a driver less time to compile than one of two parts"
 )]
@@ -462,16 +458,14 @@ fn launch(
     let (x, weight, finish) = (own(x), own(weight), finish.own());
     let [images, from, height, width] = dims(&x);
     let [_, inner, side, _] = dims(&weight);
-    if images * from * to * size[0] * size[1] > 0 {
-        let kind = Kind {
-            side,
-            stride,
-            padding,
-            backward,
-        };
-        if let Some(y) = winograd::run(&x, &weight, to, size, kind, &finish) {
-            return y;
-        }
+    let kind = Kind {
+        side,
+        stride,
+        padding,
+        backward,
+    };
+    if let Some(y) = winograd::run(&x, &weight, to, size, kind, &finish) {
+        return y;
     }
     let y = made(&x, [images, to, size[0], size[1]]);
     if images * to * size[0] * size[1] == 0 {

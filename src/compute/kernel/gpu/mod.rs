@@ -1,5 +1,9 @@
 //! The kernels of a GPU, through CubeCL: Burn's own take a pass for each operation, and its
 //! convolution without a search for a better one reads every factor anew for each product.
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel is told all it needs, one by one"
+)]
 
 mod convolution;
 mod pointwise;

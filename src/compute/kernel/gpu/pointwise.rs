@@ -1,10 +1,6 @@
 //! What is done to each value by itself, a pass over memory each: a norm by its running statistics
 //! with what follows it, and what a VOneBlock makes of its filters' responses.
 #![allow(
-    clippy::too_many_arguments,
-    reason = "a kernel is told all it needs, one by one"
-)]
-#![allow(
     clippy::collapsible_if,
     reason = "what is known when a kernel is compiled is asked by itself"
 )]

@@ -1,8 +1,4 @@
 //! Max pooling on a GPU: of maps as they lie, where Burn's kernels have channels innermost.
-#![allow(
-    clippy::too_many_arguments,
-    reason = "a kernel is told all it needs, one by one"
-)]
 
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;

@@ -4,10 +4,6 @@
 //! There are few weights and many positions: the positions are shared among several cubes for each
 //! tile, and what these make is added up.
 #![allow(
-    clippy::too_many_arguments,
-    reason = "a kernel is told all it needs, one by one"
-)]
-#![allow(
     clippy::collapsible_if,
     reason = "two short questions take a driver less time to compile than one of two parts"
 )]

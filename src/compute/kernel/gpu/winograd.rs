@@ -4,10 +4,6 @@
 //!
 //! Evaluated weights are kept for as long as the weights are in use.
 #![allow(
-    clippy::too_many_arguments,
-    reason = "a kernel is told all it needs, one by one"
-)]
-#![allow(
     clippy::collapsible_if,
     reason = "two short questions take a driver less time to compile than one of two parts"
 )]
@@ -16,11 +12,10 @@
     reason = "loops of a kernel count, for they are unrolled"
 )]
 
-use std::sync::{Mutex, PoisonError};
-
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::super::packed;
 use super::super::winograd::{Form, MOST};
 use super::convolution::{After, Finish, Kind, fit, followed, threads_of};
 use super::{argument, dims, made};
@@ -397,9 +392,11 @@ impl Plan {
         size: [usize; 2],
         finish: &Finish,
     ) -> CubeTensor {
-        let weights = kept(weight, self.form, self.kind.backward, || {
-            self.evaluate_weights(weight)
-        });
+        let kind = packed::Kind {
+            backward: self.kind.backward,
+            tile: Some(self.form),
+        };
+        let weights = KEPT.get(weight, kind, || self.evaluate_weights(weight));
         let patches = self.evaluate_patches(x);
         let products = self.multiply(&weights, &patches);
         self.interpolate(&products, size, finish)
@@ -524,77 +521,29 @@ pub(super) fn run(
     Some(plan.run(x, weight, size, finish))
 }
 
-/// Weights, and what they are at the points. It holds the weights' own memory, so no others can come
-/// to lie where they lie, and nobody writes to it.
-struct Kept {
-    weight: CubeTensor,
-    made: Vec<(bool, Form, CubeTensor)>,
-}
+impl packed::Weight for CubeTensor {
+    type Made = Self;
 
-impl Kept {
-    fn is_of(&self, weight: &CubeTensor) -> bool {
-        let [ours, theirs] = [&self.weight.handle, &weight.handle];
+    fn is_same(&self, other: &Self) -> bool {
+        let [ours, theirs] = [&self.handle, &other.handle];
         ours.memory.descriptor() == theirs.memory.descriptor()
             && ours.offset_start == theirs.offset_start
-            && dims(&self.weight) == dims(weight)
-            && self.weight.device == weight.device
+            && dims(self) == dims(other)
+            && self.device == other.device
     }
 
-    fn floats(&self) -> usize {
-        self.made.iter().map(|(_, _, made)| floats(made)).sum()
+    fn is_unheld(&self) -> bool {
+        self.can_mut()
+    }
+
+    fn floats(made: &Self) -> usize {
+        dims(made).iter().product()
     }
 }
 
-fn floats(tensor: &CubeTensor) -> usize {
-    dims(tensor).iter().product()
-}
-
-static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
-
-/// What `make` makes of `weight`, or made of it before.
-fn kept(
-    weight: &CubeTensor,
-    form: Form,
-    backward: bool,
-    make: impl FnOnce() -> CubeTensor,
-) -> CubeTensor {
-    // Made for this call, and never seen again.
-    if weight.can_mut() {
-        return make();
-    }
-    // A panic elsewhere leaves whole entries behind.
-    let mut all = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let entry = all.iter().find(|kept| kept.is_of(weight));
-    let known = entry.and_then(|kept| {
-        kept.made
-            .iter()
-            .find(|(b, f, _)| (*b, *f) == (backward, form))
-    });
-    if let Some((_, _, known)) = known {
-        return known.clone();
-    }
-    retain_used(&mut all);
-    let made = make();
-    let held: usize = all.iter().map(Kept::floats).sum();
-    if held + floats(&made) > MOST_KEPT {
-        return made;
-    }
-    let entry = (backward, form, made.clone());
-    match all.iter_mut().find(|kept| kept.is_of(weight)) {
-        Some(kept) => kept.made.push(entry),
-        None => all.push(Kept {
-            weight: weight.clone(),
-            made: vec![entry],
-        }),
-    }
-    made
-}
+static KEPT: packed::Kept<CubeTensor> = packed::Kept::new(MOST_KEPT);
 
 /// Drops what was made of weights that nobody else holds any more.
 pub fn forget_unused() {
-    retain_used(&mut KEPT.lock().unwrap_or_else(PoisonError::into_inner));
-}
-
-fn retain_used(all: &mut Vec<Kept>) {
-    all.retain(|kept| !kept.weight.can_mut());
+    KEPT.forget_unused();
 }
