@@ -558,6 +558,8 @@ fn own_images_are_tested_and_bad_files_listed() {
 
 /// The bench Align with these settings.
 fn open_align(browser: &mut Browser, settings: &[(&str, &str)]) {
+    // A page loaded again counts as loaded before its program has made anything.
+    browser.wait_for_element(&testid("nav-align"), 60);
     browser.click(&testid("nav-align"));
     // The model's stages are there once the worker has read it.
     browser.wait_for_element(&testid("align-details"), 60);
