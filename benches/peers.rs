@@ -13,6 +13,7 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use support::{Browser, Gpu};
+use ventral::compute::device::{Active, Devices};
 use ventral::model::checkpoint::Source;
 use ventral::model::config::{
     BodyConfig, CornetSConfig, ModelConfig, ResBlock, ResNetConfig, VOneConfig,
@@ -21,8 +22,10 @@ use ventral::model::config::{
 use ventral::model::graph::Graph;
 use ventral::model::init::initialise;
 use ventral::model::load::{Loaded, read};
+use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::model::{onnx, save};
+use ventral::session::protocol::BackendChoice;
 
 const ROUNDS: usize = 7;
 
@@ -161,6 +164,8 @@ struct Wanted {
     webgpu: bool,
     native: bool,
     browser: bool,
+    /// Natively on a GPU in the place of PyTorch.
+    gpu: bool,
     /// Memory in the place of times.
     memory: bool,
     /// How Ventral's times grow in the place of others' times.
@@ -177,7 +182,7 @@ impl Wanted {
     fn read() -> Self {
         let all: Vec<String> = std::env::args().skip(1).collect();
         let has = |option: &str| all.iter().any(|word| word == option);
-        let places = has("--native") || has("--browser");
+        let places = has("--native") || has("--browser") || has("--gpu");
         let value = |option: &str| all.iter().find_map(|word| word.strip_prefix(option));
         let number = |option: &str| value(option).and_then(|number| number.parse().ok());
         Self {
@@ -189,6 +194,7 @@ impl Wanted {
                 .map(str::to_owned)
                 .collect(),
             webgpu: has("--webgpu"),
+            gpu: has("--gpu"),
             memory: has("--memory"),
             growth: has("--growth"),
             native: !places || has("--native"),
@@ -220,6 +226,7 @@ fn main() {
     let wanted = Wanted::read();
     let site = tempfile::tempdir().expect("a temporary folder");
     let mut results = Vec::new();
+    let gpu = wanted.gpu.then(start_gpu).flatten();
     if wanted.browser || wanted.memory {
         lay_out(site.path());
     }
@@ -244,6 +251,10 @@ fn main() {
                 let lines = in_browser(browser, subject, batch, &loaded, &wanted);
                 results.push(told(subject.name, batch, "Chromium", lines));
             }
+            if let Some(gpu) = &gpu {
+                let lines = on_gpu(&loaded, gpu, batch, wanted.rounds);
+                results.push(told(subject.name, batch, "native", lines));
+            }
             if wanted.native && !wanted.webgpu {
                 for threads in [1, 2] {
                     let lines = natively(&loaded, &files, batch, threads, wanted.rounds);
@@ -264,6 +275,18 @@ fn main() {
         Ok(()) => println!("\nall numbers in {}", path.display()),
         Err(error) => eprintln!("{}: {error}", path.display()),
     }
+}
+
+/// This machine's GPU through its own driver; a program that plays one will do.
+fn start_gpu() -> Option<Active> {
+    let mut devices = Devices::default();
+    let chosen = devices.choose_native(BackendChoice::WebGpu);
+    let active = pollster::block_on(chosen);
+    if active.info.kind == BackendChoice::Cpu {
+        eprintln!("no GPU can be used: {}", active.info.note);
+        return None;
+    }
+    Some(active)
 }
 
 /// The built page's files, the bench's and the peers'.
@@ -468,6 +491,63 @@ impl Drop for Torch {
     }
 }
 
+/// A network on a device of this process.
+struct Native {
+    device: Device,
+    network: Network,
+    /// The same, for gradients.
+    tracked: Network,
+    shape: [usize; 4],
+    values: Vec<f32>,
+}
+
+impl Native {
+    fn new(loaded: &Loaded, device: Device, batch: usize) -> Self {
+        let side = loaded.config.preprocessing.crop;
+        let shape = [batch, 3, side, side];
+        let count = shape.iter().product();
+        Self {
+            network: loaded.to_network(&device),
+            tracked: loaded.to_network(&device.clone().autodiff()),
+            device,
+            shape,
+            values: (0..count).map(|i| (i % 251) as f32 / 251.0).collect(),
+        }
+    }
+
+    fn pixels(&self, device: &Device) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(self.values.clone(), self.shape), device)
+    }
+
+    fn infer(&self) -> TensorData {
+        let pixels = self.pixels(&self.device);
+        self.network.forward(pixels, None).into_data()
+    }
+
+    fn gradient(&self) -> TensorData {
+        let x = self.pixels(&self.device.clone().autodiff()).require_grad();
+        let logits = self.tracked.forward(x.clone(), None);
+        let gradients = logits.sum().backward();
+        let gradient = x.grad(&gradients);
+        gradient.expect("it was asked for").into_data()
+    }
+
+    /// Milliseconds of one of [`WORK`].
+    fn timed(&self, what: &str) -> f64 {
+        let start = Instant::now();
+        let made = match what {
+            "infer" => self.infer(),
+            _ => self.gradient(),
+        };
+        // What a GPU holds comes when it is looked at.
+        std::hint::black_box(made.as_bytes().first());
+        start.elapsed().as_secs_f64() * 1e3
+    }
+}
+
+/// What is measured.
+const WORK: [&str; 2] = ["infer", "gradient"];
+
 fn natively(
     loaded: &Loaded,
     files: &Path,
@@ -478,42 +558,16 @@ fn natively(
     let side = loaded.config.preprocessing.crop;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     let pool = pool.build().expect("threads can be started");
-    let device = Device::flex();
-    let network = loaded.to_network(&device);
-    let tracked = loaded.to_network(&device.clone().autodiff());
-    let values: Vec<f32> = (0..batch * 3 * side * side)
-        .map(|i| (i % 251) as f32 / 251.0)
-        .collect();
-    let pixels = |device: &Device| {
-        Tensor::<4>::from_data(
-            TensorData::new(values.clone(), [batch, 3, side, side]),
-            device,
-        )
-    };
-    let infer = || drop(network.forward(pixels(&device), None).into_data());
-    let gradient = || {
-        let x = pixels(&device.clone().autodiff()).require_grad();
-        let gradients = tracked.forward(x.clone(), None).sum().backward();
-        drop(x.grad(&gradients).map(Tensor::into_data));
-    };
-    let timed = |work: &(dyn Fn() + Sync)| {
-        pool.install(|| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-    };
+    let native = Native::new(loaded, Device::flex(), batch);
+    let timed = |what: &str| pool.install(|| native.timed(what));
     let mut torch = Torch::start(files, batch, side, threads);
-    let mut own = json!({ "engine": "Ventral", "first": timed(&infer) });
+    let mut own = json!({ "engine": "Ventral", "first": timed("infer") });
     let mut other = json!({ "engine": "PyTorch" });
-    for (what, work) in [
-        ("infer", &infer as &(dyn Fn() + Sync)),
-        ("gradient", &gradient),
-    ] {
+    for what in WORK {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         // The first of either is not counted: caches are cold.
         for round in 0..=rounds {
-            let mine = timed(work);
+            let mine = timed(what);
             let peer = torch
                 .as_mut()
                 .map_err(|e| e.clone())
@@ -531,6 +585,50 @@ fn natively(
         other[what] = json!(theirs);
     }
     vec![own, other]
+}
+
+/// Ventral on the GPU and on all threads of the CPU, in turns.
+fn on_gpu(loaded: &Loaded, gpu: &Active, batch: usize, rounds: usize) -> Vec<Value> {
+    let places = [
+        (gpu.info.name.as_str(), gpu.device.clone()),
+        ("CPU, all threads", Device::flex()),
+    ];
+    let natives = places.map(|(name, device)| (name, Native::new(loaded, device, batch)));
+    let reference = natives[1].1.infer();
+    let mut lines: Vec<Value> = natives
+        .iter()
+        .map(|(name, native)| {
+            let start = Instant::now();
+            let apart = apart(&native.infer(), &reference);
+            let first = start.elapsed().as_secs_f64() * 1e3;
+            json!({ "engine": format!("Ventral, {name}"), "first": first, "apart": apart })
+        })
+        .collect();
+    for what in WORK {
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..=rounds {
+            for ((_, native), times) in natives.iter().zip(&mut times) {
+                let time = native.timed(what);
+                // In the first round a gradient's kernels are compiled.
+                if round > 0 {
+                    times.push(time);
+                }
+            }
+        }
+        for (line, times) in lines.iter_mut().zip(times) {
+            line[what] = json!(times);
+        }
+    }
+    lines
+}
+
+/// The largest difference over the largest value.
+fn apart(values: &TensorData, reference: &TensorData) -> f32 {
+    let pairs = values.iter::<f32>().zip(reference.iter::<f32>());
+    let most = pairs.fold(0.0, |most: f32, (v, r)| most.max((v - r).abs()));
+    most / reference
+        .iter::<f32>()
+        .fold(1e-9, |m: f32, v| m.max(v.abs()))
 }
 
 /// Prints a table of the lines and returns them with what they are of.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::parity::{CASES, Case, error_of, requests, worst_error};
+use common::parity::{CASES, Case, errors, move_by_rounding, requests};
 use common::roundtrip::{WIDTHS, logit_requests, published, rewritten, worst_logit};
 use serde_json::{Value, json};
 use support::{Browser, Gpu};
@@ -21,7 +21,6 @@ use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::descent::Descent;
 use ventral::perturb::attack::goal::argmax;
 use ventral::perturb::attack::plan::Attack;
-use ventral::rng::Rng;
 use ventral::session::protocol::{AttackChoice, AttackOptions, Bytes, RawTensor, RunOptions};
 
 /// Largest relative error in the browser.
@@ -191,54 +190,8 @@ fn ask(
 fn run(browser: &mut Browser, case: &Case, place: Place) -> Option<Vec<(String, f32)>> {
     let requests = requests(case)?;
     let weights = published(case);
-    let runs: Vec<RunOptions> = requests.iter().map(|(run, _)| run.clone()).collect();
-    let answers = ask(browser, (case.weights, &weights), &runs, place);
-    let mut errors = Vec::new();
-    for (tensors, (request, reference)) in answers.iter().zip(&requests) {
-        for (name, error) in worst_error(tensors, reference) {
-            if name != "gradient" || error < TOLERANCE {
-                errors.push((name, error));
-                continue;
-            }
-            let mut found = vec![error];
-            let moved: Vec<RunOptions> = (1..=NEAR).map(|which| moved(request, which)).collect();
-            let answers = ask(browser, (case.weights, &weights), &moved, place);
-            found.extend(
-                answers
-                    .iter()
-                    .map(|tensors| error_of(&name, tensors, reference)),
-            );
-            println!("{} {name}: {found:?}", case.weights);
-            errors.push((name, found.into_iter().fold(f32::INFINITY, f32::min)));
-        }
-    }
-    Some(errors)
-}
-
-/// Inputs next to one whose gradient disagrees that are asked for as well.
-const NEAR: usize = 16;
-
-/// A request whose input is moved by a rounding. A gradient jumps where a unit is at the kink of its
-/// ReLU, and of two equal programs one may be on one side and one on the other. What differs is asked
-/// for again so: on the reference's side it must agree as closely as everything else.
-fn moved(request: &RunOptions, which: usize) -> RunOptions {
-    let words = request.input.data.as_chunks::<4>().0;
-    let mut values: Vec<f32> = words.iter().map(|w| f32::from_le_bytes(*w)).collect();
-    move_by_rounding(&mut values, which);
-    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let mut request = request.clone();
-    request.input.data = Bytes::from(bytes);
-    // Only its gradient is looked at.
-    request.taps.clear();
-    request
-}
-
-/// Moves each by at most a rounding of its own, or of 1 where it is smaller; `which` is the seed.
-fn move_by_rounding(values: &mut [f32], which: usize) {
-    let mut rng = Rng::from_seed(which as u64);
-    for value in values {
-        *value += (2.0 * rng.uniform_f32() - 1.0) * MOVE * value.abs().max(1.0);
-    }
+    let mut answers = |runs: &[RunOptions]| ask(browser, (case.weights, &weights), runs, place);
+    Some(errors(&requests, TOLERANCE, &mut answers))
 }
 
 fn parity(place: Place) {
@@ -306,7 +259,6 @@ fn every_kernel_agrees_on_webgpu() {
     kernels(Place::WebGpu);
 }
 
-/// Checkpoints written again as our safetensors, through the worker's `LoadFile`.
 /// A worker that counts the bytes of its buffers: those of memory that a GPU holds for it.
 const COUNTING: &str = r#"
 "use strict";
@@ -483,9 +435,6 @@ fn floats(tensors: &[RawTensor], name: &str) -> Vec<f32> {
 
 /// Runs that follow an answer that is off, from images moved by less than they resolve.
 const MOVED: usize = 4;
-
-/// How far: a rounding of the largest pixels.
-const MOVE: f32 = 1e-7;
 
 /// A case's images, as they are or moved, and what is done to them.
 fn attacked(

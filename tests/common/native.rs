@@ -24,6 +24,8 @@ pub struct NativeHost {
     open: RefCell<String>,
     /// Raises the token once this many lines have been added to a journal.
     pub stop_after: Cell<Option<usize>>,
+    /// The GPU that the session may start; none unless a test gives one.
+    pub adapter: Option<Adapter>,
 }
 
 impl Host for NativeHost {
@@ -40,7 +42,7 @@ impl Host for NativeHost {
     }
 
     fn adapter(&self) -> Option<Adapter> {
-        None
+        self.adapter.clone()
     }
 
     fn memory(&self) -> u64 {

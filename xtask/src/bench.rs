@@ -15,9 +15,17 @@ pub fn run_all(shell: &Shell, words: &[String]) -> Result<()> {
     page::build(shell)?;
     let chromium = setup::chromium(shell).context("Chromium is missing")?;
     let driver = setup::chromedriver(shell).context("chromedriver is missing")?;
+    let is_on_gpu = words.iter().any(|word| word == "--gpu");
+    let features: &[&str] = if is_on_gpu {
+        &["--features", "gpu"]
+    } else {
+        &[]
+    };
     let mut cargo = shell.command("cargo");
     cargo
-        .args(["bench", "--bench", "peers", "--"])
+        .args(["bench", "--bench", "peers"])
+        .args(features)
+        .arg("--")
         .args(words)
         .env("VENTRAL_DIST", page::dist(shell))
         .env("VENTRAL_CHROMIUM", chromium)

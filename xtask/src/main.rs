@@ -25,12 +25,14 @@ Ventral's own tasks.
 
     cargo xtask serve [--port N] [--no-open]
         Get what is missing, build the page, serve it on 127.0.0.1 and open the browser.
-    cargo xtask test [--native] [--browser] [--e2e]
+    cargo xtask test [--native] [--browser] [--e2e] [--gpu]
         Format, lints, native tests, the page's build and size, tests in Chromium.
-        Without an option: all of them.
-    cargo xtask bench [--browser | --native] [--webgpu] [--memory | --growth] [--only=ENGINE]… [--batch=N] [--rounds=N] [MODEL…]
+        Without an option: all of them but --gpu, the networks and kernels natively on this
+        machine's GPU (Vulkan, Metal or DirectX; a driver in software will do).
+    cargo xtask bench [--browser | --native | --gpu] [--webgpu] [--memory | --growth] [--only=ENGINE]… [--batch=N] [--rounds=N] [MODEL…]
         Measure Ventral beside ONNX Runtime Web and TensorFlow.js in Chromium, and beside PyTorch
         natively, on the same weights and in turns. --webgpu: the small models on a WebGPU adapter.
+        --gpu: natively on this machine's GPU, beside the CPU.
         In the place of times, --memory: the most the tab holds for each engine; --growth: how
         Ventral's times grow with the batch, the image's side and an attack's steps.
         The peers are installed beside the tools; every number goes to target/bench.json.
@@ -121,6 +123,7 @@ fn parse_test(words: &[&str]) -> Result<Groups> {
             "--native" => groups.native = true,
             "--browser" => groups.browser = true,
             "--e2e" => groups.e2e = true,
+            "--gpu" => groups.gpu = true,
             other => bail!("`test` takes no `{other}`: see `cargo xtask help`"),
         }
     }
@@ -128,7 +131,14 @@ fn parse_test(words: &[&str]) -> Result<Groups> {
 }
 
 fn parse_bench(words: &[&str]) -> Result<Vec<String>> {
-    const OPTIONS: [&str; 5] = ["--browser", "--native", "--webgpu", "--memory", "--growth"];
+    const OPTIONS: [&str; 6] = [
+        "--browser",
+        "--native",
+        "--gpu",
+        "--webgpu",
+        "--memory",
+        "--growth",
+    ];
     const VALUED: [&str; 3] = ["--only=", "--batch=", "--rounds="];
     let unknown = |word: &&&str| {
         let is_valued = VALUED.iter().any(|option| word.starts_with(option));
@@ -176,11 +186,15 @@ mod tests {
             native: true,
             browser: true,
             e2e: true,
+            gpu: false,
         };
         let e2e = Groups {
-            native: false,
-            browser: false,
             e2e: true,
+            ..Groups::default()
+        };
+        let gpu = Groups {
+            gpu: true,
+            ..Groups::default()
         };
         let table = [
             ("", Task::Help),
@@ -196,6 +210,7 @@ mod tests {
             ),
             ("test", Task::Test(all)),
             ("test --e2e", Task::Test(e2e)),
+            ("test --gpu", Task::Test(gpu)),
             (
                 "serve",
                 Task::Serve {

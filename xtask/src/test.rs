@@ -20,22 +20,22 @@ pub struct Groups {
     pub browser: bool,
     /// The page's size and the tests of the page in Chromium.
     pub e2e: bool,
+    /// The tests on a GPU through its own driver. Only by name: what they are compiled with takes a
+    /// quarter of an hour, and few machines that test have a GPU.
+    pub gpu: bool,
 }
 
 impl Groups {
     /// The same, or all of them when none was named.
     pub fn or_all(self) -> Self {
-        match self {
-            Self {
-                native: false,
-                browser: false,
-                e2e: false,
-            } => Self {
-                native: true,
-                browser: true,
-                e2e: true,
-            },
-            named => named,
+        if self != Self::default() {
+            return self;
+        }
+        Self {
+            native: true,
+            browser: true,
+            e2e: true,
+            gpu: false,
         }
     }
 
@@ -66,6 +66,14 @@ const CHECKS: &[Check] = &[
         },
     },
     Check {
+        name: "lints, GPU",
+        wanted: |groups| groups.native || groups.gpu,
+        run: |shell| {
+            let arguments = ["clippy", "--release", "--all-targets"];
+            cargo(shell, &[&arguments, ON_GPU, DENY].concat())
+        },
+    },
+    Check {
         name: "native tests",
         wanted: |groups| groups.native,
         run: native_tests,
@@ -74,6 +82,17 @@ const CHECKS: &[Check] = &[
         name: "examples in the docs",
         wanted: |groups| groups.native,
         run: |shell| cargo(shell, &["test", "--release", "--workspace", "--doc"]),
+    },
+    Check {
+        name: "tests on the GPU",
+        wanted: |groups| groups.gpu,
+        run: |shell| {
+            let arguments = ["test", "--release", "--test", "gpu"];
+            cargo(
+                shell,
+                &[&arguments, ON_GPU, &["--", "--nocapture"]].concat(),
+            )
+        },
     },
     Check {
         name: "page",
@@ -109,6 +128,9 @@ const CHECKS: &[Check] = &[
         run: |shell| in_chromium(shell, "e2e", PAGE_TESTS),
     },
 ];
+
+/// What the command line for a GPU is compiled with.
+const ON_GPU: &[&str] = &["--features", "gpu"];
 
 /// Lints are errors.
 const DENY: &[&str] = &["--", "--deny", "warnings"];
@@ -267,7 +289,7 @@ mod tests {
             ..none
         };
         assert_eq!(native.or_all(), native);
-        assert_eq!(count(native), 4);
+        assert_eq!(count(native), 5);
     }
 
     #[test]
