@@ -350,7 +350,8 @@ class Cores {
 const WARM_ROUNDS = 2;
 
 /// One model: `{ name, files, side, batch, rounds, engines, gradients }`. Every engine loads and runs
-/// once; then all take turns, `rounds` of them and some before these that are not counted.
+/// once; then all take turns, `rounds` of them and some before these that are not counted. A turn is two
+/// passes: the second is the steady one, the first is kept as `cold`.
 window.bench = async (job) => {
   const { side, batch, rounds } = job;
   const pixels = noise(batch * 3 * side * side);
@@ -358,7 +359,7 @@ window.bench = async (job) => {
   const cores = new Cores();
   let reference;
   for (const name of job.engines) {
-    const line = { engine: name, infer: [], gradient: [] };
+    const line = { engine: name, infer: [], gradient: [], cold: { infer: [], gradient: [] } };
     try {
       const engine = ENGINES[name]();
       [line.load] = await timed(() => engine.load(job));
@@ -380,8 +381,13 @@ window.bench = async (job) => {
     for (let round = counted && -WARM_ROUNDS; round < counted; round += 1) {
       for (const line of lines.filter(has)) {
         try {
+          // After another engine's turn caches are cold, and the threads of a pool sleep.
+          const [cold] = await timed(() => line.run[kind](pixels.slice(), batch));
           const [time] = await timed(() => line.run[kind](pixels.slice(), batch));
-          if (round >= 0) line[kind].push(time);
+          if (round >= 0) {
+            line[kind].push(time);
+            line.cold[kind].push(cold);
+          }
           const isShared = kind === "infer" && line.engine === ALL_THREADS;
           if (round >= 0 && isShared) (line.cores ??= []).push(await cores.measure());
         } catch (error) {

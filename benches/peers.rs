@@ -673,8 +673,25 @@ fn told(name: &str, batch: usize, place: &str, lines: Vec<Value>) -> Value {
             or_dash(ratio("gradient")),
         );
     }
+    tell_cold(&lines);
     tell_cores(&lines);
     json!({ "model": name, "batch": batch, "place": place, "lines": lines })
+}
+
+/// Medians of forwards that came straight after another engine's.
+fn tell_cold(lines: &[Value]) {
+    let cold = lines.iter().filter_map(|line| {
+        let all = sorted(&line["cold"]["infer"])?;
+        let engine = line["engine"].as_str()?;
+        Some(format!("{engine} {:.1}", all[all.len() / 2]))
+    });
+    let cold: Vec<String> = cold.collect();
+    if !cold.is_empty() {
+        println!(
+            "\nforward straight after another engine's: {}",
+            cold.join("; ")
+        );
+    }
 }
 
 /// What a second core added beside each forward on all threads: some machines share theirs.

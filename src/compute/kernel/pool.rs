@@ -1,7 +1,7 @@
 //! Max pooling on the CPU.
 //!
-//! Forward, a row of maxima takes in a row of the map for each place in the window. Backward, the
-//! first of the largest values gets the gradient; it is looked for again rather than kept.
+//! Forward, a row of maxima takes in the window's rows first, then of these each column of the window.
+//! Backward, the first of the largest values gets the gradient; it is looked for again rather than kept.
 
 use std::ops::Range;
 
@@ -56,28 +56,32 @@ pub fn forward(x: FlexTensor, window: Window) -> FlexTensor {
 }
 
 fn maxima(map: &[f32], [height, width]: [usize; 2], window: Window, y: &mut [f32]) {
-    y.fill(f32::NEG_INFINITY);
+    // Of the window's rows, a column each: these lie side by side, and are compared many at a time.
+    let mut line = vec![0.0; width];
     for (row, y) in y.chunks_exact_mut(window.out(width)).enumerate() {
+        line.fill(f32::NEG_INFINITY);
         for dy in 0..window.kernel {
-            let Some(source) = window.source(row, dy, height) else {
-                continue;
-            };
-            let line = &map[source * width..][..width];
-            for dx in 0..window.kernel {
-                let columns = window.inside(dx, width);
-                let first = (columns.start * window.stride + dx).checked_sub(window.padding);
-                let Some(line) = first.and_then(|first| line.get(first..)) else {
-                    continue;
-                };
-                let line = line.iter().step_by(window.stride);
-                for (most, value) in y[columns].iter_mut().zip(line) {
-                    // Not `max`, which passes over NaN.
-                    if *value > *most || value.is_nan() {
-                        *most = *value;
-                    }
-                }
+            if let Some(source) = window.source(row, dy, height) {
+                take_in(&mut line, map[source * width..][..width].iter());
             }
         }
+        y.fill(f32::NEG_INFINITY);
+        for dx in 0..window.kernel {
+            let columns = window.inside(dx, width);
+            let first = (columns.start * window.stride + dx).checked_sub(window.padding);
+            if let Some(line) = first.and_then(|first| line.get(first..)) {
+                take_in(&mut y[columns], line.iter().step_by(window.stride));
+            }
+        }
+    }
+}
+
+/// The larger of each pair, NaN where one of them is.
+fn take_in<'a>(most: &mut [f32], values: impl Iterator<Item = &'a f32>) {
+    for (most, value) in most.iter_mut().zip(values) {
+        // Not `max`, which passes over NaN.
+        let is_taken = *value > *most || value.is_nan();
+        *most = if is_taken { *value } else { *most };
     }
 }
 
