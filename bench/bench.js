@@ -345,9 +345,11 @@ class Cores {
   }
 }
 
-// Rounds that are not counted: a browser compiles what runs often a second time, meanwhile, and a GPU's
-// kernels for a gradient when they are first asked for.
+// Rounds that are not counted, and how many milliseconds of them at least: a browser compiles what runs often
+// a second time meanwhile, on the cores that the engines want, and a GPU's kernels for a gradient when they
+// are first asked for.
 const WARM_ROUNDS = 2;
+const WARM = 15_000;
 
 /// One model: `{ name, files, side, batch, rounds, engines, gradients }`. Every engine loads and runs
 /// once; then all take turns, `rounds` of them and some before these that are not counted. A turn is two
@@ -373,27 +375,36 @@ window.bench = async (job) => {
     }
     lines.push(line);
   }
+  // Two passes: after another engine's turn caches are cold, and the threads of a pool sleep.
+  const turn = async (line, kind) => {
+    try {
+      const [cold] = await timed(() => line.run[kind](pixels.slice(), batch));
+      const [time] = await timed(() => line.run[kind](pixels.slice(), batch));
+      return [cold, time];
+    } catch (error) {
+      if (kind === "infer") throw error;
+      line.no_gradient = String(error.message ?? error);
+      return [];
+    }
+  };
   const kinds = [
     ["infer", rounds, (line) => line.run],
     ["gradient", job.gradients ?? 0, (line) => line.run?.gradient && !line.no_gradient],
   ];
   for (const [kind, counted, has] of kinds) {
-    for (let round = counted && -WARM_ROUNDS; round < counted; round += 1) {
+    const begun = performance.now();
+    const isWarm = (round) => round >= WARM_ROUNDS && performance.now() - begun >= WARM;
+    for (let round = 0; counted && !isWarm(round); round += 1) {
+      for (const line of lines.filter(has)) await turn(line, kind);
+    }
+    for (let round = 0; round < counted; round += 1) {
       for (const line of lines.filter(has)) {
-        try {
-          // After another engine's turn caches are cold, and the threads of a pool sleep.
-          const [cold] = await timed(() => line.run[kind](pixels.slice(), batch));
-          const [time] = await timed(() => line.run[kind](pixels.slice(), batch));
-          if (round >= 0) {
-            line[kind].push(time);
-            line.cold[kind].push(cold);
-          }
-          const isShared = kind === "infer" && line.engine === ALL_THREADS;
-          if (round >= 0 && isShared) (line.cores ??= []).push(await cores.measure());
-        } catch (error) {
-          if (kind === "infer") throw error;
-          line.no_gradient = String(error.message ?? error);
-        }
+        const [cold, time] = await turn(line, kind);
+        if (time === undefined) continue;
+        line[kind].push(time);
+        line.cold[kind].push(cold);
+        const isShared = kind === "infer" && line.engine === ALL_THREADS;
+        if (isShared) (line.cores ??= []).push(await cores.measure());
       }
     }
   }
