@@ -351,6 +351,10 @@ class Cores {
 const WARM_ROUNDS = 2;
 const WARM = 15_000;
 
+// Milliseconds between turns.
+const PAUSE = 100;
+const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE));
+
 /// One model: `{ name, files, side, batch, rounds, engines, gradients }`. Every engine loads and runs
 /// once; then all take turns, `rounds` of them and some before these that are not counted. A turn is two
 /// passes: the second is the steady one, the first is kept as `cold`.
@@ -375,8 +379,10 @@ window.bench = async (job) => {
     }
     lines.push(line);
   }
-  // Two passes: after another engine's turn caches are cold, and the threads of a pool sleep.
+  // An engine's threads stay awake for a while after its turn. Two passes: after another engine's turn
+  // caches are cold, and the threads of a pool sleep.
   const turn = async (line, kind) => {
+    await pause();
     try {
       const [cold] = await timed(() => line.run[kind](pixels.slice(), batch));
       const [time] = await timed(() => line.run[kind](pixels.slice(), batch));
@@ -404,7 +410,9 @@ window.bench = async (job) => {
         line[kind].push(time);
         line.cold[kind].push(cold);
         const isShared = kind === "infer" && line.engine === ALL_THREADS;
-        if (isShared) (line.cores ??= []).push(await cores.measure());
+        if (!isShared) continue;
+        await pause();
+        (line.cores ??= []).push(await cores.measure());
       }
     }
   }

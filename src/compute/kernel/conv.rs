@@ -412,14 +412,21 @@ pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T, &mut Scratch) + Sync)
 }
 
 /// Threads that look for work a little longer than their pool lets them before they sleep. In a browser
-/// it takes 0.1 ms and more to wake one, as long as a small pass, and the next pass is about to come.
+/// it takes 0.1 ms and more to wake one, as long as a small pass, and some systems let it share the core of
+/// the thread that woke it for tens of milliseconds; and the next pass is about to come.
 mod awake {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use rayon::Yield;
 
-    /// Times in a row that a thread looks and finds nothing before it sleeps: a fraction of a millisecond.
+    use crate::clock::Clock;
+
+    /// Milliseconds that a thread looks and finds nothing before it sleeps: longer than what lies between
+    /// two passes of a test.
+    const PATIENCE: f32 = 20.0;
+
+    /// Times in a row that it looks between two looks at the clock: a fraction of a millisecond.
     const LOOKS: usize = 4000;
 
     /// Threads that stay awake.
@@ -437,19 +444,27 @@ mod awake {
         }
     }
 
+    /// Whether there was work in the next [`LOOKS`].
+    fn has_worked() -> bool {
+        let mut worked = false;
+        for _ in 0..LOOKS {
+            worked |= matches!(rayon::yield_now(), Some(Yield::Executed));
+            std::hint::spin_loop();
+        }
+        worked
+    }
+
     fn look() {
         // The first thread is the one that has the passes made.
         if rayon::current_thread_index() == Some(0) || IS_AWAKE.replace(true) {
             return;
         }
         AWAKE.fetch_add(1, Ordering::Relaxed);
-        let mut looked = 0;
-        while looked < LOOKS {
-            match rayon::yield_now() {
-                Some(Yield::Executed) => looked = 0,
-                _ => looked += 1,
+        let mut idle = Clock::start();
+        while idle.milliseconds() < PATIENCE {
+            if has_worked() {
+                idle = Clock::start();
             }
-            std::hint::spin_loop();
         }
         AWAKE.fetch_sub(1, Ordering::Relaxed);
         IS_AWAKE.set(false);
