@@ -412,8 +412,8 @@ pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T, &mut Scratch) + Sync)
 }
 
 /// Threads that look for work a little longer than their pool lets them before they sleep. In a browser
-/// it takes 0.1 ms and more to wake one, as long as a small pass, and some systems let it share the core of
-/// the thread that woke it for tens of milliseconds; and the next pass is about to come.
+/// it takes 0.1 ms and more to wake one, as long as a small pass, the system may then place it on the core of
+/// the thread that woke it, and the next pass is about to come.
 mod awake {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
