@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::native::NativeHost;
-use common::parity::{CASES, Case, errors, requests};
+use common::native::{NativeHost, done};
+use common::parity::{CASES, Case, errors, hold, requests};
 use ventral::compute::device::Adapter;
 use ventral::session::Session;
 use ventral::session::protocol::{
@@ -23,8 +23,7 @@ const SHAPES: usize = 200;
 /// What the session computes on; the CPU where there is no GPU, with a note that says why.
 fn start(session: &mut Session, host: &NativeHost) -> BackendInfo {
     let backend = BackendChoice::WebGpu;
-    let end = host.answer(session, Request::Start { backend }, None);
-    assert!(matches!(end, Event::Done), "{end:?}");
+    done(host, session, Request::Start { backend }, None);
     let events = host.events.borrow();
     let told = events.iter().find_map(|event| match event {
         Event::Backend(info) => Some(info.clone()),
@@ -36,10 +35,10 @@ fn start(session: &mut Session, host: &NativeHost) -> BackendInfo {
 /// The tensors of each request.
 fn ask(session: &mut Session, host: &NativeHost, runs: &[RunOptions]) -> Vec<Vec<RawTensor>> {
     let answers = runs.iter().map(|run| {
-        let end = host.answer(session, Request::Run(Box::new(run.clone())), None);
+        done(host, session, Request::Run(Box::new(run.clone())), None);
         match host.last() {
-            Some(Event::Tensors(tensors)) if matches!(end, Event::Done) => tensors,
-            _ => panic!("no tensors came back: {end:?}"),
+            Some(Event::Tensors(tensors)) => tensors,
+            other => panic!("no tensors came back: {other:?}"),
         }
     });
     answers.collect()
@@ -53,14 +52,9 @@ fn check(case: &Case, session: &mut Session, host: &NativeHost) {
     let load = Request::LoadFile {
         file_name: case.weights.to_owned(),
     };
-    let end = host.answer(session, load, Some(common::parity::weights(case)));
-    assert!(matches!(end, Event::Done), "{}: {end:?}", case.weights);
+    done(host, session, load, Some(common::parity::weights(case)));
     let found = errors(&requests, TOLERANCE, &mut |runs| ask(session, host, runs));
-    for (name, error) in &found {
-        println!("{:32} {name:28} {error:.2e}", case.weights);
-        assert!(*error < TOLERANCE, "{} {name}: {error:e}", case.weights);
-    }
-    assert!(found.len() >= 2, "{} compared too little", case.weights);
+    hold("GPU", case, &found, TOLERANCE);
 }
 
 /// In one test: a process can start its GPU once.
@@ -80,8 +74,12 @@ fn networks_and_kernels_agree_on_the_gpu() {
     for case in CASES {
         check(case, &mut session, &host);
     }
-    let end = host.answer(&mut session, Request::CheckKernels { shapes: SHAPES }, None);
-    assert!(matches!(end, Event::Done), "{end:?}");
+    done(
+        &host,
+        &mut session,
+        Request::CheckKernels { shapes: SHAPES },
+        None,
+    );
     let Some(Event::Kernels { max_relative_error }) = host.last() else {
         panic!("no answer to the check of kernels");
     };

@@ -346,6 +346,16 @@ pub fn errors(
     errors
 }
 
+/// Tells a case's errors and holds them below the tolerance.
+#[track_caller]
+pub fn hold(place: &str, case: &Case, errors: &[(String, f32)], tolerance: f32) {
+    for (name, error) in errors {
+        println!("{place:8} {:32} {name:28} {error:.2e}", case.weights);
+        assert!(*error < tolerance, "{} {name}: {error:e}", case.weights);
+    }
+    assert!(errors.len() >= 2, "{} compared too little", case.weights);
+}
+
 /// Inputs next to one whose gradient disagrees that are asked for as well.
 const NEAR: usize = 16;
 
