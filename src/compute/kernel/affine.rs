@@ -111,7 +111,10 @@ pub fn backward(scale: FlexTensor, grad: FlexTensor) -> FlexTensor {
 
 /// `work` on each map of `[n, channels, h, w]` with its channel and where it starts; in place where
 /// nobody else holds the maps.
-fn each_map(x: FlexTensor, work: impl Fn(usize, usize, &mut [f32]) + Sync) -> FlexTensor {
+pub(super) fn each_map(
+    x: FlexTensor,
+    work: impl Fn(usize, usize, &mut [f32]) + Sync,
+) -> FlexTensor {
     let [images, channels, height, width] = x.shape().dims::<4>();
     let mut x = own(x);
     let area = height * width;

@@ -4,6 +4,8 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
+use super::affine::each_map;
+use super::conv::Shared;
 use super::norm::{gate, positive};
 use super::{flex, own};
 
@@ -15,46 +17,49 @@ pub const COMPLEX_EPSILON: f64 = 1e-12;
 /// value, 1e-4.
 pub const NOISE_EPSILON: f64 = 1e-4;
 
-/// Where a batch's channels lie.
+/// Where a batch's cells lie.
 #[derive(Clone, Copy)]
 struct Cells {
-    images: usize,
-    /// Floats of an image's simple cells, and of its complex ones.
+    /// Channels of simple cells.
     simple: usize,
-    complex: usize,
+    /// Floats of a map, and of an image.
+    area: usize,
+    size: usize,
 }
 
 impl Cells {
     fn of(q0: &FlexTensor, simple: usize) -> Self {
-        let [images, channels, height, width] = q0.shape().dims::<4>();
+        let [_, channels, height, width] = q0.shape().dims::<4>();
+        let area = height * width;
         Self {
-            images,
-            simple: simple * height * width,
-            complex: (channels - simple) * height * width,
+            simple,
+            area,
+            size: channels * area,
         }
     }
 
-    fn size(&self) -> usize {
-        self.simple + self.complex
+    /// Where the other quadrature of complex cells lies, theirs starting here.
+    fn pair_of(&self, start: usize) -> std::ops::Range<usize> {
+        let image = start / self.size;
+        let pair = start - (image + 1) * self.simple * self.area;
+        pair..pair + self.area
     }
 }
 
 /// `gain` times the positive part of the first `simple` channels of `q0`, and the root mean square
 /// of the others with `q1`.
 pub fn forward(q0: FlexTensor, q1: FlexTensor, simple: usize, gain: f32) -> FlexTensor {
-    let (cells, shape) = (Cells::of(&q0, simple), q0.shape().dims::<4>());
-    let (q0, q1) = (own(q0), own(q1));
-    let (first, second): (&[f32], &[f32]) = (q0.storage(), q1.storage());
-    let mut y = Vec::with_capacity(cells.images * cells.size());
-    for image in 0..cells.images {
-        let first = &first[image * cells.size()..][..cells.size()];
-        let second = &second[image * cells.complex..][..cells.complex];
-        let (simple, complex) = first.split_at(cells.simple);
-        y.extend(simple.iter().map(|v| positive(*v) * gain));
-        let pairs = complex.iter().zip(second);
-        y.extend(pairs.map(|(a, b)| amplitude(*a, *b) / std::f32::consts::SQRT_2 * gain));
-    }
-    flex(y, shape)
+    let cells = Cells::of(&q0, simple);
+    let q1 = own(q1);
+    let second: &[f32] = q1.storage();
+    each_map(q0, |channel, start, map| {
+        if channel < simple {
+            return map.iter_mut().for_each(|v| *v = positive(*v) * gain);
+        }
+        for (a, b) in map.iter_mut().zip(&second[cells.pair_of(start)]) {
+            *a = amplitude(*a, *b) / std::f32::consts::SQRT_2 * gain;
+        }
+    })
 }
 
 fn amplitude(a: f32, b: f32) -> f32 {
@@ -70,29 +75,30 @@ pub fn backward(
     gain: f32,
 ) -> (FlexTensor, FlexTensor) {
     let cells = Cells::of(&q0, simple);
-    let shapes = [&q0, &q1].map(|q| q.shape().dims::<4>());
-    let [q0, q1, grad] = [q0, q1, grad].map(own);
-    let [first, second, grad] = [&q0, &q1, &grad].map(|tensor| tensor.storage::<f32>());
+    let shape = q1.shape().dims::<4>();
+    let [q0, q1] = [q0, q1].map(own);
+    let [first, second] = [&q0, &q1].map(|tensor| tensor.storage::<f32>());
     let gain_complex = gain * std::f32::consts::FRAC_1_SQRT_2;
-    let mut to_first = Vec::with_capacity(cells.images * cells.size());
-    let mut to_second = vec![0.0; cells.images * cells.complex];
-    for image in 0..cells.images {
-        let [first, grad] = [first, grad].map(|all| &all[image * cells.size()..][..cells.size()]);
-        let second = &second[image * cells.complex..][..cells.complex];
-        let to_second = &mut to_second[image * cells.complex..][..cells.complex];
-        let (simple, complex) = first.split_at(cells.simple);
-        let (grad_simple, grad_complex) = grad.split_at(cells.simple);
-        let pairs = simple.iter().zip(grad_simple);
-        to_first.extend(pairs.map(|(v, g)| gate(g * gain, *v > 0.0)));
-        let pairs = complex.iter().zip(second).zip(grad_complex).zip(to_second);
-        to_first.extend(pairs.map(|(((a, b), g), to_second)| {
-            let steep = g * gain_complex / amplitude(*a, *b);
+    let to_second = Shared::unwritten(second.len());
+    let to_first = each_map(grad, |channel, start, map| {
+        let first = &first[start..][..map.len()];
+        if channel < simple {
+            for (g, v) in map.iter_mut().zip(first) {
+                *g = gate(*g * gain, *v > 0.0);
+            }
+            return;
+        }
+        let pair = cells.pair_of(start);
+        // SAFETY: every map is one item, and has a pair of its own.
+        let to_second = &mut unsafe { to_second.get() }[pair.clone()];
+        let pairs = first.iter().zip(&second[pair]);
+        for ((g, to_second), (a, b)) in map.iter_mut().zip(to_second).zip(pairs) {
+            let steep = *g * gain_complex / amplitude(*a, *b);
             *to_second = steep * b;
-            steep * a
-        }));
-    }
-    let [of_first, of_second] = shapes;
-    (flex(to_first, of_first), flex(to_second, of_second))
+            *g = steep * a;
+        }
+    });
+    (to_first, flex(to_second.into_inner(), shape))
 }
 
 /// The positive part of responses `x` whose spike counts, `x · scale + level`, have been given noise
@@ -105,14 +111,12 @@ pub fn spiking(x: FlexTensor, noise: FlexTensor, scale: f32, level: f32) -> Flex
     );
     let noise = own(noise);
     let noise: &[f32] = noise.storage();
-    let mut x = own(x);
-    for image in x.storage_mut::<f32>().chunks_mut(noise.len().max(1)) {
-        for (x, noise) in image.iter_mut().zip(noise) {
+    each_map(x, |_, start, map| {
+        for (x, noise) in map.iter_mut().zip(&noise[start % noise.len()..]) {
             let spikes = *x * scale + level;
             *x = positive((spikes + noise * spread(spikes) - level) / scale);
         }
-    }
-    x
+    })
 }
 
 fn spread(spikes: f32) -> f32 {
@@ -130,16 +134,13 @@ pub fn spiking_backward(
 ) -> FlexTensor {
     let [x, noise, y] = [x, noise, y].map(own);
     let [x, noise, y] = [&x, &noise, &y].map(|tensor| tensor.storage::<f32>());
-    let mut grad = own(grad);
-    let size = noise.len().max(1);
-    let images = grad.storage_mut::<f32>().chunks_mut(size);
-    let images = images.zip(x.chunks(size).zip(y.chunks(size)));
-    for (grad, (x, y)) in images {
-        for (((g, x), y), noise) in grad.iter_mut().zip(x).zip(y).zip(noise) {
+    each_map(grad, |_, start, map| {
+        let responses = x[start..].iter().zip(&y[start..]);
+        let noise = &noise[start % noise.len()..];
+        for ((g, (x, y)), noise) in map.iter_mut().zip(responses).zip(noise) {
             let spikes = *x * scale + level;
             let steep = 1.0 + gate(0.5 * noise / spread(spikes), spikes > 0.0);
             *g = gate(*g * steep, *y > 0.0);
         }
-    }
-    grad
+    })
 }

@@ -25,7 +25,7 @@ use burn::backend::flex::FlexTensor;
 use super::affine::{After, Finish};
 use super::packed::{Kind, packed};
 use super::pass::{Pass, Pointwise};
-use super::stem::{self, is_stem};
+use super::stem::{self, Bank, is_stem};
 use super::sum::{Segment, lanes};
 use super::weights::weight_gradient;
 use super::winograd::Winograd;
@@ -113,17 +113,24 @@ pub fn forward(
     after: Option<After>,
 ) -> FlexTensor {
     let g = Geometry::new(x.shape().dims(), weight.shape().dims(), stride, padding);
-    let (x, weight) = (own(x), own(weight));
+    let (x, bank) = (own(x), Bank(weight));
     let after = after.map(After::own);
     let finish = after.as_ref().map(After::finish);
     let finish = finish.as_ref();
     let by_colour = match is_stem(&g) {
-        true => stem::forward(&g, x.storage(), weight.storage(), finish),
+        true => stem::forward(&g, x.storage(), &bank, finish),
         false => None,
     };
+    let weight = || own(bank.0);
     let y = by_colour.unwrap_or_else(|| match g.is_sparse() {
-        true => run(&g.thinned(), false, &thin(&g, x.storage()), &weight, finish),
-        false => run(&g, false, x.storage(), &weight, finish),
+        true => run(
+            &g.thinned(),
+            false,
+            &thin(&g, x.storage()),
+            &weight(),
+            finish,
+        ),
+        false => run(&g, false, x.storage(), &weight(), finish),
     });
     flex(y, g.shape_out())
 }
@@ -140,14 +147,18 @@ pub fn backward_x(
     let [out, channels, kernel, _] = weight.shape().dims::<4>();
     let x = [n, channels, size[0], size[1]];
     let g = Geometry::new(x, [out, channels, kernel, kernel], stride, padding);
-    let (weight, grad) = (own(weight), own(grad));
+    let (bank, grad) = (Bank(weight), own(grad));
     let by_taps = match is_stem(&g) {
-        true => stem::backward_x(&g, grad.storage(), &weight, lanes()),
+        true => stem::backward_x(&g, grad.storage(), &bank, lanes()),
         false => None,
     };
+    let weight = || own(bank.0);
     let gradient = by_taps.unwrap_or_else(|| match g.is_sparse() {
-        true => thicken(&g, &run(&g.thinned(), true, grad.storage(), &weight, None)),
-        false => run(&g, true, grad.storage(), &weight, None),
+        true => thicken(
+            &g,
+            &run(&g.thinned(), true, grad.storage(), &weight(), None),
+        ),
+        false => run(&g, true, grad.storage(), &weight(), None),
     });
     flex(gradient, x)
 }
@@ -231,6 +242,7 @@ pub(super) fn run(
         let kind = Kind {
             backward,
             tile: Some(winograd.form()),
+            half: false,
         };
         let weight = packed(weight, kind, |weight| winograd.pack(weight));
         winograd.run(x, &weight, &y);
@@ -239,6 +251,7 @@ pub(super) fn run(
     let kind = Kind {
         backward,
         tile: None,
+        half: false,
     };
     let packed = packed(weight, kind, |weight| pass.pack(weight));
     each(&pass.bands(threads()), |band, scratch| {
@@ -481,7 +494,7 @@ pub(super) fn shares(threads: usize) -> usize {
 }
 
 /// Of fewer floats a pass over memory is over before another thread has begun.
-const LEAST_SHARED: usize = 1 << 16;
+pub(super) const LEAST_SHARED: usize = 1 << 16;
 
 /// `work` on chunks of this size, on the threads of the pool this runs in; with each its number.
 pub(super) fn each_chunk(values: &mut [f32], size: usize, work: impl Fn(usize, &mut [f32]) + Sync) {

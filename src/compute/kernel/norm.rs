@@ -6,6 +6,7 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
+use super::conv::{LEAST_SHARED, Shared, each};
 use super::{flex, own};
 
 /// Sums are taken in this many lanes, which the compiler keeps in vector registers.
@@ -26,13 +27,16 @@ pub fn forward(
     let (values, gain, bias): (&[f32], &[f32], &[f32]) =
         (x.storage(), gain.storage(), bias.storage());
     let batch = Batch::new(shape);
-    let mut y = vec![0.0_f32; values.len()];
-    let (mut means, mut variances) = (Vec::new(), Vec::new());
-    for (c, (gain, bias)) in gain.iter().zip(bias).enumerate() {
+    let channels = shape[1];
+    let y = Shared::unwritten(values.len());
+    let [means, variances] = [(); 2].map(|()| Shared::unwritten(channels));
+    batch.each_channel(|c| {
         let mean = batch.mean(c, |run| sum(values, run, |v| v));
         let variance = batch.mean(c, |run| sum(values, run, |v| (v - mean) * (v - mean)));
-        let scale = gain / (variance + epsilon).sqrt();
-        let shift = bias - mean * scale;
+        let scale = gain[c] / (variance + epsilon).sqrt();
+        let shift = bias[c] - mean * scale;
+        // SAFETY: every channel is one item, and what is written is its own.
+        let [y, means, variances] = [&y, &means, &variances].map(|all| unsafe { all.get() });
         for run in batch.runs(c) {
             let pairs = y[run.clone()].iter_mut().zip(&values[run]);
             match relu {
@@ -40,14 +44,13 @@ pub fn forward(
                 false => pairs.for_each(|(y, x)| *y = x * scale + shift),
             }
         }
-        means.push(mean);
-        variances.push(variance);
-    }
-    let channels = [shape[1]];
+        means[c] = mean;
+        variances[c] = variance;
+    });
     (
-        flex(y, shape),
-        flex(means, channels),
-        flex(variances, channels),
+        flex(y.into_inner(), shape),
+        flex(means.into_inner(), [channels]),
+        flex(variances.into_inner(), [channels]),
     )
 }
 
@@ -67,9 +70,10 @@ pub fn backward(
     let batch = Batch::new(shape);
     // Where the ReLU was shut nothing comes back.
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let mut x_grad = vec![0.0_f32; x.len()];
-    let (mut gain_grad, mut bias_grad) = (Vec::new(), Vec::new());
-    for c in 0..shape[1] {
+    let channels = shape[1];
+    let x_grad = Shared::unwritten(x.len());
+    let [gain_grad, bias_grad] = [(); 2].map(|()| Shared::unwritten(channels));
+    batch.each_channel(|c| {
         let inverse = 1.0 / (variance[c] + epsilon).sqrt();
         let (mut sum, mut weighted) = (0.0_f64, 0.0_f64);
         for run in batch.runs(c) {
@@ -81,20 +85,22 @@ pub fn backward(
         let count = batch.count() as f64;
         let (drift, tilt) = ((sum / count) as f32, (weighted / count) as f32);
         let scale = gain[c] * inverse;
+        // SAFETY: every channel is one item, and what is written is its own.
+        let [to_x, to_gain, to_bias] =
+            [&x_grad, &gain_grad, &bias_grad].map(|all| unsafe { all.get() });
         for run in batch.runs(c) {
             let steep = inverse * tilt;
             let shift = mean[c] * steep - drift;
             let slices = [&grad[run.clone()], &y[run.clone()], &x[run.clone()]];
-            input_gradient(slices, floor, [scale, shift, steep], &mut x_grad[run]);
+            input_gradient(slices, floor, [scale, shift, steep], &mut to_x[run]);
         }
-        gain_grad.push(weighted as f32);
-        bias_grad.push(sum as f32);
-    }
-    let channels = [shape[1]];
+        to_gain[c] = weighted as f32;
+        to_bias[c] = sum as f32;
+    });
     (
-        flex(x_grad, shape),
-        flex(gain_grad, channels),
-        flex(bias_grad, channels),
+        flex(x_grad.into_inner(), shape),
+        flex(gain_grad.into_inner(), [channels]),
+        flex(bias_grad.into_inner(), [channels]),
     )
 }
 
@@ -112,6 +118,15 @@ impl Batch {
             channels,
             positions: height * width,
         }
+    }
+
+    /// `work` on each channel, some at a time where there is enough to do.
+    fn each_channel(&self, work: impl Fn(usize) + Sync) {
+        if self.channels * self.count() < LEAST_SHARED {
+            return (0..self.channels).for_each(work);
+        }
+        let channels: Vec<usize> = (0..self.channels).collect();
+        each(&channels, |channel, _| work(*channel));
     }
 
     /// Values of a channel.

@@ -9,14 +9,16 @@ use super::winograd::Form;
 
 /// Floats that are kept at most: those of CORnet-S, forward and back, 1.2 GB of the 4 GB that a
 /// browser's memory is at most. What does not fit is made anew each time.
-const MOST: usize = 300 << 20;
+pub(super) const MOST: usize = 300 << 20;
 
 /// What weights are made ready for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kind {
     pub backward: bool,
     /// `None` for a sum over taps.
     pub tile: Option<Form>,
+    /// In 16 bits a number, which a GPU's kernels can read.
+    pub half: bool,
 }
 
 /// A device's weights, and what its kernels read in their place.
@@ -29,6 +31,7 @@ pub(super) trait Weight: Clone {
     /// Whether nobody else holds them.
     fn is_unheld(&self) -> bool;
 
+    /// The memory it takes, in numbers of 32 bits.
     fn floats(made: &Self::Made) -> usize;
 }
 
@@ -86,21 +89,28 @@ impl<W: Weight> Kept<W> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What `make` makes of contiguous `weight`, or made of it before.
+    /// What `make` makes of `weight`, or made of it before.
     pub fn get(&self, weight: &W, kind: Kind, make: impl FnOnce() -> W::Made) -> W::Made {
+        match self.find(weight, kind) {
+            Some(known) => known,
+            None => self.keep(weight, kind, make()),
+        }
+    }
+
+    /// What was made of `weight` before.
+    pub fn find(&self, weight: &W, kind: Kind) -> Option<W::Made> {
+        find(&self.entries(), weight, kind)
+    }
+
+    /// Keeps what was made of `weight`, and returns it.
+    pub fn keep(&self, weight: &W, kind: Kind, made: W::Made) -> W::Made {
         // Made for this call, and never seen again.
         if weight.is_unheld() {
-            return make();
+            return made;
         }
-        let is_its = |entry: &&Entry<W>| entry.weight.is_same(weight);
-        let known = |entries: &[Entry<W>]| entries.iter().find(is_its)?.find(kind);
-        if let Some(known) = known(&self.entries()) {
-            return known;
-        }
-        let made = make();
         let mut entries = self.entries();
         // Another thread may have been faster.
-        if let Some(known) = known(&entries) {
+        if let Some(known) = find(&entries, weight, kind) {
             return known;
         }
         retain_used(&mut entries);
@@ -126,6 +136,13 @@ impl<W: Weight> Kept<W> {
     pub fn forget_unused(&self) {
         retain_used(&mut self.entries());
     }
+}
+
+fn find<W: Weight>(entries: &[Entry<W>], weight: &W, kind: Kind) -> Option<W::Made> {
+    let mut entries = entries.iter();
+    entries
+        .find(|entry| entry.weight.is_same(weight))?
+        .find(kind)
 }
 
 fn retain_used<W: Weight>(entries: &mut Vec<Entry<W>>) {

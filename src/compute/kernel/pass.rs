@@ -84,6 +84,8 @@ pub(super) struct Pass<'a> {
     reads: usize,
     /// Taps of a segment: forward, those of a row of the kernel read what lies side by side.
     taps: usize,
+    /// Which channels of the result its own are, where these are some of more.
+    places: Option<&'a [usize]>,
 }
 
 /// Channels of what is computed, whole blocks of vectors.
@@ -131,6 +133,7 @@ impl<'a> Pass<'a> {
             step: 1,
             reads: g.stride,
             taps: g.kernel,
+            places: None,
         }
     }
 
@@ -155,7 +158,21 @@ impl<'a> Pass<'a> {
             step: g.stride,
             reads: 1,
             taps: 1,
+            places: None,
         }
+    }
+
+    /// The same, its channels being these of the result.
+    pub fn placed(self, places: &'a [usize]) -> Self {
+        Self {
+            places: Some(places),
+            ..self
+        }
+    }
+
+    #[inline(always)]
+    fn place(&self, channel: usize) -> usize {
+        self.places.map_or(channel, |places| places[channel])
     }
 
     pub fn geometry(&self) -> &Geometry {
@@ -420,9 +437,12 @@ impl<'a> Pass<'a> {
         // SAFETY: no two bands share a channel of a row of an image, and a band writes to its own only.
         let out = unsafe { y.image(band.image) };
         let rows = band.top * width..(band.top + band.height) * width;
-        let place = |c| (start + c) * height * width + rows.start;
+        let place = |c| self.place(start + c) * height * width + rows.start;
         transpose(&sums[start..], |p| p * self.to_whole, sizes, out, place);
-        y.finish(band.image, out, start..end.min(self.to), rows);
+        for channel in start..end.min(self.to) {
+            let channel = self.place(channel);
+            y.finish(band.image, out, channel..channel + 1, rows.clone());
+        }
     }
 }
 

@@ -4,20 +4,58 @@
 //! Back to the input the few channels would leave most of a vector empty: there, each tap's product
 //! with the whole map comes first, positions in the lanes, and the taps are added where they belong.
 
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
 use burn::backend::flex::FlexTensor;
 
 use super::affine::Finish;
-use super::conv::{Geometry, Results, Shared, each, each_chunk, run, threads};
-use super::flex;
+use super::conv::{Geometry, Results, Shared, each, threads};
+use super::packed::{Kept, Kind, MOST, Weight, packed};
 use super::pass::{Pass, Pointwise};
+use super::sum::lanes;
+use super::{flex, own};
 
 /// Input channels at most.
 const MOST_COLOURS: usize = 4;
 
-/// Filters, and the colours they read: one, or all.
-struct Group {
+/// Rows of the input whose gradient a thread takes at a time.
+const ROWS: usize = 16;
+
+/// Filters, the colours they read, one or all, and their weights `[filters, colours, k, k]`.
+pub(super) struct Group {
     filters: Vec<usize>,
-    colours: std::ops::Range<usize>,
+    colours: Range<usize>,
+    weight: FlexTensor,
+}
+
+/// Filters `[out, in, k, k]` as they were handed over, which may be some of more.
+#[derive(Clone)]
+pub(super) struct Bank(pub FlexTensor);
+
+impl Weight for Bank {
+    type Made = Arc<Vec<Group>>;
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0) && self.0.layout() == other.0.layout()
+    }
+
+    fn is_unheld(&self) -> bool {
+        self.0.is_unheld()
+    }
+
+    fn floats(made: &Self::Made) -> usize {
+        let sizes = made.iter().map(|group| group.weight.storage::<f32>().len());
+        sizes.sum()
+    }
+}
+
+static BANKS: Kept<Bank> = Kept::new(MOST);
+
+/// Drops what was made of filters that nobody else holds any more.
+pub fn forget_unused() {
+    BANKS.forget_unused();
 }
 
 /// Whether this is such a convolution.
@@ -26,13 +64,21 @@ pub(super) fn is_stem(g: &Geometry) -> bool {
 }
 
 /// The filters by the colour each reads; `None` where one reads several.
-fn by_colour(g: &Geometry, weight: &[f32]) -> Option<Vec<Group>> {
-    let mut groups: Vec<Group> = (0..g.channels_in)
-        .map(|colour| Group {
-            filters: Vec::new(),
-            colours: colour..colour + 1,
-        })
-        .collect();
+fn by_colour(g: &Geometry, bank: &Bank) -> Option<Arc<Vec<Group>>> {
+    let kind = Kind::default();
+    if let Some(known) = BANKS.find(bank, kind) {
+        return Some(known);
+    }
+    // Filters that read several colours are not kept: what is packed of them holds them too, and each
+    // would keep the other from being dropped.
+    let weight = own(bank.0.clone());
+    let groups = split(g, weight.storage())?;
+    drop(weight);
+    Some(BANKS.keep(bank, kind, Arc::new(groups)))
+}
+
+fn split(g: &Geometry, weight: &[f32]) -> Option<Vec<Group>> {
+    let mut filters = vec![Vec::new(); g.channels_in];
     for (f, filter) in weight.chunks_exact(g.channels_in * g.area()).enumerate() {
         let planes = filter.chunks_exact(g.area()).enumerate();
         let mut read = planes.filter(|(_, taps)| taps.iter().any(|w| *w != 0.0));
@@ -40,87 +86,84 @@ fn by_colour(g: &Geometry, weight: &[f32]) -> Option<Vec<Group>> {
         if read.next().is_some() {
             return None;
         }
-        groups[colour].filters.push(f);
+        filters[colour].push(f);
     }
-    groups.retain(|group| !group.filters.is_empty());
-    Some(groups)
+    let groups = filters.into_iter().enumerate();
+    let groups = groups.filter(|(_, filters)| !filters.is_empty());
+    Some(
+        groups
+            .map(|(colour, filters)| Group::new(g, weight, filters, colour))
+            .collect(),
+    )
 }
 
 /// The convolution of `x`, finished, where each filter reads one colour of several.
 pub(super) fn forward(
     g: &Geometry,
     x: &[f32],
-    weight: &[f32],
+    bank: &Bank,
     finish: Option<&Finish>,
 ) -> Option<Vec<f32>> {
     let (area_in, area_out) = (g.positions_in(), g.positions_out());
     if g.channels_in < 2 || area_in * area_out == 0 {
         return None;
     }
+    let groups = by_colour(g, bank)?;
+    let part = |group: &Group| Geometry {
+        channels_in: 1,
+        channels_out: group.filters.len(),
+        ..*g
+    };
+    let parts: Vec<Geometry> = groups.iter().map(part).collect();
+    let pairs = groups.iter().zip(&parts);
+    let works: Vec<Work> = pairs.map(|(group, part)| group.work(part, g, x)).collect();
+    let bands = |(place, work): (usize, &Work)| {
+        let bands = work.pass.bands(threads()).into_iter();
+        bands.map(move |band| (place, band))
+    };
+    // All groups' at once, so that threads wait for each other once.
+    let bands: Vec<_> = works.iter().enumerate().flat_map(bands).collect();
     let y = Results::new(g.images, [g.channels_out, area_out], finish);
-    for group in by_colour(g, weight)? {
-        let part = Geometry {
-            channels_in: 1,
-            channels_out: group.filters.len(),
-            ..*g
-        };
-        let colour = group.colours.start;
-        let images = x.chunks_exact(g.channels_in * area_in);
-        let seen: Vec<f32> = images
-            .flat_map(|image| &image[colour * area_in..][..area_in])
-            .copied()
-            .collect();
-        let shape = [group.filters.len(), 1, g.kernel, g.kernel];
-        let weight = flex(group.weights(g, weight), shape);
-        let made = run(&part, false, &seen, &weight, None);
-        let maps: Vec<_> = made.chunks_exact(area_out).enumerate().collect();
-        each(&maps, |(place, map), _| {
-            let (image, filter) = (place / group.filters.len(), place % group.filters.len());
-            let channel = group.filters[filter];
-            // SAFETY: every map of an image is one item.
-            let maps = unsafe { y.image(image) };
-            maps[channel * area_out..][..area_out].copy_from_slice(map);
-            y.finish(image, maps, channel..channel + 1, 0..area_out);
-        });
-    }
+    each(&bands, |(place, band), scratch| {
+        let work = &works[*place];
+        work.pass.run(*band, &work.seen, &work.packed, &y, scratch);
+    });
     Some(y.into_inner())
+}
+
+/// What a group's filters make of the colour they read.
+struct Work<'a> {
+    pass: Pass<'a>,
+    seen: Vec<f32>,
+    packed: Arc<Vec<f32>>,
 }
 
 /// Gradient with respect to the input; `None` where maps are smaller than a vector.
 pub(super) fn backward_x(
     g: &Geometry,
     grad: &[f32],
-    weight: &FlexTensor,
+    bank: &Bank,
     lanes: usize,
 ) -> Option<Vec<f32>> {
     let area_out = g.positions_out();
     if area_out < lanes {
         return None;
     }
-    let weight: &[f32] = weight.storage();
-    let all = || Group {
-        filters: (0..g.channels_out).collect(),
-        colours: 0..g.channels_in,
-    };
-    let groups = by_colour(g, weight).unwrap_or_else(|| vec![all()]);
-    let weights: Vec<Vec<f32>> = groups
-        .iter()
-        .map(|group| group.weights(g, weight))
-        .collect();
+    let groups = by_colour(g, bank).unwrap_or_else(|| Arc::new(vec![Group::all(g, bank)]));
     let size = g.channels_in * g.positions_in();
     let x = Shared::zeros(g.images * size);
     let images: Vec<usize> = (0..g.images).collect();
     each(&images, |image, _| {
-        // SAFETY: every image is one item.
-        let x = &mut unsafe { x.get() }[image * size..][..size];
         let grad = &grad[image * g.channels_out * area_out..][..g.channels_out * area_out];
-        for (group, weight) in groups.iter().zip(&weights) {
-            let taps = group.taps(g, grad, weight, lanes);
-            let plane = g.positions_in();
-            let planes = group.colours.start * plane..group.colours.end * plane;
-            each_chunk(&mut x[planes], plane, |colour, x| {
-                let own = colour * g.area() * area_out;
-                add_taps(g, &taps[own..][..g.area() * area_out], x);
+        for group in groups.iter() {
+            let taps = group.taps(g, grad, lanes);
+            let items: Vec<_> = group.bands(g).collect();
+            each(&items, |(colour, rows), _| {
+                let start = image * size + colour * g.positions_in() + rows.start * g.size_in[1];
+                // SAFETY: every image is one item, and so is every band of a colour's rows.
+                let x = &mut unsafe { x.get() }[start..][..rows.len() * g.size_in[1]];
+                let own = (colour - group.colours.start) * g.area() * area_out;
+                add_taps(g, &taps[own..][..g.area() * area_out], rows.clone(), x);
             });
         }
     });
@@ -128,28 +171,69 @@ pub(super) fn backward_x(
 }
 
 impl Group {
-    /// `[filters, colours, k, k]`.
-    fn weights(&self, g: &Geometry, weight: &[f32]) -> Vec<f32> {
+    /// These of the weights `[out, in, k, k]`, which read this colour alone.
+    fn new(g: &Geometry, weight: &[f32], filters: Vec<usize>, colour: usize) -> Self {
         let (area, row) = (g.area(), g.channels_in * g.area());
-        let of = |f: &usize| &weight[f * row..][self.colours.start * area..self.colours.end * area];
-        self.filters.iter().flat_map(of).copied().collect()
+        let of = |f: &usize| &weight[f * row + colour * area..][..area];
+        let own = filters.iter().flat_map(of).copied().collect();
+        let shape = [filters.len(), 1, g.kernel, g.kernel];
+        Self {
+            weight: flex(own, shape),
+            colours: colour..colour + 1,
+            filters,
+        }
+    }
+
+    /// Rows of the input's planes that this reads, some at a time.
+    fn bands(&self, g: &Geometry) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let height = g.size_in[0];
+        let bands = move || (0..height).step_by(ROWS);
+        let band = move |start: usize| start..height.min(start + ROWS);
+        self.colours
+            .clone()
+            .flat_map(move |colour| bands().map(move |start| (colour, band(start))))
+    }
+
+    fn all(g: &Geometry, bank: &Bank) -> Self {
+        Self {
+            filters: (0..g.channels_out).collect(),
+            colours: 0..g.channels_in,
+            weight: own(bank.0.clone()),
+        }
+    }
+
+    /// For images `x`, `part` being this group's part of the convolution `g`.
+    fn work<'a>(&'a self, part: &'a Geometry, g: &Geometry, x: &[f32]) -> Work<'a> {
+        let pass = Pass::forward(part, lanes()).placed(&self.filters);
+        let area = g.positions_in();
+        let mut seen = Vec::with_capacity(g.images * area);
+        for image in x.chunks_exact(g.channels_in * area) {
+            seen.extend_from_slice(&image[self.colours.start * area..][..area]);
+        }
+        let kind = Kind::default();
+        let packed = packed(&self.weight, kind, |weight| pass.pack(weight));
+        Work { pass, seen, packed }
+    }
+
+    /// The maps of its filters side by side.
+    fn own_maps(&self, maps: &[f32], area: usize) -> Vec<f32> {
+        let own = Shared::unwritten(self.filters.len() * area);
+        let places: Vec<_> = self.filters.iter().enumerate().collect();
+        each(&places, |(place, filter), _| {
+            // SAFETY: every map is one item.
+            let own = &mut unsafe { own.get() }[place * area..][..area];
+            own.copy_from_slice(&maps[**filter * area..][..area]);
+        });
+        own.into_inner()
     }
 
     /// `[colours · k², h′ · w′]`: what each tap brings of one image's gradient.
-    fn taps(&self, g: &Geometry, grad: &[f32], weight: &[f32], lanes: usize) -> Vec<f32> {
+    fn taps(&self, g: &Geometry, grad: &[f32], lanes: usize) -> Vec<f32> {
         let area_out = g.positions_out();
         let whole = self.filters.len() == g.channels_out;
-        let own: Vec<f32>;
         let grad = match whole {
-            true => grad,
-            false => {
-                let maps = self
-                    .filters
-                    .iter()
-                    .map(|f| &grad[f * area_out..][..area_out]);
-                own = maps.flatten().copied().collect();
-                &own
-            }
+            true => Cow::Borrowed(grad),
+            false => Cow::Owned(self.own_maps(grad, area_out)),
         };
         let product = Geometry {
             images: 1,
@@ -165,8 +249,8 @@ impl Group {
         let pass = Pass::backward(&product, lanes);
         let work = Pointwise {
             pass: &pass,
-            x: grad,
-            weight,
+            x: &grad,
+            weight: self.weight.storage(),
             y: &taps,
         };
         each(&work.items(threads()), |item, scratch| {
@@ -176,25 +260,24 @@ impl Group {
     }
 }
 
-/// Adds what each tap brings where it belongs in a colour's plane.
-fn add_taps(g: &Geometry, taps: &[f32], x: &mut [f32]) {
-    let ([height, width], [down, across]) = (g.size_in, g.size_out);
+/// Adds what each tap brings where it belongs in these rows of a colour's plane.
+fn add_taps(g: &Geometry, taps: &[f32], rows: Range<usize>, x: &mut [f32]) {
+    let (width, [down, across]) = (g.size_in[1], g.size_out);
     for (tap_at, tap) in taps.chunks_exact(down * across).enumerate() {
         let (dy, dx) = (tap_at / g.kernel, tap_at % g.kernel);
-        // Columns of the result whose tap lies within the input.
-        let first = g.padding.saturating_sub(dx).div_ceil(g.stride);
-        let end = (width + g.padding).saturating_sub(dx).div_ceil(g.stride);
-        let end = end.min(across);
-        if first >= end {
+        // Rows and columns of the result whose tap lies within these rows, and within the input.
+        let after =
+            |place: usize, d: usize| (place + g.padding).saturating_sub(d).div_ceil(g.stride);
+        let lines = after(rows.start, dy)..after(rows.end, dy).min(down);
+        let columns = after(0, dx)..after(width, dx).min(across);
+        if columns.is_empty() {
             continue;
         }
-        for (at, line) in tap.chunks_exact(across).enumerate() {
-            let y = (at * g.stride + dy).checked_sub(g.padding);
-            let Some(y) = y.filter(|y| *y < height) else {
-                continue;
-            };
-            let start = y * width + first * g.stride + dx - g.padding;
-            add_line(&line[first..end], &mut x[start..], g.stride);
+        for at in lines {
+            let row = at * g.stride + dy - g.padding - rows.start;
+            let start = row * width + columns.start * g.stride + dx - g.padding;
+            let line = &tap[at * across..][columns.clone()];
+            add_line(line, &mut x[start..], g.stride);
         }
     }
 }
