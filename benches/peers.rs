@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use support::{Browser, Gpu};
 use ventral::compute::device::{Active, Devices};
+use ventral::compute::kernel::halve_weights;
 use ventral::model::checkpoint::Source;
 use ventral::model::config::{
     BodyConfig, CornetSConfig, ModelConfig, ResBlock, ResNetConfig, VOneConfig,
@@ -587,27 +588,34 @@ fn natively(
     vec![own, other]
 }
 
-/// Ventral on the GPU and on all threads of the CPU, in turns.
+/// Ventral on the GPU, with weights in 16 bits too where it reads such, and on all threads of the CPU, in
+/// turns.
 fn on_gpu(loaded: &Loaded, gpu: &Active, batch: usize, rounds: usize) -> Vec<Value> {
-    let places = [
-        (gpu.info.name.as_str(), gpu.device.clone()),
-        ("CPU, all threads", Device::flex()),
-    ];
-    let natives = places.map(|(name, device)| (name, Native::new(loaded, device, batch)));
-    let reference = natives[1].1.infer();
-    let mut lines: Vec<Value> = natives
+    let name = &gpu.info.name;
+    let cpu = ("CPU, all threads".to_owned(), Device::flex(), false);
+    let mut places = vec![(name.clone(), gpu.device.clone(), false)];
+    if gpu.device.supports_dtype(DType::F16) {
+        places.push((format!("{name}, weights in f16"), gpu.device.clone(), true));
+    }
+    places.push(cpu);
+    let natives: Vec<Native> = places
         .iter()
-        .map(|(name, native)| {
-            let start = Instant::now();
-            let apart = apart(&native.infer(), &reference);
-            let first = start.elapsed().as_secs_f64() * 1e3;
-            json!({ "engine": format!("Ventral, {name}"), "first": first, "apart": apart })
-        })
+        .map(|(_, device, _)| Native::new(loaded, device.clone(), batch))
         .collect();
+    let reference = natives[places.len() - 1].infer();
+    let mut lines: Vec<Value> = Vec::new();
+    for (native, (name, _, half)) in natives.iter().zip(&places) {
+        halve_weights(*half);
+        let first = native.timed("infer");
+        let apart = apart(&native.infer(), &reference);
+        let engine = format!("Ventral, {name}");
+        lines.push(json!({ "engine": engine, "first": first, "apart": apart }));
+    }
     for what in WORK {
-        let mut times = [Vec::new(), Vec::new()];
+        let mut times = vec![Vec::new(); places.len()];
         for round in 0..=rounds {
-            for ((_, native), times) in natives.iter().zip(&mut times) {
+            for ((native, (.., half)), times) in natives.iter().zip(&places).zip(&mut times) {
+                halve_weights(*half);
                 let time = native.timed(what);
                 // In the first round a gradient's kernels are compiled.
                 if round > 0 {

@@ -851,6 +851,13 @@ fn the_backend_can_be_chosen_and_software_is_not_the_default() {
     let check = browser.text(&testid("self-check"));
     println!("WebGPU on SwiftShader: {check}");
     browser.wait_for_element(&format!("{} li", testid("top5")), 180);
+    // This adapter reads no numbers of 16 bits, and the page says so.
+    browser.click(&testid("backend-webgpu-f16"));
+    wait_for_text(&mut browser, "backend-note", "shader-f16", 120);
+    let in_use = browser.text(&testid("backend-in-use"));
+    assert!(in_use.contains("WebGPU"), "{in_use}");
+    assert!(!in_use.contains("f16"), "{in_use}");
+    browser.wait_for_element(&format!("{} li", testid("top5")), 180);
     browser.expect_no_errors(&[]);
 }
 

@@ -1,6 +1,6 @@
 //! Choosing a device.
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 use super::{kernel, self_check};
 use crate::session::protocol::{BackendChoice, BackendInfo, SelfCheck};
@@ -18,6 +18,9 @@ const SOFTWARE: [&str; 6] = [
 /// Kernels that a GPU is handed at a time: those of a forward, all networks' here.
 #[cfg(any(feature = "worker", feature = "gpu"))]
 const PASS: usize = 512;
+
+/// Why weights that were wanted in 16 bits a number are not.
+const WITHOUT_HALF: &str = "this adapter has no shader-f16, so weights keep 32 bits a number";
 
 /// What a WebGPU adapter says of itself, as far as the browser tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl Devices {
                 "the WebGPU adapter is a software one, slower than the CPU itself",
                 adapter,
             ),
-            _ => match self.start_checked(gpu).await {
+            _ => match self.start_checked(choice, gpu).await {
                 Ok(active) => active,
                 Err(why) => Self::cpu(&why, adapter),
             },
@@ -125,25 +128,32 @@ impl Devices {
             .get_or_insert_with(|| Err("WebGPU did not start".to_owned()))
     }
 
-    async fn start_checked(&mut self, adapter: &Adapter) -> Result<Active, String> {
+    async fn start_checked(
+        &mut self,
+        choice: BackendChoice,
+        adapter: &Adapter,
+    ) -> Result<Active, String> {
         let device = self.gpu().await.clone()?;
         let clock = crate::clock::Clock::start();
-        let error = self_check::max_relative_error(&device)
-            .await
-            .map_err(|e| format!("WebGPU failed its self-check ({e:?})"))?;
-        if error > self_check::TOLERANCE {
-            let percent = 100.0 * error;
-            return Err(format!(
-                "WebGPU disagreed with the CPU by {percent:.2} % in the self-check"
-            ));
+        // Rounded weights would hide a small fault.
+        let mut error = checked(&device, false, self_check::TOLERANCE).await?;
+        let asked = choice == BackendChoice::WebGpuHalf;
+        let half = asked && device.supports_dtype(DType::F16);
+        if half {
+            error = checked(&device, true, self_check::HALF_TOLERANCE).await?;
         }
+        let (stored, note) = match (asked, half) {
+            (_, true) => (", weights in f16", ""),
+            (true, false) => ("", WITHOUT_HALF),
+            (false, false) => ("", ""),
+        };
         Ok(Active {
             device,
             info: BackendInfo {
                 kind: BackendChoice::WebGpu,
-                name: format!("{} (WebGPU)", adapter.name()),
+                name: format!("{} (WebGPU{stored})", adapter.name()),
                 software: adapter.is_software(),
-                note: String::new(),
+                note: note.to_owned(),
                 adapter: Some(adapter.name()),
                 self_check: Some(SelfCheck {
                     max_relative_error: error,
@@ -152,6 +162,21 @@ impl Devices {
             },
         })
     }
+}
+
+/// How far the GPU is off the CPU with its weights stored so, from now on; an error beyond `tolerance`.
+async fn checked(device: &Device, half: bool, tolerance: f32) -> Result<f32, String> {
+    kernel::halve_weights(half);
+    let error = self_check::max_relative_error(device)
+        .await
+        .map_err(|e| format!("WebGPU failed its self-check ({e:?})"))?;
+    if error > tolerance {
+        let percent = 100.0 * error;
+        return Err(format!(
+            "WebGPU disagreed with the CPU by {percent:.2} % in the self-check"
+        ));
+    }
+    Ok(error)
 }
 
 #[cfg(any(feature = "worker", feature = "gpu"))]

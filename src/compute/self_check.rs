@@ -15,6 +15,9 @@ use crate::rng::Rng;
 /// A backend may differ from the CPU by this much, relative to the largest value.
 pub const TOLERANCE: f32 = 1e-3;
 
+/// The same where weights are in 16 bits a number.
+pub const HALF_TOLERANCE: f32 = 5e-2;
+
 /// Largest relative error of `device` against the CPU over all checked operations.
 pub async fn max_relative_error(device: &Device) -> Result<f32, ExecutionError> {
     let ours = outputs(device).await?;

@@ -92,6 +92,9 @@ pub enum BackendChoice {
     Cpu,
     /// WebGPU even on a software adapter: the user asked for it.
     WebGpu,
+    /// The same with weights in 16 bits a number, where the adapter has `shader-f16`: half the memory to
+    /// read for each weight, which is rounded by 2⁻¹¹ of it at most.
+    WebGpuHalf,
 }
 
 /// The noise of a stochastic front-end (VOneBlock). Models without one ignore it.
@@ -317,7 +320,7 @@ pub struct Failure {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendInfo {
-    /// `cpu` or `webgpu`.
+    /// CPU or WebGPU.
     pub kind: BackendChoice,
     /// As the user reads it: "NVIDIA RTX 4070 (WebGPU)", "CPU, SIMD, 1 thread".
     pub name: String,

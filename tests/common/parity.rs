@@ -317,6 +317,17 @@ pub fn error_of(name: &str, tensors: &[RawTensor], reference: &Reference) -> f32
     reference[name].error(&floats_of(tensors, name))
 }
 
+/// The cosine of the angle between ours and theirs: 1 where both have the same direction.
+pub fn cosine_of(name: &str, tensors: &[RawTensor], reference: &Reference) -> f32 {
+    let (ours, theirs) = (floats_of(tensors, name), &reference[name].values);
+    let product = |a: &[f32], b: &[f32]| -> f64 {
+        let terms = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+        terms.sum()
+    };
+    let sizes = product(&ours, &ours) * product(theirs, theirs);
+    (product(&ours, theirs) / sizes.sqrt()) as f32
+}
+
 /// The errors of what `ask` answers to the requests, in one go. A gradient that disagrees by the tolerance
 /// or more counts as near as it comes from inputs next to its own.
 pub fn errors(

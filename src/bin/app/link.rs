@@ -18,10 +18,11 @@ pub struct Link {
     pub knobs: Option<Knobs>,
 }
 
-const BACKENDS: [(&str, BackendChoice); 3] = [
+const BACKENDS: [(&str, BackendChoice); 4] = [
     ("auto", BackendChoice::Auto),
     ("cpu", BackendChoice::Cpu),
     ("webgpu", BackendChoice::WebGpu),
+    ("webgpu-f16", BackendChoice::WebGpuHalf),
 ];
 
 /// The word for a backend in an address, and in the picker's test ids.

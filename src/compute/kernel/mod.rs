@@ -455,8 +455,19 @@ fn spread<B: Backend>(spikes: FloatTensor<B>) -> FloatTensor<B> {
     ))
 }
 
+/// Whether a GPU's kernels read weights in 16 bits a number from now on (f16: relative error of a weight
+/// 2⁻¹¹ at most), on every GPU of this process. Maps, gradients and sums keep 32 bits.
+pub fn halve_weights(half: bool) {
+    #[cfg(any(feature = "worker", feature = "gpu"))]
+    gpu::halve_weights(half);
+    #[cfg(not(any(feature = "worker", feature = "gpu")))]
+    let _ = half;
+}
+
 /// Drops what was made of weights that nobody holds any more.
 pub fn forget_unused() {
+    // Before what is packed of the banks' parts, which the banks hold.
+    stem::forget_unused();
     packed::forget_unused();
     #[cfg(any(feature = "worker", feature = "gpu"))]
     gpu::forget_unused();

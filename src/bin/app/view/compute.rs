@@ -7,10 +7,11 @@ use super::parts;
 use crate::numbers;
 use crate::state::App;
 
-const CHOICES: [(BackendChoice, &str, &str); 3] = [
+const CHOICES: [(BackendChoice, &str, &str); 4] = [
     (BackendChoice::Auto, "auto", "Auto"),
     (BackendChoice::Cpu, "cpu", "CPU"),
     (BackendChoice::WebGpu, "webgpu", "WebGPU"),
+    (BackendChoice::WebGpuHalf, "webgpu-f16", "WebGPU, f16"),
 ];
 
 /// The backend picker and what is known of the device.

@@ -16,7 +16,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
-use super::{argument, dims, made, own, winograd};
+use super::{argument, dims, made, own, storage, winograd};
 
 /// Output channels of a thread.
 const CHANNELS: usize = 4;
@@ -175,15 +175,16 @@ fn taps_of(phase: usize, padding: usize, #[comptime] plan: Plan) -> (usize, usiz
 }
 
 #[cube(launch_unchecked)]
-fn patches(
+fn patches<W: Float>(
     x: &Tensor<f32>,
-    weight: &Tensor<f32>,
+    weight: &Tensor<W>,
     scale: &Tensor<f32>,
     shift: &Tensor<f32>,
     skip: &Tensor<f32>,
     y: &mut Tensor<f32>,
     told: Told,
     #[comptime] plan: Plan,
+    #[define(W)] _stored: ElemType,
 ) {
     if ABSOLUTE_POS >= told.threads {
         terminate!();
@@ -253,7 +254,7 @@ fn patches(
                         let tap = below * comptime![plan.side] + beside;
                         #[unroll]
                         for c in 0..CHANNELS {
-                            let mut value = weight[kernels[c] + kernel + tap];
+                            let mut value = f32::cast_from(weight[kernels[c] + kernel + tap]);
                             if comptime![plan.is_ragged()] {
                                 value = select(tap_x + v < count_x, value, 0.0);
                             }
@@ -511,6 +512,7 @@ fn launch(
     );
     let (count, cube) = threads_of(&x, threads);
     let [scale, shift] = finish.numbers_or(&x);
+    let weight = storage::stored(weight);
     // SAFETY: the kernel keeps what it reads within the maps, and asks before it writes.
     unsafe {
         patches::launch_unchecked(
@@ -525,6 +527,7 @@ fn launch(
             argument(&y),
             told,
             plan,
+            storage::element(&weight),
         );
     }
     y

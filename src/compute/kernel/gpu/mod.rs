@@ -8,6 +8,7 @@
 mod convolution;
 mod pointwise;
 mod pool;
+mod storage;
 mod weights;
 mod winograd;
 
@@ -17,22 +18,26 @@ pub use pointwise::{
     spiking_backward,
 };
 pub use pool::{max_pool, max_pool_backward};
+pub use storage::{forget_unused, halve_weights};
 pub use weights::backward_weight;
-pub use winograd::forget_unused;
 
 use burn::backend::TensorMetadata;
-use burn::tensor::Shape;
+use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::TensorArg;
 
 /// Memory for a result on the device of `like`; the kernel fills it.
 fn made<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
-    let memory = like
-        .client
-        .empty(shape.iter().product::<usize>() * size_of::<f32>());
+    made_of(like, shape, like.dtype)
+}
+
+/// The same, of numbers of this type.
+fn made_of<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
+    let numbers = shape.iter().product::<usize>();
+    let memory = like.client.empty(numbers * dtype.size());
     let (client, device) = (like.client.clone(), like.device.clone());
-    CubeTensor::new_contiguous(client, device, Shape::from(shape), memory, like.dtype)
+    CubeTensor::new_contiguous(client, device, Shape::from(shape), memory, dtype)
 }
 
 /// Values side by side as their shape has them.

@@ -12,13 +12,13 @@
     reason = "loops of a kernel count, for they are unrolled"
 )]
 
+use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::super::packed;
 use super::super::winograd::{Form, MOST};
 use super::convolution::{After, Finish, Kind, fit, followed, threads_of};
-use super::{argument, dims, made};
+use super::{argument, dims, made, made_of, storage};
 
 /// Channels of a thread, and tiles where there are as many.
 const CHANNELS: usize = 8;
@@ -32,9 +32,6 @@ const LEAST_TILES: usize = 4;
 
 /// Floats of a buffer at most: what WebGPU promises a kernel.
 const MOST_FLOATS: usize = 32 << 20;
-
-/// Floats of evaluated weights that are kept at most.
-const MOST_KEPT: usize = 96 << 20;
 
 /// What a kernel is told of one pass.
 #[derive(CubeLaunch, CubeType)]
@@ -128,14 +125,15 @@ fn evaluate_patches(x: &Tensor<f32>, y: &mut Tensor<f32>, told: Told, #[comptime
 
 /// `[out, in, 3, 3]` to `[points, from, to]`.
 #[cube(launch_unchecked)]
-fn evaluate_weights(
+fn evaluate_weights<W: Float>(
     weight: &Tensor<f32>,
-    y: &mut Tensor<f32>,
+    y: &mut Tensor<W>,
     from: usize,
     to: usize,
     threads: usize,
     #[comptime] form: Form,
     #[comptime] backward: bool,
+    #[define(W)] _stored: ElemType,
 ) {
     if ABSOLUTE_POS >= threads {
         terminate!();
@@ -167,7 +165,7 @@ fn evaluate_weights(
         #[unroll]
         for l in 0..points {
             let value = combined(&half, comptime![i * 3], 1usize, comptime![table[l]]);
-            y[comptime![i * points + l] * from * to + ABSOLUTE_POS] = value;
+            y[comptime![i * points + l] * from * to + ABSOLUTE_POS] = W::cast_from(value);
         }
     }
 }
@@ -175,8 +173,8 @@ fn evaluate_weights(
 /// `[points, from, to]` and `[points, from, tiles]` to `[points, to, tiles]`, all of them points of
 /// the patches; `steps` channels at a time.
 #[cube(launch_unchecked)]
-fn point_products(
-    weights: &Tensor<f32>,
+fn point_products<W: Float>(
+    weights: &Tensor<W>,
     x: &Tensor<f32>,
     y: &mut Tensor<f32>,
     from: usize,
@@ -190,6 +188,7 @@ fn point_products(
     #[comptime] form: Form,
     #[comptime] own: usize,
     #[comptime] steps: usize,
+    #[define(W)] _stored: ElemType,
 ) {
     if ABSOLUTE_POS >= threads {
         terminate!();
@@ -229,7 +228,7 @@ fn point_products(
         for step in 0..steps {
             #[unroll]
             for i in 0..CHANNELS {
-                left[comptime![step * CHANNELS + i]] = weights[w + rows[i]];
+                left[comptime![step * CHANNELS + i]] = f32::cast_from(weights[w + rows[i]]);
             }
             #[unroll]
             for j in 0..own {
@@ -392,20 +391,19 @@ impl Plan {
         size: [usize; 2],
         finish: &Finish,
     ) -> CubeTensor {
-        let kind = packed::Kind {
-            backward: self.kind.backward,
-            tile: Some(self.form),
-        };
-        let weights = KEPT.get(weight, kind, || self.evaluate_weights(weight));
+        let kind = storage::kind(self.kind.backward, Some(self.form));
+        let weights = storage::kept(weight, kind, || {
+            self.evaluate_weights(weight, storage::dtype(kind))
+        });
         let patches = self.evaluate_patches(x);
         let products = self.multiply(&weights, &patches);
         self.interpolate(&products, size, finish)
     }
 
-    fn evaluate_weights(&self, weight: &CubeTensor) -> CubeTensor {
+    fn evaluate_weights(&self, weight: &CubeTensor, dtype: DType) -> CubeTensor {
         let [from, to] = [self.from, self.to];
         let points = self.form.sizes().weights.pow(2);
-        let y = made(weight, [points, from, to, 1]);
+        let y = made_of(weight, [points, from, to, 1], dtype);
         let (count, cube) = threads_of(weight, from * to);
         // SAFETY: a thread has a kernel of its own, which is within the weights.
         unsafe {
@@ -420,6 +418,7 @@ impl Plan {
                 from * to,
                 self.form,
                 self.kind.backward,
+                storage::element(&y),
             );
         }
         y
@@ -476,6 +475,7 @@ impl Plan {
                 self.form,
                 own,
                 if self.from.is_multiple_of(2) { 2 } else { 1 },
+                storage::element(weights),
             );
         }
         y
@@ -519,31 +519,4 @@ pub(super) fn run(
     let [images, from, ..] = dims(x);
     let plan = Plan::of(images, [from, to], size, kind)?;
     Some(plan.run(x, weight, size, finish))
-}
-
-impl packed::Weight for CubeTensor {
-    type Made = Self;
-
-    fn is_same(&self, other: &Self) -> bool {
-        let [ours, theirs] = [&self.handle, &other.handle];
-        ours.memory.descriptor() == theirs.memory.descriptor()
-            && ours.offset_start == theirs.offset_start
-            && dims(self) == dims(other)
-            && self.device == other.device
-    }
-
-    fn is_unheld(&self) -> bool {
-        self.can_mut()
-    }
-
-    fn floats(made: &Self) -> usize {
-        dims(made).iter().product()
-    }
-}
-
-static KEPT: packed::Kept<CubeTensor> = packed::Kept::new(MOST_KEPT);
-
-/// Drops what was made of weights that nobody else holds any more.
-pub fn forget_unused() {
-    KEPT.forget_unused();
 }
