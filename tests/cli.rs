@@ -165,6 +165,22 @@ fn a_model_that_is_not_there_is_a_sentence() {
 /// Pictures shipped with the page, 32 px.
 const CLASSES: [&str; 3] = ["airplane", "cat", "truck"];
 
+/// Builds with the feature have a GPU, or another sentence for why there is none.
+#[cfg(not(feature = "gpu"))]
+#[test]
+fn a_gpu_that_cannot_be_had_is_a_sentence() {
+    let here = tempfile::tempdir().unwrap();
+    for backend in ["gpu", "gpu-f16"] {
+        let plan = ["evaluate", "quick", "--models", "resnet-cifar10"];
+        let said = fails(
+            &[&plan[..], &["--dry-run", "--backend", backend]].concat(),
+            here.path(),
+        );
+        assert!(said.contains("no GPU can be used"), "{said}");
+        assert!(said.contains("--features gpu"), "{said}");
+    }
+}
+
 /// `set/CLASS/0.png` for three classes, and what does not belong there.
 fn write_set(folder: &Path) {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/samples/cifar");

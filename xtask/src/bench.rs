@@ -6,31 +6,34 @@ use crate::page;
 use crate::setup::{self, Need};
 use crate::shell::{Shell, run};
 
-/// Gets the peers, builds the page and measures; `words` go to the benchmark.
+/// What needs the page, and the peers in a browser.
+const IN_BROWSER: [&str; 4] = ["--browser", "--webgpu", "--memory", "--growth"];
+
+/// Measures; `words` go to the benchmark. Where a browser has part in it, gets the peers and builds the page
+/// before.
 ///
 /// # Errors
 /// When something is missing, or the page is not built.
 pub fn run_all(shell: &Shell, words: &[String]) -> Result<()> {
-    setup::obtain_all(shell, &[Need::Page, Need::Browser, Need::Bench])?;
-    page::build(shell)?;
-    let chromium = setup::chromium(shell).context("Chromium is missing")?;
-    let driver = setup::chromedriver(shell).context("chromedriver is missing")?;
-    let is_on_gpu = words.iter().any(|word| word == "--gpu");
-    let features: &[&str] = if is_on_gpu {
-        &["--features", "gpu"]
-    } else {
-        &[]
-    };
+    let asks = |option: &str| words.iter().any(|word| word == option);
+    let is_native = asks("--gpu") || asks("--native");
     let mut cargo = shell.command("cargo");
-    cargo
-        .args(["bench", "--bench", "peers"])
-        .args(features)
-        .arg("--")
-        .args(words)
-        .env("VENTRAL_DIST", page::dist(shell))
-        .env("VENTRAL_CHROMIUM", chromium)
-        .env("VENTRAL_CHROMEDRIVER", driver)
-        .env("VENTRAL_PEERS", setup::peers(shell));
+    cargo.args(["bench", "--bench", "peers"]);
+    if asks("--gpu") {
+        cargo.args(["--features", "gpu"]);
+    }
+    cargo.arg("--").args(words);
+    if !is_native || IN_BROWSER.iter().any(|option| asks(option)) {
+        setup::obtain_all(shell, &[Need::Page, Need::Browser, Need::Bench])?;
+        page::build(shell)?;
+        let chromium = setup::chromium(shell).context("Chromium is missing")?;
+        let driver = setup::chromedriver(shell).context("chromedriver is missing")?;
+        cargo
+            .env("VENTRAL_DIST", page::dist(shell))
+            .env("VENTRAL_CHROMIUM", chromium)
+            .env("VENTRAL_CHROMEDRIVER", driver)
+            .env("VENTRAL_PEERS", setup::peers(shell));
+    }
     if let Some(python) = setup::python(shell) {
         cargo.env("VENTRAL_PYTHON", python);
     }

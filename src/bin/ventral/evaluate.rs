@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use burn::tensor::Device;
 use indicatif::ProgressBar;
 use ventral::align::shards::Crew;
-use ventral::compute::device::Devices;
 use ventral::image::dataset::{
     DatasetError, LabelledSet, LoadOptions, Opened, Split, load_readable, quiet,
 };
@@ -20,7 +19,9 @@ use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::perturb::corruption::Textures;
+use ventral::session::protocol::BackendChoice;
 
+use crate::backend::Place;
 use crate::recipe::Hashed;
 use crate::report;
 use crate::store::{Head, Journal, Shard};
@@ -49,7 +50,10 @@ pub struct Args {
     /// its own; `ventral report` merges them.
     #[arg(long, default_value = "1/1")]
     shard: Shard,
-    /// Units computed at a time, a thread each; all cores unless given.
+    #[command(flatten)]
+    place: Place,
+    /// Units computed at a time, a thread each; as many as there are cores unless given, and one on a
+    /// GPU.
     #[arg(long)]
     jobs: Option<usize>,
     /// Print the plan as JSON, with what it will take, and do nothing.
@@ -81,7 +85,8 @@ struct Model {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let plan = plan(args)?;
     let conditions = plan.conditions()?;
-    let backend = Devices::cpu("", None);
+    let backend = args.place.device()?;
+    let is_on_cpu = backend.info.kind == BackendChoice::Cpu;
     let models = models(&plan, args, &backend.device)?;
     let images = models.iter().map(|m| m.set.len()).min().unwrap_or(0);
     for (model, name) in models.iter().zip(&plan.models) {
@@ -104,7 +109,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         weights: models.iter().map(|m| m.loaded.hash.clone()).collect(),
         program: format!("{} {}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION")),
         classes: classes::shared(models.iter().map(|m| m.loaded.classes.as_slice())),
-        backend: "CPU".to_owned(),
+        backend: match is_on_cpu {
+            true => "CPU".to_owned(),
+            false => backend.info.name.clone(),
+        },
     };
     if let Some(journal) = Journal::open(output, args.shard, head)? {
         let work = Work {
@@ -115,7 +123,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             textures: &Textures::default(),
             cancel: interrupt::on_ctrl_c(),
         };
-        work.run(&units, journal, args.jobs)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = args.jobs.unwrap_or(if is_on_cpu { cores } else { 1 });
+        work.run(&units, journal, jobs.max(1))?;
     }
     if args.shard.count == 1 {
         report::print(&[output.to_owned()], None)?;
@@ -303,9 +313,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn run(&self, units: &[Unit], journal: Journal, jobs: Option<usize>) -> Result<(), Failure> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = jobs.unwrap_or(cores).max(1);
+    fn run(&self, units: &[Unit], journal: Journal, jobs: usize) -> Result<(), Failure> {
         let costs = costs(self.plan, self.conditions, units, self.models);
         let bar = progress::bar(
             "{wide_bar} {percent} % {eta} {msg}",

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use ventral::model::checkpoint::npy::{Array, Data, NpzWriter};
 use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::probe::{CancelToken, Probe, Taps};
 use ventral::rng::Rng;
 
+use crate::backend::Place;
 use crate::output::write_file;
 use crate::weights::Choice;
 use crate::{Failure, input};
@@ -30,6 +31,8 @@ pub struct Args {
     /// The input is normalised already: skip the model's preprocessing.
     #[arg(long)]
     raw: bool,
+    #[command(flatten)]
+    place: Place,
     #[arg(long)]
     output: PathBuf,
 }
@@ -52,7 +55,7 @@ fn parse_noise(text: &str) -> Result<Noise, String> {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let loaded = args.model.load()?;
-    let device = Device::flex();
+    let device = args.place.device()?.device;
     let network = loaded.to_network(&device);
     check_taps(&args.taps, &network)?;
     let read = read_input(&args.input, &loaded)?;

@@ -2,6 +2,7 @@
 
 mod align;
 mod attack;
+mod backend;
 mod card;
 mod corrupt;
 mod evaluate;

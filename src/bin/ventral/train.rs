@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use indicatif::{HumanDuration, ProgressBar};
 use ventral::align::recipe::{DataSet, Recipe};
 use ventral::align::trainer::{EpochMetrics, Run, TrainEvent, evaluate};
-use ventral::compute::device::{Active, Devices};
+use ventral::compute::device::Active;
 use ventral::image::dataset::{
     Classes, LabelledSet, LoadOptions, Split, load_cifar10, load_classes, load_tiny_imagenet,
 };
 use ventral::model::cost::multiply_adds;
-use ventral::session::protocol::BackendChoice;
 
+use crate::backend::Place;
 use crate::card::{self, Finished};
 use crate::{Failure, progress};
 
@@ -37,39 +37,14 @@ pub struct Args {
     /// recipe's `keep` says which epochs that is possible for.
     #[arg(long, value_name = "N")]
     from_epoch: Option<usize>,
-    /// Where to compute. A GPU needs a build with `--features gpu`.
-    #[arg(long, value_enum, default_value_t = Backend::Auto)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
     /// Where decoded data sets are kept.
     #[arg(long, default_value = ".ventral/cache")]
     cache: PathBuf,
     /// Train on this many images only, of all classes, for a quick look at a recipe.
     #[arg(long)]
     limit: Option<usize>,
-}
-
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-enum Backend {
-    /// The GPU where there is one that agrees with the CPU, the CPU otherwise.
-    Auto,
-    Cpu,
-    Gpu,
-}
-
-impl Backend {
-    /// The device; a GPU that was asked for by name and cannot be had is an error.
-    fn device(self) -> Result<Active, Failure> {
-        let choice = match self {
-            Self::Auto => BackendChoice::Auto,
-            Self::Cpu => BackendChoice::Cpu,
-            Self::Gpu => BackendChoice::WebGpu,
-        };
-        let active = pollster::block_on(Devices::default().choose_native(choice));
-        if self == Self::Gpu && active.info.kind == BackendChoice::Cpu {
-            return Err(format!("no GPU can be used: {}", active.info.note).into());
-        }
-        Ok(active)
-    }
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -80,7 +55,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .output
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
-    let Active { device, info } = args.backend.device()?;
+    let Active { device, info } = args.place.device()?;
     let mut images = load(&args, &recipe, Split::Train)?;
     if let Some(limit) = args.limit {
         images = images.thinned(limit);

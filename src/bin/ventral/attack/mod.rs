@@ -9,13 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use ventral::compute::device::Devices;
 use ventral::model::classes::class_of;
 use ventral::model::load::Loaded;
 use ventral::perturb::attack::names::{self, ATTACKS, Options};
 use ventral::perturb::attack::plan::Plan;
 use ventral::perturb::attack::{Aim, Norm};
 
+use crate::backend::Place;
 use crate::weights::Choice;
 use crate::{Failure, input, interrupt};
 use batches::Bench;
@@ -97,6 +97,8 @@ pub struct Args {
     /// A folder for the results as PNG pictures. They are exact with --eight-bit only.
     #[arg(long)]
     images: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// An `.npz` file of `adv`, `logits`, `success`, `met_before`, `labels`, `l1`, `l2` and
     /// `linf`, one row an image. The recipe goes beside it, with the ending `.json`.
     #[arg(long)]
@@ -184,7 +186,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let images = Images::read(&args.input, args.labels.as_deref(), &loaded)?;
     input::check_side(&loaded.config, images.side)?;
     report::check_size(&images, loaded.config.classes)?;
-    let backend = Devices::cpu("", None);
+    let backend = args.place.device()?;
     let network = loaded.to_network(&backend.device.clone().autodiff());
     let bench = Bench {
         request: &request,
