@@ -19,9 +19,6 @@ const SOFTWARE: [&str; 6] = [
 #[cfg(any(feature = "worker", feature = "gpu"))]
 const PASS: usize = 512;
 
-/// Why weights that were wanted in 16 bits a number are not.
-const WITHOUT_HALF: &str = "this adapter has no shader-f16, so weights keep 32 bits a number";
-
 /// What a WebGPU adapter says of itself, as far as the browser tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adapter {
@@ -75,6 +72,7 @@ impl Devices {
             info: BackendInfo {
                 kind: BackendChoice::Cpu,
                 name: cpu_name(),
+                half: false,
                 software: false,
                 note: note.to_owned(),
                 adapter: adapter.map(Adapter::name),
@@ -136,24 +134,28 @@ impl Devices {
         let device = self.gpu().await.clone()?;
         let clock = crate::clock::Clock::start();
         // Rounded weights would hide a small fault.
-        let mut error = checked(&device, false, self_check::TOLERANCE).await?;
-        let asked = choice == BackendChoice::WebGpuHalf;
-        let half = asked && device.supports_dtype(DType::F16);
-        if half {
-            error = checked(&device, true, self_check::HALF_TOLERANCE).await?;
+        let mut error = checked(&device, false).await?;
+        if error > self_check::TOLERANCE {
+            return Err(format!("WebGPU {}", disagreed(error)));
         }
-        let (stored, note) = match (asked, half) {
-            (_, true) => (", weights in f16", ""),
-            (true, false) => ("", WITHOUT_HALF),
-            (false, false) => ("", ""),
-        };
+        let mut note = String::new();
+        if choice == BackendChoice::WebGpuHalf {
+            match halved(&device).await {
+                Ok(of_halves) => error = of_halves,
+                Err(why) => note = why,
+            }
+        }
+        let half = choice == BackendChoice::WebGpuHalf && note.is_empty();
+        kernel::halve_weights(half);
+        let stored = if half { ", weights in f16" } else { "" };
         Ok(Active {
             device,
             info: BackendInfo {
                 kind: BackendChoice::WebGpu,
                 name: format!("{} (WebGPU{stored})", adapter.name()),
+                half,
                 software: adapter.is_software(),
-                note: note.to_owned(),
+                note,
                 adapter: Some(adapter.name()),
                 self_check: Some(SelfCheck {
                     max_relative_error: error,
@@ -164,19 +166,34 @@ impl Devices {
     }
 }
 
-/// How far the GPU is off the CPU with its weights stored so, from now on; an error beyond `tolerance`.
-async fn checked(device: &Device, half: bool, tolerance: f32) -> Result<f32, String> {
+/// How far the GPU is off the CPU with weights of 32 bits or 16.
+async fn checked(device: &Device, half: bool) -> Result<f32, String> {
     kernel::halve_weights(half);
-    let error = self_check::max_relative_error(device)
-        .await
-        .map_err(|e| format!("WebGPU failed its self-check ({e:?})"))?;
-    if error > tolerance {
-        let percent = 100.0 * error;
-        return Err(format!(
-            "WebGPU disagreed with the CPU by {percent:.2} % in the self-check"
-        ));
+    let checked = self_check::max_relative_error(device).await;
+    checked.map_err(|e| format!("WebGPU failed its self-check ({e:?})"))
+}
+
+/// The same of a GPU that may do with weights of 16 bits, or why it may not.
+async fn halved(device: &Device) -> Result<f32, String> {
+    const KEPT: &str = "so weights keep 32 bits a number";
+    if !device.supports_dtype(DType::F16) {
+        return Err(format!("this adapter has no shader-f16, {KEPT}"));
     }
-    Ok(error)
+    match checked(device, true).await {
+        Ok(error) if error > self_check::HALF_TOLERANCE => Err(format!(
+            "with weights in f16 this adapter {}, {KEPT}",
+            disagreed(error)
+        )),
+        Ok(error) => Ok(error),
+        Err(why) => Err(format!("with weights in f16 {why}, {KEPT}")),
+    }
+}
+
+fn disagreed(error: f32) -> String {
+    format!(
+        "disagreed with the CPU by {:.2} % in the self-check",
+        100.0 * error
+    )
 }
 
 #[cfg(any(feature = "worker", feature = "gpu"))]

@@ -62,6 +62,9 @@ struct Head {
     weights: Vec<String>,
     data: [u64; 4],
     version: String,
+    /// Convolutions read weights in 16 bits a number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    half: bool,
 }
 
 /// Kernels for pictures: areas before and after, and what the tap makes of pairs of stimuli.
@@ -188,7 +191,8 @@ impl Session {
             }
             made => made?,
         };
-        let mut run = Run::open(self.head(&work, options)?, options.fresh, host).await?;
+        let head = self.head(&work, options, active.info.half)?;
+        let mut run = Run::open(head, options.fresh, host).await?;
         loop {
             let active = self.device(host).await;
             let ended = work.go(&mut run, &active, host).await;
@@ -202,7 +206,7 @@ impl Session {
         }
     }
 
-    fn head(&self, work: &Work, options: &AlignOptions) -> Result<Head, SessionError> {
+    fn head(&self, work: &Work, options: &AlignOptions, half: bool) -> Result<Head, SessionError> {
         let mut names = vec![work.plan.model.clone()];
         names.extend(work.plan.target.model().map(|(name, _)| name.to_owned()));
         let models = self.laboratory.chosen(&names)?;
@@ -216,6 +220,7 @@ impl Session {
             weights: models.iter().map(|model| model.hash.clone()).collect(),
             data: [images, responses, heat_maps, labels],
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            half,
         })
     }
 
@@ -263,6 +268,9 @@ impl Session {
                  bring labelled images without responses."
                     .to_owned(),
             );
+        }
+        if active.info.half {
+            remarks.push("Convolutions read weights in f16.".to_owned());
         }
         let test = test_plan(options.robustness, &model, images.rest.len())?;
         let work = Work {
@@ -1112,6 +1120,7 @@ mod tests {
                 weights: vec!["w".to_owned()],
                 data: [1, 2, 3, 4],
                 version: "0".to_owned(),
+                half: false,
             },
             turn: 3,
             robust: None,

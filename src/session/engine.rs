@@ -225,8 +225,9 @@ impl Session {
         // The weights are kept on the host side, so a model follows to the new device.
         host.pause().await;
         host.cancel().check()?;
-        if let Some(model) = self.model.take() {
-            self.adopt(model.loaded, host).await;
+        let kept = self.model.take().map(|model| model.loaded);
+        if let Some(loaded) = kept {
+            self.adopt(loaded, host).await;
         }
         Ok(())
     }
@@ -274,7 +275,8 @@ impl Session {
         let active = self.device(host).await;
         self.cold = Cold::of(&active);
         let network = loaded.to_network(&active.device.autodiff());
-        // Those of the model before, and of a device that is no longer in use.
+        // What was made of the model before, and of one on a device that is no longer in use.
+        self.model = None;
         forget_unused();
         let info = ModelInfo {
             name: loaded.name.clone(),

@@ -92,8 +92,7 @@ pub enum BackendChoice {
     Cpu,
     /// WebGPU even on a software adapter: the user asked for it.
     WebGpu,
-    /// The same with weights in 16 bits a number, where the adapter has `shader-f16`: half the memory to
-    /// read for each weight, which is rounded by 2⁻¹¹ of it at most.
+    /// The same, convolutions reading weights in 16 bits a number, where the adapter has `shader-f16`.
     WebGpuHalf,
 }
 
@@ -324,6 +323,8 @@ pub struct BackendInfo {
     pub kind: BackendChoice,
     /// As the user reads it: "NVIDIA RTX 4070 (WebGPU)", "CPU, SIMD, 1 thread".
     pub name: String,
+    /// Convolutions read weights in 16 bits a number.
+    pub half: bool,
     /// A WebGPU adapter that is really a program on the CPU.
     pub software: bool,
     /// Why this one: "no WebGPU in this browser", "WebGPU disagreed with the CPU by 3 %; …".

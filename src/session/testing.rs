@@ -82,6 +82,9 @@ struct Head {
     weights: Vec<String>,
     data: u64,
     version: String,
+    /// Convolutions read weights in 16 bits a number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    half: bool,
 }
 
 /// A model on the device with the images it takes.
@@ -170,6 +173,7 @@ impl Session {
         options: &TestOptions,
         host: &dyn Host,
     ) -> Result<(), SessionError> {
+        let half = self.device(host).await.info.half;
         let loaded = self.laboratory.chosen(&options.models)?;
         let plan = plan(options, &loaded)?;
         let archive = self
@@ -183,6 +187,7 @@ impl Session {
             weights: loaded.iter().map(|l| l.hash.clone()).collect(),
             data: archive.hash,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            half,
         };
         self.laboratory.answers = None;
         let mut run = Run::open(head, host).await?;
@@ -281,6 +286,7 @@ impl Session {
             images,
             set: &subjects[0].set,
             names,
+            half: run.half,
             told: None,
         };
         host.tell(Event::Tested(Box::new(tables.make(&run.rows, false)?)));
@@ -429,6 +435,8 @@ pub(super) fn digest(bytes: &[u8]) -> u64 {
 struct Run {
     rows: Vec<Row>,
     done: BTreeSet<usize>,
+    /// As it was begun.
+    half: bool,
 }
 
 impl Run {
@@ -439,6 +447,7 @@ impl Run {
         let mut run = Self {
             rows: Vec::new(),
             done: BTreeSet::new(),
+            half: head.half,
         };
         // What cannot be read is of another version of this page, or damaged: from the beginning.
         let old = Journal::<Head>::read(&kept).ok().flatten();
@@ -533,6 +542,7 @@ struct Tables<'a> {
     set: &'a LabelledSet,
     /// Of the classes, where the models share them.
     names: &'a [String],
+    half: bool,
     told: Option<Clock>,
 }
 
@@ -560,9 +570,10 @@ impl Tables<'_> {
 
     fn remark(&self) -> String {
         let Plan { eot, passes, .. } = self.plan;
+        let stored = if self.half { "; weights in f16" } else { "" };
         format!(
             "{} images; stochastic models: {passes} passes judge an image (n), {eot} samples a \
-             gradient (k); seeds {:?}.",
+             gradient (k); seeds {:?}{stored}.",
             self.images, self.plan.seeds
         )
     }

@@ -9,21 +9,25 @@ use crate::shell::{Shell, run};
 /// What needs the page, and the peers in a browser.
 const IN_BROWSER: [&str; 4] = ["--browser", "--webgpu", "--memory", "--growth"];
 
-/// Measures; `words` go to the benchmark. Where a browser has part in it, gets the peers and builds the page
-/// before.
+/// Gets the peers that have part in it, builds the page where a browser has, and measures; `words` go to
+/// the benchmark.
 ///
 /// # Errors
 /// When something is missing, or the page is not built.
 pub fn run_all(shell: &Shell, words: &[String]) -> Result<()> {
     let asks = |option: &str| words.iter().any(|word| word == option);
-    let is_native = asks("--gpu") || asks("--native");
+    let has_peers = asks("--native") || !asks("--gpu");
+    let is_in_browser = IN_BROWSER.iter().any(|option| asks(option));
     let mut cargo = shell.command("cargo");
     cargo.args(["bench", "--bench", "peers"]);
     if asks("--gpu") {
         cargo.args(["--features", "gpu"]);
     }
     cargo.arg("--").args(words);
-    if !is_native || IN_BROWSER.iter().any(|option| asks(option)) {
+    if has_peers {
+        setup::obtain_all(shell, &[Need::Bench])?;
+    }
+    if is_in_browser || !(asks("--gpu") || asks("--native")) {
         setup::obtain_all(shell, &[Need::Page, Need::Browser, Need::Bench])?;
         page::build(shell)?;
         let chromium = setup::chromium(shell).context("Chromium is missing")?;

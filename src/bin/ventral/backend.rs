@@ -35,13 +35,19 @@ impl Place {
             Backend::GpuF16 => BackendChoice::WebGpuHalf,
         };
         let active = pollster::block_on(Devices::default().choose_native(choice));
-        let (info, named) = (&active.info, self.backend);
-        if matches!(named, Backend::Gpu | Backend::GpuF16) && info.kind == BackendChoice::Cpu {
-            return Err(format!("no GPU can be used: {}", info.note).into());
+        let info = &active.info;
+        match (self.backend, info.kind) {
+            (Backend::Gpu | Backend::GpuF16, BackendChoice::Cpu) => {
+                Err(format!("no GPU can be used: {}", info.note).into())
+            }
+            (Backend::GpuF16, _) if !info.half => {
+                Err(format!("--backend gpu can be had, and gpu-f16 not: {}", info.note).into())
+            }
+            (Backend::Auto, BackendChoice::Cpu) if cfg!(feature = "gpu") => {
+                eprintln!("on the CPU: {}", info.note);
+                Ok(active)
+            }
+            _ => Ok(active),
         }
-        if named == Backend::GpuF16 && !info.note.is_empty() {
-            return Err(info.note.clone().into());
-        }
-        Ok(active)
     }
 }

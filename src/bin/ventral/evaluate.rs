@@ -19,7 +19,7 @@ use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::perturb::corruption::Textures;
-use ventral::session::protocol::BackendChoice;
+use ventral::session::protocol::{BackendChoice, BackendInfo};
 
 use crate::backend::Place;
 use crate::recipe::Hashed;
@@ -109,10 +109,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         weights: models.iter().map(|m| m.loaded.hash.clone()).collect(),
         program: format!("{} {}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION")),
         classes: classes::shared(models.iter().map(|m| m.loaded.classes.as_slice())),
-        backend: match is_on_cpu {
-            true => "CPU".to_owned(),
-            false => backend.info.name.clone(),
-        },
+        backend: kind_of(&backend.info).to_owned(),
     };
     if let Some(journal) = Journal::open(output, args.shard, head)? {
         let work = Work {
@@ -138,6 +135,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         output.display()
     );
     Ok(())
+}
+
+/// What a run is begun on. Its shards may be computed on several machines, and so on several adapters.
+fn kind_of(info: &BackendInfo) -> &'static str {
+    match (info.kind, info.half) {
+        (BackendChoice::Cpu, _) => "CPU",
+        (_, false) => "GPU",
+        (_, true) => "GPU, weights in f16",
+    }
 }
 
 fn plan(args: &Args) -> Result<Plan, Failure> {

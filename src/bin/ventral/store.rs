@@ -61,7 +61,7 @@ pub struct Head {
     /// apart.
     #[serde(default)]
     pub classes: Vec<String>,
-    /// Where it was computed, for people.
+    /// `CPU`, `GPU` or `GPU, weights in f16`.
     pub backend: String,
 }
 
@@ -209,9 +209,13 @@ fn refuse_other(path: &Path, old: &Head, new: &Head) -> Result<(), Failure> {
     ];
     let what: Vec<&str> = what.iter().filter(|(_, d)| *d).map(|(w, _)| *w).collect();
     Err(format!(
-        "{} is of another run (it differs in its {}); choose another --output folder",
+        "{} is of another run (it differs in its {}); choose another --output folder{}",
         path.display(),
-        what.join(", ")
+        what.join(", "),
+        match old.backend == new.backend {
+            true => String::new(),
+            false => format!(", or --backend as it was begun: {}", old.backend),
+        }
     )
     .into())
 }

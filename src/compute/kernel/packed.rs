@@ -9,7 +9,7 @@ use super::winograd::Form;
 
 /// Floats that are kept at most: those of CORnet-S, forward and back, 1.2 GB of the 4 GB that a
 /// browser's memory is at most. What does not fit is made anew each time.
-pub(super) const MOST: usize = 300 << 20;
+const MOST: usize = 300 << 20;
 
 /// What weights are made ready for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

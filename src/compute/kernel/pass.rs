@@ -170,11 +170,6 @@ impl<'a> Pass<'a> {
         }
     }
 
-    #[inline(always)]
-    fn place(&self, channel: usize) -> usize {
-        self.places.map_or(channel, |places| places[channel])
-    }
-
     pub fn geometry(&self) -> &Geometry {
         self.g
     }
@@ -437,10 +432,12 @@ impl<'a> Pass<'a> {
         // SAFETY: no two bands share a channel of a row of an image, and a band writes to its own only.
         let out = unsafe { y.image(band.image) };
         let rows = band.top * width..(band.top + band.height) * width;
-        let place = |c| self.place(start + c) * height * width + rows.start;
+        let places = self.places;
+        let placed = |channel| places.map_or(channel, |places| places[channel]);
+        let place = |c| placed(start + c) * height * width + rows.start;
         transpose(&sums[start..], |p| p * self.to_whole, sizes, out, place);
         for channel in start..end.min(self.to) {
-            let channel = self.place(channel);
+            let channel = placed(channel);
             y.finish(band.image, out, channel..channel + 1, rows.clone());
         }
     }

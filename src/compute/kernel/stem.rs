@@ -12,7 +12,7 @@ use burn::backend::flex::FlexTensor;
 
 use super::affine::Finish;
 use super::conv::{Geometry, Results, Shared, each, threads};
-use super::packed::{Kept, Kind, MOST, Weight, packed};
+use super::packed::{Kept, Kind, Weight, packed};
 use super::pass::{Pass, Pointwise};
 use super::sum::lanes;
 use super::{flex, own};
@@ -51,6 +51,9 @@ impl Weight for Bank {
     }
 }
 
+/// Floats of filters that are kept at most: a VOneBlock's are a million.
+const MOST: usize = 16 << 20;
+
 static BANKS: Kept<Bank> = Kept::new(MOST);
 
 /// Drops what was made of filters that nobody else holds any more.
@@ -65,12 +68,15 @@ pub(super) fn is_stem(g: &Geometry) -> bool {
 
 /// The filters by the colour each reads; `None` where one reads several.
 fn by_colour(g: &Geometry, bank: &Bank) -> Option<Arc<Vec<Group>>> {
+    // What is packed of filters that are not split holds them, as a bank does; each would keep the other
+    // from being dropped. So a layer's filters are in one of the two, forward and back.
+    if g.channels_in < 2 || g.positions_out() < lanes() {
+        return None;
+    }
     let kind = Kind::default();
     if let Some(known) = BANKS.find(bank, kind) {
         return Some(known);
     }
-    // Filters that read several colours are not kept: what is packed of them holds them too, and each
-    // would keep the other from being dropped.
     let weight = own(bank.0.clone());
     let groups = split(g, weight.storage())?;
     drop(weight);
@@ -105,7 +111,7 @@ pub(super) fn forward(
     finish: Option<&Finish>,
 ) -> Option<Vec<f32>> {
     let (area_in, area_out) = (g.positions_in(), g.positions_out());
-    if g.channels_in < 2 || area_in * area_out == 0 {
+    if area_in * area_out == 0 {
         return None;
     }
     let groups = by_colour(g, bank)?;
@@ -211,7 +217,9 @@ impl Group {
             seen.extend_from_slice(&image[self.colours.start * area..][..area]);
         }
         let kind = Kind::default();
-        let packed = packed(&self.weight, kind, |weight| pass.pack(weight));
+        // Another holds them too: what nobody else holds is packed for one pass.
+        let weight = self.weight.clone();
+        let packed = packed(&weight, kind, |weight| pass.pack(weight));
         Work { pass, seen, packed }
     }
 
@@ -290,5 +298,61 @@ fn add_line(line: &[f32], to: &mut [f32], stride: usize) {
             .step_by(stride)
             .zip(line)
             .for_each(|(to, v)| *to += v),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{conv, forget_unused};
+    use super::*;
+
+    /// `[filters, colours, k, k]`, each filter reading one colour.
+    fn gabors(filters: usize, colours: usize, kernel: usize) -> FlexTensor {
+        let area = kernel * kernel;
+        let value = |i: usize| {
+            let (filter, colour) = (i / (colours * area), i / area % colours);
+            f32::from(u8::from(colour == filter % colours)) * (i % 7) as f32
+        };
+        let values = (0..filters * colours * area).map(value).collect();
+        flex(values, [filters, colours, kernel, kernel])
+    }
+
+    fn ones(shape: [usize; 4]) -> FlexTensor {
+        flex(vec![1.0; shape.iter().product()], shape)
+    }
+
+    #[test]
+    fn filters_that_are_gone_are_held_by_nothing_made_of_them() {
+        for (colours, side) in [(1, 9), (3, 9), (3, 3)] {
+            let filters = gabors(6, colours, 3);
+            let gone = Arc::downgrade(&filters.data_arc());
+            for _ in 0..2 {
+                let x = ones([2, colours, side, side]);
+                let y = conv::forward(x, filters.clone(), 1, 1, None);
+                conv::backward_x([side, side], filters.clone(), y, 1, 1);
+            }
+            drop(filters);
+            forget_unused();
+            assert!(gone.upgrade().is_none(), "{colours} colours, {side} px");
+        }
+    }
+
+    #[test]
+    fn some_of_a_banks_filters_make_what_they_make_among_all() {
+        let all = gabors(8, 3, 5);
+        let some = all.narrow(0, 3, 5);
+        let x = ones([2, 3, 12, 12]);
+        for _ in 0..2 {
+            let [of_all, of_some] =
+                [&all, &some].map(|f| conv::forward(x.clone(), f.clone(), 2, 2, None));
+            let ours: &[f32] = of_some.storage();
+            let theirs: &[f32] = of_all.storage();
+            for image in 0..2 {
+                let theirs = &theirs[(image * 8 + 3) * 36..][..5 * 36];
+                assert_eq!(&ours[image * 5 * 36..][..5 * 36], theirs);
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! How weights lie in a GPU's memory: in 32 bits a number, or in 16 where that was asked for, and what was
-//! made of them, for as long as they are in use.
+//! How convolutions read weights on a GPU: in 32 bits a number, or in 16 where that was asked for; and what
+//! was made of them, for as long as they are in use.
 //!
 //! Weights alone take 16 bits. Maps and gradients would leave the range of such a number, whose least is
-//! 6e-8, and every sum is in 32 bits.
+//! 6e-8, and every sum is in 32 bits. By tiles, what is rounded are the weights' values at the points.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ static HALF: AtomicBool = AtomicBool::new(false);
 
 static KEPT: packed::Kept<CubeTensor> = packed::Kept::new(MOST_KEPT);
 
-/// Whether kernels read weights in 16 bits a number from now on, on every GPU of this process.
+/// Whether convolutions read weights in 16 bits a number from now on, on every GPU of this process.
 pub fn halve_weights(half: bool) {
     HALF.store(half, Ordering::Relaxed);
 }
@@ -68,8 +68,7 @@ pub(super) fn kept(
 /// Contiguous weights as a sum over taps reads them.
 pub(super) fn stored(weight: CubeTensor) -> CubeTensor {
     let kind = kind(false, None);
-    // Weights that nobody else holds are read once: to round them would take longer.
-    if !kind.half || weight.can_mut() {
+    if !kind.half {
         return weight;
     }
     kept(&weight, kind, || cast(weight.clone(), dtype(kind)))
