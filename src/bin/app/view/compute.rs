@@ -11,7 +11,7 @@ const CHOICES: [(BackendChoice, &str, &str); 4] = [
     (BackendChoice::Auto, "auto", "Auto"),
     (BackendChoice::Cpu, "cpu", "CPU"),
     (BackendChoice::WebGpu, "webgpu", "WebGPU"),
-    (BackendChoice::WebGpuHalf, "webgpu-f16", "WebGPU, f16"),
+    (BackendChoice::WebGpuHalf, "webgpu-f16", "GPU\u{a0}f16"),
 ];
 
 /// The backend picker and what is known of the device.
