@@ -134,18 +134,17 @@ impl Devices {
         let device = self.gpu().await.clone()?;
         let clock = crate::clock::Clock::start();
         // Rounded weights would hide a small fault.
-        let mut error = checked(&device, false).await?;
+        let error = checked(&device, false).await?;
         if error > self_check::TOLERANCE {
             return Err(format!("WebGPU {}", disagreed(error)));
         }
-        let mut note = String::new();
-        if choice == BackendChoice::WebGpuHalf {
-            match halved(&device).await {
-                Ok(of_halves) => error = of_halves,
-                Err(why) => note = why,
-            }
-        }
-        let half = choice == BackendChoice::WebGpuHalf && note.is_empty();
+        let (error, half, note) = match choice {
+            BackendChoice::WebGpuHalf => match halved(&device).await {
+                Ok(of_halves) => (of_halves, true, String::new()),
+                Err(why) => (error, false, why),
+            },
+            _ => (error, false, String::new()),
+        };
         kernel::halve_weights(half);
         let stored = if half { ", weights in f16" } else { "" };
         Ok(Active {

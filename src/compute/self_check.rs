@@ -27,7 +27,7 @@ pub async fn max_relative_error(device: &Device) -> Result<f32, ExecutionError> 
 }
 
 /// max |a − b| / max |b|; infinite when anything is not a number.
-fn relative(a: &[f32], b: &[f32]) -> f32 {
+pub fn relative(a: &[f32], b: &[f32]) -> f32 {
     let scale = b.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
     let mut worst = 0.0_f32;
     for (a, b) in a.iter().zip(b) {

@@ -16,19 +16,21 @@ const IN_BROWSER: [&str; 4] = ["--browser", "--webgpu", "--memory", "--growth"];
 /// When something is missing, or the page is not built.
 pub fn run_all(shell: &Shell, words: &[String]) -> Result<()> {
     let asks = |option: &str| words.iter().any(|word| word == option);
-    let has_peers = asks("--native") || !asks("--gpu");
-    let is_in_browser = IN_BROWSER.iter().any(|option| asks(option));
+    let is_native = asks("--native") || asks("--gpu");
+    let is_in_browser = !is_native || IN_BROWSER.iter().any(|option| asks(option));
+    let needs: &[Need] = match (is_in_browser, asks("--native")) {
+        (true, _) => &[Need::Page, Need::Browser, Need::Bench],
+        (false, true) => &[Need::Bench],
+        (false, false) => &[],
+    };
+    setup::obtain_all(shell, needs)?;
     let mut cargo = shell.command("cargo");
     cargo.args(["bench", "--bench", "peers"]);
     if asks("--gpu") {
         cargo.args(["--features", "gpu"]);
     }
     cargo.arg("--").args(words);
-    if has_peers {
-        setup::obtain_all(shell, &[Need::Bench])?;
-    }
-    if is_in_browser || !(asks("--gpu") || asks("--native")) {
-        setup::obtain_all(shell, &[Need::Page, Need::Browser, Need::Bench])?;
+    if is_in_browser {
         page::build(shell)?;
         let chromium = setup::chromium(shell).context("Chromium is missing")?;
         let driver = setup::chromedriver(shell).context("chromedriver is missing")?;

@@ -121,16 +121,12 @@ pub fn forward(
         true => stem::forward(&g, x.storage(), &bank, finish),
         false => None,
     };
-    let weight = || own(bank.0);
-    let y = by_colour.unwrap_or_else(|| match g.is_sparse() {
-        true => run(
-            &g.thinned(),
-            false,
-            &thin(&g, x.storage()),
-            &weight(),
-            finish,
-        ),
-        false => run(&g, false, x.storage(), &weight(), finish),
+    let y = by_colour.unwrap_or_else(|| {
+        let weight = own(bank.0);
+        match g.is_sparse() {
+            true => run(&g.thinned(), false, &thin(&g, x.storage()), &weight, finish),
+            false => run(&g, false, x.storage(), &weight, finish),
+        }
     });
     flex(y, g.shape_out())
 }
@@ -149,16 +145,15 @@ pub fn backward_x(
     let g = Geometry::new(x, [out, channels, kernel, kernel], stride, padding);
     let (bank, grad) = (Bank(weight), own(grad));
     let by_taps = match is_stem(&g) {
-        true => stem::backward_x(&g, grad.storage(), &bank, lanes()),
+        true => stem::backward_x(&g, grad.storage(), &bank),
         false => None,
     };
-    let weight = || own(bank.0);
-    let gradient = by_taps.unwrap_or_else(|| match g.is_sparse() {
-        true => thicken(
-            &g,
-            &run(&g.thinned(), true, grad.storage(), &weight(), None),
-        ),
-        false => run(&g, true, grad.storage(), &weight(), None),
+    let gradient = by_taps.unwrap_or_else(|| {
+        let weight = own(bank.0);
+        match g.is_sparse() {
+            true => thicken(&g, &run(&g.thinned(), true, grad.storage(), &weight, None)),
+            false => run(&g, true, grad.storage(), &weight, None),
+        }
     });
     flex(gradient, x)
 }

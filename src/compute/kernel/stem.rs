@@ -145,14 +145,9 @@ struct Work<'a> {
 }
 
 /// Gradient with respect to the input; `None` where maps are smaller than a vector.
-pub(super) fn backward_x(
-    g: &Geometry,
-    grad: &[f32],
-    bank: &Bank,
-    lanes: usize,
-) -> Option<Vec<f32>> {
+pub(super) fn backward_x(g: &Geometry, grad: &[f32], bank: &Bank) -> Option<Vec<f32>> {
     let area_out = g.positions_out();
-    if area_out < lanes {
+    if area_out < lanes() {
         return None;
     }
     let groups = by_colour(g, bank).unwrap_or_else(|| Arc::new(vec![Group::all(g, bank)]));
@@ -162,7 +157,7 @@ pub(super) fn backward_x(
     each(&images, |image, _| {
         let grad = &grad[image * g.channels_out * area_out..][..g.channels_out * area_out];
         for group in groups.iter() {
-            let taps = group.taps(g, grad, lanes);
+            let taps = group.taps(g, grad);
             let items: Vec<_> = group.bands(g).collect();
             each(&items, |(colour, rows), _| {
                 let start = image * size + colour * g.positions_in() + rows.start * g.size_in[1];
@@ -236,7 +231,7 @@ impl Group {
     }
 
     /// `[colours · k², h′ · w′]`: what each tap brings of one image's gradient.
-    fn taps(&self, g: &Geometry, grad: &[f32], lanes: usize) -> Vec<f32> {
+    fn taps(&self, g: &Geometry, grad: &[f32]) -> Vec<f32> {
         let area_out = g.positions_out();
         let whole = self.filters.len() == g.channels_out;
         let grad = match whole {
@@ -254,7 +249,7 @@ impl Group {
             size_out: g.size_out,
         };
         let taps = Results::new(1, [product.channels_in, area_out], None);
-        let pass = Pass::backward(&product, lanes);
+        let pass = Pass::backward(&product, lanes());
         let work = Pointwise {
             pass: &pass,
             x: &grad,
