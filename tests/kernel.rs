@@ -260,24 +260,32 @@ fn norm_and_its_gradients_are_burns() {
 fn threads_do_not_change_a_bit() {
     let device = Device::flex().autodiff();
     let mut rng = Rng::from_seed(14);
-    // Rows to share, and more channels than positions, as a sum over taps and in tiles.
-    const SHAPES: [([usize; 4], usize, usize); 6] = [
-        ([6, 7, 40, 40], 8, 2),
-        ([6, 8, 40, 40], 8, 2),
-        ([4, 150, 12, 12], 210, 2),
-        ([6, 8, 40, 40], 8, 1),
-        ([1, 96, 5, 6], 200, 1),
-        ([4, 150, 12, 12], 210, 1),
+    // Input, channels out, kernel and stride.
+    const SHAPES: [([usize; 4], usize, usize, usize); 11] = [
+        // Rows to share, and more channels than positions, as a sum over taps and in tiles.
+        ([6, 7, 40, 40], 8, 3, 2),
+        ([6, 8, 40, 40], 8, 3, 2),
+        ([4, 150, 12, 12], 210, 3, 2),
+        ([6, 8, 40, 40], 8, 3, 1),
+        ([1, 96, 5, 6], 200, 3, 1),
+        ([4, 150, 12, 12], 210, 3, 1),
+        // Seven rows of tiles: the last are shared by channels.
+        ([1, 80, 28, 120], 90, 3, 1),
+        // Single weights: shares of the positions, of the channels, of both, and what is thinned.
+        ([1, 20, 56, 57], 70, 1, 1),
+        ([1, 500, 7, 7], 490, 1, 1),
+        ([1, 200, 14, 14], 250, 1, 1),
+        ([1, 128, 60, 61], 40, 1, 2),
     ];
-    for (shape, out, stride) in SHAPES {
-        let of_weight = [out, shape[1], 3, 3];
+    for (shape, out, kernel, stride) in SHAPES {
+        let of_weight = [out, shape[1], kernel, kernel];
         let (x, weight) = (draw(shape, &mut rng), draw(of_weight, &mut rng));
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {
                 let x = tensor(&x, shape, &device).require_grad();
                 let weight = tensor(&weight, of_weight, &device).require_grad();
-                let y = convolution(x.clone(), weight.clone(), stride, 1);
+                let y = convolution(x.clone(), weight.clone(), stride, kernel / 2);
                 let gradients = y.clone().powi_scalar(2).sum().backward();
                 [
                     host(y.inner()),
@@ -286,7 +294,10 @@ fn threads_do_not_change_a_bit() {
                 ]
             })
         };
-        assert_eq!(run(1), run(3), "{shape:?}");
+        let alone = run(1);
+        for threads in [2, 3] {
+            assert!(run(threads) == alone, "{shape:?}, {threads} threads");
+        }
     }
 }
 

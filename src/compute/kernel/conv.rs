@@ -18,6 +18,8 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
@@ -89,12 +91,6 @@ impl Geometry {
 
     pub fn is_pointwise(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
-    }
-
-    /// The shape of the input.
-    fn shape_in(&self) -> [usize; 4] {
-        let [height, width] = self.size_in;
-        [self.images, self.channels_in, height, width]
     }
 
     /// The shape of the result.
@@ -180,29 +176,32 @@ pub fn backward_weight(
 
 /// The positions of the input that a sparse convolution looks at.
 fn thin(g: &Geometry, x: &[f32]) -> Vec<f32> {
-    let mut thin = Vec::with_capacity(g.images * g.channels_in * g.positions_out());
-    for map in x.chunks_exact(g.positions_in()) {
+    let mut thin = vec![0.0; g.images * g.channels_in * g.positions_out()];
+    each_chunk(&mut thin, g.positions_out().max(1), |map, thin| {
+        let map = &x[map * g.positions_in()..][..g.positions_in()];
         let rows = map.chunks_exact(g.size_in[1]).step_by(g.stride);
-        for row in rows {
-            thin.extend(row.iter().step_by(g.stride));
+        for (row, thin) in rows.zip(thin.chunks_exact_mut(g.size_out[1])) {
+            for (thin, value) in thin.iter_mut().zip(row.iter().step_by(g.stride)) {
+                *thin = *value;
+            }
         }
-    }
+    });
     thin
 }
 
 /// Its inverse, zeros at the positions not looked at.
 fn thicken(g: &Geometry, thin: &[f32]) -> Vec<f32> {
-    let [_, channels, height, width] = g.shape_in();
-    let mut x = vec![0.0; g.images * channels * height * width];
-    let maps = x.chunks_exact_mut(height * width);
-    for (map, thin) in maps.zip(thin.chunks_exact(g.positions_out())) {
-        let rows = map.chunks_exact_mut(width).step_by(g.stride);
+    let width = g.size_in[1];
+    let mut x = vec![0.0; g.images * g.channels_in * g.positions_in()];
+    each_chunk(&mut x, g.positions_in().max(1), |map, x| {
+        let thin = &thin[map * g.positions_out()..][..g.positions_out()];
+        let rows = x.chunks_exact_mut(width).step_by(g.stride);
         for (row, thin) in rows.zip(thin.chunks_exact(g.size_out[1])) {
             for (value, thin) in row.iter_mut().step_by(g.stride).zip(thin) {
                 *value = *thin;
             }
         }
-    }
+    });
     x
 }
 
@@ -405,18 +404,33 @@ pub fn threads() -> usize {
 /// Threads in a browser need shared memory, and with it atomic operations.
 const HAS_THREADS: bool = cfg!(any(not(target_arch = "wasm32"), target_feature = "atomics"));
 
-/// `work` on every item, on the threads of the pool this runs in.
+/// `work` on every item, on the threads of the pool this runs in. Each takes the next that nobody has
+/// taken, so the last items had best be small, or as many as there are threads.
 pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T, &mut Scratch) + Sync) {
-    use rayon::prelude::*;
-    let work = |item| Scratch::lend(|scratch| work(item, scratch));
-    match items.len() < 2 || threads() < 2 {
-        true => items.iter().for_each(work),
-        // One at a time: what a thread has taken no other can take.
-        false => {
-            awake::keep();
-            items.par_iter().with_max_len(1).for_each(work);
-        }
+    let threads = threads().min(items.len());
+    if threads < 2 {
+        return items
+            .iter()
+            .for_each(|item| Scratch::lend(|scratch| work(item, scratch)));
     }
+    awake::keep();
+    let (next, working) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let take = || {
+        working.fetch_add(1, Ordering::Relaxed);
+        Scratch::lend(|scratch| {
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(item, scratch);
+            }
+        });
+        working.fetch_sub(1, Ordering::Release);
+    };
+    rayon::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| take());
+        }
+        take();
+        awake::wait_for(|| working.load(Ordering::Acquire) == 0);
+    });
 }
 
 /// Threads that look for work a little longer than their pool lets them before they sleep. In a browser
@@ -462,6 +476,20 @@ mod awake {
         worked
     }
 
+    /// Milliseconds to look whether the others are through before sleeping.
+    const LAST: f32 = 2.0;
+
+    /// Looks whether the others are `through` with their last items, which are about to be. Left to its
+    /// pool this thread would sleep after some microseconds.
+    pub fn wait_for(through: impl Fn() -> bool) {
+        let waited = Clock::start();
+        let look = |_| {
+            std::hint::spin_loop();
+            through()
+        };
+        while !(0..LOOKS).any(look) && waited.milliseconds() < LAST {}
+    }
+
     fn look() {
         // The first thread is the one that has the passes made.
         if rayon::current_thread_index() == Some(0) || IS_AWAKE.replace(true) {
@@ -493,17 +521,19 @@ pub(super) const LEAST_SHARED: usize = 1 << 16;
 
 /// `work` on chunks of this size, on the threads of the pool this runs in; with each its number.
 pub(super) fn each_chunk(values: &mut [f32], size: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    use rayon::prelude::*;
+    let on_run = |first: usize, run: &mut [f32]| {
+        let chunks = run.chunks_exact_mut(size).enumerate();
+        chunks.for_each(|(number, chunk)| work(first + number, chunk));
+    };
     if values.len() < LEAST_SHARED || threads() < 2 {
-        let chunks = values.chunks_exact_mut(size).enumerate();
-        return chunks.for_each(|(number, chunk)| work(number, chunk));
+        return on_run(0, values);
     }
-    awake::keep();
     let run = LEAST_SHARED.div_ceil(4 * size);
-    values
-        .par_chunks_exact_mut(size)
-        .with_min_len(run)
-        .with_max_len(2 * run)
-        .enumerate()
-        .for_each(|(number, chunk)| work(number, chunk));
+    // Each is locked once, by the thread that takes it.
+    let runs: Vec<_> = values.chunks_mut(run * size).map(Mutex::new).collect();
+    let numbered: Vec<_> = runs.iter().enumerate().collect();
+    each(&numbered, |(number, values), _| {
+        let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+        on_run(number * run, &mut values);
+    });
 }

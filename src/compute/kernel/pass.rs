@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::conv::{Geometry, Results, Scratch, Shared, each, grown, shares, threads};
-use super::sum::{Segment, Sum, block_rows, block_width, lanes, transpose};
+use super::sum::{Segment, Sum, block_rows, block_width, copy_columns, lanes, transpose};
 
 /// Floats of laid out maps that a band reads again and again: they stay in a second-level cache
 /// of 1 MB beside the weights.
@@ -463,6 +463,9 @@ pub(super) struct Pointwise<'a> {
 /// Channels of a share at least: laying out what they read is little beside making them.
 const CHANNELS_SHARED: usize = 60;
 
+/// Channels that most blocks of rows take without a rest.
+const ROWS: usize = 4;
+
 /// Some channels of what is computed of an image, at some positions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
@@ -483,17 +486,20 @@ impl Pointwise<'_> {
             true => shares(threads).div_ceil(images.max(1)),
             false => 1,
         };
-        // Positions of a share are a multiple of a block's, as wide as one may be, and enough for
-        // what weights are read once for.
+        // Shares of the positions begin where a block does, as wide as one may be, and have enough
+        // for what weights are read once for.
         let block = 4 * lanes();
         let stretches = parts.min(positions / (4 * block)).max(1);
-        let stretch = positions / stretches / block * block;
-        // Shares of the channels for the others, in whole blocks of rows: the positions are laid out
-        // again for each.
+        let begin = |place: usize| match place == stretches {
+            // The last share is no shorter than a vector.
+            true => positions,
+            false => place * positions / stretches / block * block,
+        };
+        // Shares of the channels for the others, all alike: the positions are laid out again for each.
         let groups = parts
             .div_ceil(stretches)
-            .min(self.pass.to.div_ceil(CHANNELS_SHARED));
-        let channels = self.pass.to.div_ceil(groups).next_multiple_of(12);
+            .min((self.pass.to / CHANNELS_SHARED).max(1));
+        let channels = self.pass.to.div_ceil(groups).next_multiple_of(ROWS);
         let mut items = Vec::new();
         for image in 0..images {
             for first in (0..self.pass.to).step_by(channels) {
@@ -502,12 +508,8 @@ impl Pointwise<'_> {
                         image,
                         first,
                         channels: channels.min(self.pass.to - first),
-                        begin: place * stretch,
-                        // The last share takes the rest: it is no shorter than a vector.
-                        end: match place + 1 == stretches {
-                            true => positions,
-                            false => (place + 1) * stretch,
-                        },
+                        begin: begin(place),
+                        end: begin(place + 1),
                     });
                 }
             }
@@ -539,7 +541,7 @@ impl Pointwise<'_> {
         let channels = (WEIGHT_FLOATS / from / 12 * 12).max(12);
         let mut done = item.begin;
         while done < item.end {
-            done = lay_out::<S>(image, positions, done..item.end, scratch);
+            done = lay_out(simd, image, positions, done..item.end, scratch);
             // The first may begin before what was done: it writes that again.
             let begin = scratch.blocks.first().map_or(done, |block| block.start);
             let end = item.first + item.channels;
@@ -597,21 +599,28 @@ impl Pointwise<'_> {
 /// its rows lie a power of two apart more often than not: a cache has few places for what does.
 #[inline(always)]
 fn lay_out<S: Simd>(
+    simd: S,
     image: &[f32],
     positions: usize,
     wanted: Range<usize>,
     scratch: &mut Scratch,
 ) -> usize {
-    scratch.maps.clear();
     scratch.blocks.clear();
-    let mut done = wanted.start;
-    while done < wanted.end && (done == wanted.start || scratch.maps.len() < POSITION_FLOATS) {
+    let channels = image.len() / positions;
+    let (mut laid_out, mut done) = (0, wanted.start);
+    while done < wanted.end && (done == wanted.start || laid_out < POSITION_FLOATS) {
         // The last vector overlaps the one before it rather than leave a rest.
         let first = done.min(wanted.end - S::F32_LANES);
         let width = block_width::<S>(wanted.end - first);
-        for map in image.chunks_exact(positions) {
-            scratch.maps.extend_from_slice(&map[first..first + width]);
-        }
+        let maps = grown(&mut scratch.maps, laid_out + channels * width);
+        copy_columns(
+            simd,
+            &image[first..],
+            positions,
+            width,
+            &mut maps[laid_out..],
+        );
+        laid_out += channels * width;
         scratch.blocks.push(first..first + width);
         done = first + width;
     }

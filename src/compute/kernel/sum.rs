@@ -179,6 +179,40 @@ impl<const V: usize, const J: usize> WithSimd for Block<'_, V, J> {
     }
 }
 
+/// The first columns of rows that begin this far apart, `width` of [`block_width`], side by side. A
+/// compiler makes a call for each row of a copy whose length it does not know.
+///
+/// # Panics
+/// Where `out` has no room for them.
+#[inline(always)]
+pub fn copy_columns<S: Simd>(simd: S, rows: &[f32], pitch: usize, width: usize, out: &mut [f32]) {
+    match width / S::F32_LANES {
+        4 => copy_vectors::<S, 4>(simd, rows, pitch, out),
+        2 => copy_vectors::<S, 2>(simd, rows, pitch, out),
+        _ => copy_vectors::<S, 1>(simd, rows, pitch, out),
+    }
+}
+
+#[inline(always)]
+fn copy_vectors<S: Simd, const V: usize>(simd: S, rows: &[f32], pitch: usize, out: &mut [f32]) {
+    let width = V * S::F32_LANES;
+    let count = match rows.len() < width {
+        true => 0,
+        false => (rows.len() - width) / pitch + 1,
+    };
+    assert!(count * width <= out.len());
+    for row in 0..count {
+        // SAFETY: the last row has that many columns, and there is room for as many rows.
+        unsafe {
+            let vectors = vectors::<S, V>(simd, rows.as_ptr().add(row * pitch));
+            let to = out.as_mut_ptr().add(row * width).cast::<S::f32s>();
+            for (v, vector) in vectors.into_iter().enumerate() {
+                to.add(v).write_unaligned(vector);
+            }
+        }
+    }
+}
+
 /// # Safety
 /// As many vectors' worth of floats must be there.
 #[inline(always)]

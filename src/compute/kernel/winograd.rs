@@ -439,14 +439,14 @@ struct Places<'a> {
     tiles: usize,
 }
 
-/// Some rows of tiles at a time, at most so many.
-fn rows_of(image: usize, all: Range<usize>, most: usize) -> impl Iterator<Item = Unit> {
-    let end = all.end;
-    all.step_by(most).map(move |top| Unit {
+/// Rows of tiles in so many parts, as even as can be, none larger than one before it.
+fn rows_of(image: usize, all: Range<usize>, parts: usize) -> impl Iterator<Item = Unit> {
+    let (rows, larger) = (all.len() / parts, all.len() % parts);
+    (0..parts).map(move |part| Unit {
         image,
         images: 1,
-        top,
-        rows: most.min(end - top),
+        top: all.start + part * rows + part.min(larger),
+        rows: rows + usize::from(part < larger),
     })
 }
 
@@ -594,17 +594,16 @@ impl<'a> Winograd<'a> {
     fn units(&self, threads: usize) -> Vec<Unit> {
         let images = self.pass.geometry().images;
         let [down, across] = self.tiles;
-        // Rows of tiles whose patches fit, and as many as leave every thread some: rows between two
-        // units are evaluated for both.
+        // Rows of tiles whose patches fit, and as many as leave every thread some, and as much: rows
+        // between two units are evaluated for both.
         let weights = self.weights() * self.pass.from.channels * self.pass.to_whole();
         let fit = most_read(PATCH_FLOATS, weights) / (self.points() * self.pitch * across);
-        let share = (images * down).div_ceil(shares(threads).div_ceil(2));
-        let most = match threads > 1 && !self.is_by_channels(threads) {
-            true => fit.min(share),
-            false => fit,
+        let least = match threads > 1 && !self.is_by_channels(threads) {
+            true => shares(threads).div_ceil(2),
+            false => 1,
         };
-        if most >= down {
-            let group = (most / down).max(1);
+        let group = (fit / down).min(images / least);
+        if group > 0 {
             let groups = (0..images).step_by(group);
             return groups
                 .map(|image| Unit {
@@ -615,33 +614,52 @@ impl<'a> Winograd<'a> {
                 })
                 .collect();
         }
+        let wanted = least.div_ceil(images).max(down.div_ceil(fit.max(1)));
+        let count = (wanted..=down)
+            .find(|count| least == 1 || (images * count).is_multiple_of(threads))
+            .unwrap_or(wanted.min(down));
         (0..images)
-            .flat_map(|image| rows_of(image, 0..down, most.max(1)))
+            .flat_map(|image| rows_of(image, 0..down, count))
             .collect()
+    }
+
+    /// Units with the channels made of them. Where units are few and would leave a thread idle, the
+    /// last of them are shared by channels, and evaluated for each share.
+    fn items(&self, threads: usize) -> Vec<(Unit, Part)> {
+        let units = self.units(threads);
+        let left = match units.len() < shares(threads) {
+            true => units.len() % threads,
+            false => 0,
+        };
+        let (whole, shared) = units.split_at(units.len() - left);
+        let with = |units: &[Unit], parts: Vec<Part>| -> Vec<_> {
+            let pairs = |unit: &Unit| parts.iter().map(|part| (*unit, *part)).collect::<Vec<_>>();
+            units.iter().flat_map(pairs).collect()
+        };
+        let mut items = with(whole, self.pass.parts(1));
+        items.extend(with(shared, self.pass.parts(threads)));
+        items
     }
 
     /// `[n, from, h, w]` to `[n, to, h′, w′]`.
     pub fn run(&self, x: &[f32], packed: &[f32], y: &Results) {
-        let units = self.units(threads());
         let floats = |unit: &Unit| self.points() * self.count(*unit) * self.pitch;
         if !self.is_by_channels(threads()) {
-            let all = self.pass.parts(1);
-            each(&units, |unit, scratch| {
+            each(&self.items(threads()), |(unit, part), scratch| {
                 let mut own = std::mem::take(&mut scratch.patches);
                 let patches = grown(&mut own, floats(unit));
                 self.evaluate_part(*unit, *unit, x, patches, scratch);
-                for part in &all {
-                    self.make(*unit, *part, patches, packed, y, scratch);
-                }
+                self.make(*unit, *part, patches, packed, y, scratch);
                 scratch.patches = own;
             });
             return;
         }
+        let units = self.units(threads());
         let patches = Shared::unwritten(units.iter().map(floats).max().unwrap_or(0));
         for unit in units {
-            let rows = unit.rows.div_ceil(shares(threads()).div_ceil(unit.images));
+            let parts = shares(threads()).div_ceil(unit.images).min(unit.rows);
             let parts: Vec<Unit> = (unit.image..unit.image + unit.images)
-                .flat_map(|image| rows_of(image, unit.top..unit.top + unit.rows, rows))
+                .flat_map(|image| rows_of(image, unit.top..unit.top + unit.rows, parts))
                 .collect();
             each(&parts, |part, scratch| {
                 // SAFETY: no two parts share a tile.
