@@ -487,7 +487,10 @@ mod awake {
             std::hint::spin_loop();
             through()
         };
-        while !(0..LOOKS).any(look) && waited.milliseconds() < LAST {}
+        while !(0..LOOKS).any(look) && waited.milliseconds() < LAST {
+            // There may be more threads than cores; in a browser this does nothing.
+            std::thread::yield_now();
+        }
     }
 
     fn look() {

@@ -496,9 +496,13 @@ impl Pointwise<'_> {
             false => place * positions / stretches / block * block,
         };
         // Shares of the channels for the others, all alike: the positions are laid out again for each.
-        let groups = parts
+        let most = parts
             .div_ceil(stretches)
-            .min((self.pass.to / CHANNELS_SHARED).max(1));
+            .min(self.pass.to.div_ceil(CHANNELS_SHARED));
+        let groups = (most.div_ceil(2)..=most)
+            .rev()
+            .find(|groups| (images * stretches * groups).is_multiple_of(threads))
+            .unwrap_or(most);
         let channels = self.pass.to.div_ceil(groups).next_multiple_of(ROWS);
         let mut items = Vec::new();
         for image in 0..images {

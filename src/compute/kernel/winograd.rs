@@ -602,20 +602,25 @@ impl<'a> Winograd<'a> {
             true => shares(threads).div_ceil(2),
             false => 1,
         };
-        let group = (fit / down).min(images / least);
+        let group = match images < least {
+            true => 0,
+            false => (fit / down).min(images.div_ceil(least)),
+        };
         if group > 0 {
-            let groups = (0..images).step_by(group);
-            return groups
-                .map(|image| Unit {
-                    image,
-                    images: group.min(images - image),
+            let count = images.div_ceil(group);
+            let first = |place: usize| place * images / count;
+            return (0..count)
+                .map(|place| Unit {
+                    image: first(place),
+                    images: first(place + 1) - first(place),
                     top: 0,
                     rows: down,
                 })
                 .collect();
         }
         let wanted = least.div_ceil(images).max(down.div_ceil(fit.max(1)));
-        let count = (wanted..=down)
+        // Weights are read once a unit: not for many more of them.
+        let count = (wanted..=down.min(2 * wanted))
             .find(|count| least == 1 || (images * count).is_multiple_of(threads))
             .unwrap_or(wanted.min(down));
         (0..images)
@@ -627,18 +632,19 @@ impl<'a> Winograd<'a> {
     /// last of them are shared by channels, and evaluated for each share.
     fn items(&self, threads: usize) -> Vec<(Unit, Part)> {
         let units = self.units(threads);
-        let left = match units.len() < shares(threads) {
-            true => units.len() % threads,
+        let (all, shares_of) = (self.pass.parts(1), self.pass.parts(threads));
+        let left = units.len() % threads;
+        let left = match units.len() < shares(threads) && left * shares_of.len() <= threads {
+            true => left,
             false => 0,
         };
         let (whole, shared) = units.split_at(units.len() - left);
-        let with = |units: &[Unit], parts: Vec<Part>| -> Vec<_> {
-            let pairs = |unit: &Unit| parts.iter().map(|part| (*unit, *part)).collect::<Vec<_>>();
-            units.iter().flat_map(pairs).collect()
-        };
-        let mut items = with(whole, self.pass.parts(1));
-        items.extend(with(shared, self.pass.parts(threads)));
-        items
+        let whole = whole.iter().map(|unit| (unit, &all));
+        let shared = shared.iter().map(|unit| (unit, &shares_of));
+        whole
+            .chain(shared)
+            .flat_map(|(unit, parts)| parts.iter().map(|part| (*unit, *part)))
+            .collect()
     }
 
     /// `[n, from, h, w]` to `[n, to, h′, w′]`.

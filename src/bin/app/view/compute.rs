@@ -4,14 +4,14 @@ use leptos::prelude::*;
 use ventral::session::protocol::{BackendChoice, BackendInfo};
 
 use super::parts;
-use crate::numbers;
 use crate::state::App;
+use crate::{link, numbers};
 
-const CHOICES: [(BackendChoice, &str, &str); 4] = [
-    (BackendChoice::Auto, "auto", "Auto"),
-    (BackendChoice::Cpu, "cpu", "CPU"),
-    (BackendChoice::WebGpu, "webgpu", "WebGPU"),
-    (BackendChoice::WebGpuHalf, "webgpu-f16", "GPU\u{a0}f16"),
+const CHOICES: [(BackendChoice, &str); 4] = [
+    (BackendChoice::Auto, "Auto"),
+    (BackendChoice::Cpu, "CPU"),
+    (BackendChoice::WebGpu, "WebGPU"),
+    (BackendChoice::WebGpuHalf, "GPU\u{a0}f16"),
 ];
 
 /// The backend picker and what is known of the device.
@@ -20,7 +20,7 @@ pub fn panel(app: App) -> AnyView {
         {parts::segmented(
             "backend",
             "Backend",
-            CHOICES.to_vec(),
+            CHOICES.map(|(choice, label)| (choice, link::backend_word(choice), label)).to_vec(),
             move || app.backend_choice.get(),
             move |choice| app.choose_backend(choice),
         )}
