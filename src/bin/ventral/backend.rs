@@ -23,11 +23,6 @@ enum Backend {
 }
 
 impl Place {
-    /// For what computes next to nothing.
-    pub const CPU: Self = Self {
-        backend: Backend::Cpu,
-    };
-
     /// The device.
     ///
     /// # Errors

@@ -85,11 +85,7 @@ struct Model {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let plan = plan(args)?;
     let conditions = plan.conditions()?;
-    let place = match args.dry_run {
-        true => &Place::CPU,
-        false => &args.place,
-    };
-    let backend = place.device()?;
+    let backend = args.place.device()?;
     let is_on_cpu = backend.info.kind == BackendChoice::Cpu;
     let models = models(&plan, args, &backend.device)?;
     let images = models.iter().map(|m| m.set.len()).min().unwrap_or(0);
