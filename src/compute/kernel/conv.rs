@@ -448,6 +448,9 @@ mod awake {
     /// two passes of a test.
     const PATIENCE: f32 = 20.0;
 
+    /// Milliseconds to look whether the others are through before sleeping.
+    const LAST: f32 = 2.0;
+
     /// Times in a row that it looks between two looks at the clock: a fraction of a millisecond.
     const LOOKS: usize = 4000;
 
@@ -475,9 +478,6 @@ mod awake {
         }
         worked
     }
-
-    /// Milliseconds to look whether the others are through before sleeping.
-    const LAST: f32 = 2.0;
 
     /// Looks whether the others are `through` with their last items, which are about to be. Left to its
     /// pool this thread would sleep after some microseconds.

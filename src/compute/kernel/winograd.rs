@@ -439,14 +439,20 @@ struct Places<'a> {
     tiles: usize,
 }
 
-/// Rows of tiles in so many parts, as even as can be, none larger than one before it.
+/// So many parts, as even as can be, none larger than one before it.
+fn even(all: Range<usize>, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let (size, larger) = (all.len() / parts, all.len() % parts);
+    let start = move |part: usize| all.start + part * size + part.min(larger);
+    (0..parts).map(move |part| start(part)..start(part + 1))
+}
+
+/// Rows of tiles of an image in so many parts.
 fn rows_of(image: usize, all: Range<usize>, parts: usize) -> impl Iterator<Item = Unit> {
-    let (rows, larger) = (all.len() / parts, all.len() % parts);
-    (0..parts).map(move |part| Unit {
+    even(all, parts).map(move |rows| Unit {
         image,
         images: 1,
-        top: all.start + part * rows + part.min(larger),
-        rows: rows + usize::from(part < larger),
+        top: rows.start,
+        rows: rows.len(),
     })
 }
 
@@ -590,7 +596,7 @@ impl<'a> Winograd<'a> {
         threads > 1 && self.pass.to_whole() > tiles
     }
 
-    /// What is evaluated at a time; work for this many threads, unless they share the channels.
+    /// What is evaluated at a time, work for this many threads.
     fn units(&self, threads: usize) -> Vec<Unit> {
         let images = self.pass.geometry().images;
         let [down, across] = self.tiles;
@@ -598,21 +604,13 @@ impl<'a> Winograd<'a> {
         // between two units are evaluated for both.
         let weights = self.weights() * self.pass.from.channels * self.pass.to_whole();
         let fit = most_read(PATCH_FLOATS, weights) / (self.points() * self.pitch * across);
-        let least = match threads > 1 && !self.is_by_channels(threads) {
-            true => shares(threads).div_ceil(2),
-            false => 1,
-        };
-        let group = match images < least {
-            true => 0,
-            false => (fit / down).min(images.div_ceil(least)),
-        };
-        if group > 0 {
-            let count = images.div_ceil(group);
-            let first = |place: usize| place * images / count;
-            return (0..count)
-                .map(|place| Unit {
-                    image: first(place),
-                    images: first(place + 1) - first(place),
+        let least = shares(threads).div_ceil(2);
+        if images >= least && fit >= down {
+            let group = (fit / down).min(images.div_ceil(least));
+            return even(0..images, images.div_ceil(group))
+                .map(|images| Unit {
+                    image: images.start,
+                    images: images.len(),
                     top: 0,
                     rows: down,
                 })
@@ -621,7 +619,7 @@ impl<'a> Winograd<'a> {
         let wanted = least.div_ceil(images).max(down.div_ceil(fit.max(1)));
         // Weights are read once a unit: not for many more of them.
         let count = (wanted..=down.min(2 * wanted))
-            .find(|count| least == 1 || (images * count).is_multiple_of(threads))
+            .find(|count| (images * count).is_multiple_of(threads))
             .unwrap_or(wanted.min(down));
         (0..images)
             .flat_map(|image| rows_of(image, 0..down, count))
@@ -632,15 +630,15 @@ impl<'a> Winograd<'a> {
     /// last of them are shared by channels, and evaluated for each share.
     fn items(&self, threads: usize) -> Vec<(Unit, Part)> {
         let units = self.units(threads);
-        let (all, shares_of) = (self.pass.parts(1), self.pass.parts(threads));
+        let (all, some) = (self.pass.parts(1), self.pass.parts(threads));
         let left = units.len() % threads;
-        let left = match units.len() < shares(threads) && left * shares_of.len() <= threads {
+        let left = match units.len() < shares(threads) && left * some.len() <= threads {
             true => left,
             false => 0,
         };
         let (whole, shared) = units.split_at(units.len() - left);
         let whole = whole.iter().map(|unit| (unit, &all));
-        let shared = shared.iter().map(|unit| (unit, &shares_of));
+        let shared = shared.iter().map(|unit| (unit, &some));
         whole
             .chain(shared)
             .flat_map(|(unit, parts)| parts.iter().map(|part| (*unit, *part)))
@@ -660,7 +658,8 @@ impl<'a> Winograd<'a> {
             });
             return;
         }
-        let units = self.units(threads());
+        // They share the channels, and so every unit.
+        let units = self.units(1);
         let patches = Shared::unwritten(units.iter().map(floats).max().unwrap_or(0));
         for unit in units {
             let parts = shares(threads()).div_ceil(unit.images).min(unit.rows);
