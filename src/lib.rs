@@ -20,7 +20,6 @@ pub mod compute;
 pub mod fetch;
 #[cfg(feature = "picture")]
 pub mod image;
-#[cfg(any(not(feature = "page"), feature = "compute"))]
 pub mod measure;
 pub mod model;
 #[cfg(feature = "neural")]
