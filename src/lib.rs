@@ -14,7 +14,6 @@ pub mod align;
 #[cfg(feature = "archive")]
 pub mod archive;
 pub mod clock;
-#[cfg(feature = "compute")]
 pub mod compute;
 #[cfg(feature = "fetch")]
 pub mod fetch;

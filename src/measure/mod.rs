@@ -4,6 +4,6 @@ pub mod chart;
 #[cfg(feature = "charts")]
 pub(crate) mod draw;
 pub mod interval;
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 pub mod robustness;
 pub mod similarity;
