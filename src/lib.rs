@@ -29,3 +29,5 @@ pub mod rng;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod session;
+#[cfg(feature = "compute")]
+pub mod train;

@@ -6,25 +6,28 @@ mod common;
 use std::fs::{self, File};
 use std::io::BufReader;
 
-use burn::module::Module;
-use burn::optim::GradientsParams;
+use burn::module::{Module, ParamGroup};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use common::shared;
-use ventral::align::aligner::{Aligner, Gain, Input, Look, features, harmonize};
-use ventral::align::descent::Descent;
+use ventral::align::aligner::{Aligner, Look};
+use ventral::align::features::features;
+use ventral::align::freezing::{stage_of, stages, unfreeze};
 use ventral::align::head::with_new_head;
-use ventral::align::loss::cka::{Form, cka};
-use ventral::align::loss::{distil, harmonizer, similarity};
-use ventral::align::optimise::optimiser;
+use ventral::align::loss::cka::cka;
+use ventral::align::loss::harmonizer::harmonize;
+use ventral::align::loss::weights::Form;
+use ventral::align::loss::{Input, distillation, harmonizer, similarity};
 use ventral::align::plan::{Control, Plan, PlanError};
-use ventral::align::recipe::{OptimiserConfig, OptimiserKind};
-use ventral::align::stages::{stage_of, stages, unfreeze};
 use ventral::align::stimuli::{Split, Stimuli, population, targets};
 use ventral::archive::Limits;
 use ventral::archive::npy::{Array, Npz};
 use ventral::compute::device::Devices;
 use ventral::compute::kernel;
 use ventral::image::dataset::LabelledSet;
+use ventral::measure::similarity::inference::Gain;
 use ventral::model::config::ModelConfig;
 use ventral::model::init::initialise;
 use ventral::model::load::Loaded;
@@ -32,6 +35,7 @@ use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::model::save;
 use ventral::rng::Rng;
+use ventral::train::optimiser::{Optimiser, OptimiserConfig, OptimiserKind};
 
 struct Reference {
     arrays: Npz<BufReader<File>>,
@@ -218,7 +222,7 @@ fn distillation_is_the_divergence_of_softened_answers() {
         divergence += p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
     }
     let teacher = Tensor::<2>::from_data(TensorData::new(y, [3, 4]), &training());
-    let loss = |x: Tensor<2>| distil::distillation(x, teacher.clone(), 2.5);
+    let loss = |x: Tensor<2>| distillation::distillation(x, teacher.clone(), 2.5);
     let student = Tensor::<2>::from_data(TensorData::new(x.clone(), [3, 4]), &training());
     close(scalar(loss(student)), 2.5 * 2.5 * divergence / 3.0, 1e-5);
     check_gradient(&x, [3, 4], loss);
@@ -399,12 +403,13 @@ fn the_harmonizers_second_derivative_is_that_of_differences() {
             .collect(),
         labels: images.labels.clone(),
         heat_maps,
+        side,
     };
     let weights = [normals(6 * 27, 1), normals(4 * 54, 2)];
     let weights = weights.map(|w| w.iter().map(|v| 0.4 * v).collect::<Vec<f32>>());
     let net = Smooth::new([&weights[0], &weights[1]]);
     let pass = |x| net.forward(x);
-    let loss = pollster::block_on(harmonize(pass, pass, &input, side, &device)).unwrap();
+    let loss = pollster::block_on(harmonize(pass, pass, &input, &device)).unwrap();
     let saliency = |net: &Smooth| {
         let pixels = TensorData::new(input.pixels.clone(), [4, 3, side, side]);
         let x = Tensor::<4>::from_data(pixels, &training()).require_grad();
@@ -514,6 +519,33 @@ fn an_interrupted_alignment_ends_as_an_uninterrupted_one() {
     assert!(other.resume(&kept, files).is_err());
 }
 
+/// Burn's own optimiser for a plan's settings.
+fn burns_optimiser(config: &OptimiserConfig) -> ModuleOptimizer {
+    let weights = ParamGroup::from_predicate("weight");
+    match config.kind {
+        OptimiserKind::Sgd => {
+            let momentum = MomentumConfig::new()
+                .with_momentum(config.momentum())
+                .with_dampening(0.0)
+                .with_nesterov(true);
+            let plain = SgdConfig::new().with_momentum(Some(momentum));
+            let decay = WeightDecayConfig::new(config.weight_decay);
+            let decayed = plain.clone().with_weight_decay(Some(decay));
+            ModuleOptimizer::from(plain.build()).with_group(weights, decayed.build(), None)
+        }
+        OptimiserKind::Adamw => {
+            let [first, second] = config.betas();
+            let plain = AdamWConfig::new()
+                .with_beta_1(first)
+                .with_beta_2(second)
+                .with_epsilon(1e-8)
+                .with_weight_decay(0.0);
+            let decayed = plain.clone().with_weight_decay(config.weight_decay);
+            ModuleOptimizer::from(plain.build()).with_group(weights, decayed.build(), None)
+        }
+    }
+}
+
 /// Three steps by our own rules and by Burn's, with and without decay, on the gradients of a network.
 #[test]
 fn descent_steps_as_burns_optimisers_do() {
@@ -529,8 +561,8 @@ fn descent_steps_as_burns_optimisers_do() {
         };
         let start = unfreeze(model(3).to_network(&device), &[]).unwrap();
         let (mut ours, mut theirs) = (start.clone(), start.clone());
-        let mut descent = Descent::new(&config);
-        let mut burns = optimiser(&config);
+        let mut descent = Optimiser::new(&config);
+        let mut burns = burns_optimiser(&config);
         for step in 0..3 {
             let gradients = |network: &Network| {
                 let loss = network.forward(x.clone(), None).powf_scalar(2.0).mean();
@@ -540,10 +572,10 @@ fn descent_steps_as_burns_optimisers_do() {
             ours = descent.step(0.01, ours, a);
             theirs = burns.step(0.01, theirs, b);
             // What is kept goes on as if it had never been put down.
-            let kept = pollster::block_on(descent.keep()).unwrap();
+            let kept = pollster::block_on(descent.save()).unwrap();
             let inner = Devices::cpu("", None).device;
-            descent = Descent::resume(&config, &kept, &inner).expect("it is whole");
-            assert!(Descent::resume(&config, &kept[..kept.len() - 1], &inner).is_none());
+            descent = Optimiser::restore(&config, &kept, &inner).expect("it is whole");
+            assert!(Optimiser::restore(&config, &kept[..kept.len() - 1], &inner).is_none());
             let moved = weights(&ours);
             all_close(&moved, &weights(&theirs), 1e-6);
             assert_ne!(moved, weights(&start), "{kind:?}, step {step}");
@@ -674,6 +706,7 @@ fn stages_are_found_in_every_family_by_their_published_names() {
     let network = model(1).to_network(&training());
     assert_eq!(stages(&network), ["conv1", "layer1", "layer2", "decoder"]);
     let said = unfreeze(network, &["V4".to_owned()]).unwrap_err();
+    let said = said.to_string();
     assert!(said.contains("conv1, layer1, layer2, decoder"), "{said}");
 }
 

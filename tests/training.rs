@@ -6,15 +6,6 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use ventral::align::adversary::Adversary;
-use ventral::align::average::Average;
-use ventral::align::optimise::{clip, optimiser};
-use ventral::align::recipe::{
-    AdversarialConfig, AugmentationConfig, CorruptedConfig, CropsConfig, DataConfig, DataSet,
-    ExamplesConfig, Keep, OptimiserConfig, OptimiserKind, Recipe, ScheduleConfig, ScheduleKind,
-    Statistics,
-};
-use ventral::align::trainer::{EpochMetrics, Run, TrainError, TrainEvent, cross_entropy, train};
 use ventral::image::dataset::LabelledSet;
 use ventral::model::config::Preprocessing;
 use ventral::model::config::{
@@ -27,6 +18,20 @@ use ventral::model::network::Network;
 use ventral::model::save;
 use ventral::perturb::attack::{Loss, Norm};
 use ventral::rng::Rng;
+use ventral::train::adversary::Adversary;
+use ventral::train::average::Average;
+use ventral::train::clip::clip;
+use ventral::train::cross_entropy::cross_entropy;
+use ventral::train::error::TrainError;
+use ventral::train::metrics::EpochMetrics;
+use ventral::train::optimiser::{Optimiser, OptimiserConfig, OptimiserKind};
+use ventral::train::recipe::augmentation::{AugmentationConfig, CropsConfig};
+use ventral::train::recipe::examples::{
+    AdversarialConfig, CorruptedConfig, ExamplesConfig, Statistics,
+};
+use ventral::train::recipe::{DataConfig, DataSet, Keep, Recipe};
+use ventral::train::schedule::{ScheduleConfig, ScheduleKind};
+use ventral::train::trainer::{Run, TrainEvent, train};
 
 fn to_host(network: &Network) -> BTreeMap<String, HostTensor> {
     pollster::block_on(save::to_host(network)).unwrap()
@@ -677,7 +682,7 @@ fn two_steps_of_adamw_are_those_of_the_paper() {
         betas: Some([0.8, 0.9]),
         weight_decay: 0.1,
     };
-    let mut optimiser = optimiser(&config);
+    let mut optimiser = Optimiser::new(&config);
     let rate = 0.01;
     let mut expected = [0.5, -1.0, 0.25];
     let (mut first, mut second) = ([0.0; 3], [0.0; 3]);

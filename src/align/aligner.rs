@@ -1,74 +1,38 @@
-//! The trainer of an alignment: one step at a time, on any device, wherever the caller waits.
+//! A run of an alignment: one step at a time, on any device, driven by its caller.
 
 use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::accuracy::right;
-use super::descent::Descent;
-use super::loss::cross_entropy::cross_entropy;
-use super::loss::{cka, distil, harmonizer, similarity};
-use super::optimise::clip;
+use super::error::AlignError;
+use super::features::{centred, check_tap, features, single_tap};
+use super::freezing::unfreeze;
+use super::loss::RunningMean;
+use super::loss::{Context, Input, TERMS};
 use super::plan::{Plan, PlanError};
-use super::stages::unfreeze;
+use super::requirements::check;
 use super::stimuli::{Split, Stimuli, pick, targets};
 use crate::image::dataset::LabelledSet;
-use crate::measure::similarity::cka::{Estimator, Kernel, cka as measure_cka, of_centred};
-use crate::measure::similarity::{Gram, Matrix, SimilarityError};
+use crate::measure::similarity::cka::{Estimator, Kernel, cka};
+use crate::measure::similarity::{Gram, Matrix};
 use crate::model::load::Loaded;
-use crate::model::names;
 use crate::model::network::Network;
-use crate::model::probe::{CancelToken, Cancelled, Probe, Taps};
+use crate::model::probe::{CancelToken, Probe, Taps};
 use crate::rng::Rng;
+use crate::train::accuracy::{count_correct, read};
+use crate::train::clip::clip;
+use crate::train::optimiser::Optimiser;
 
-/// Images a pass while looking.
-const LOOK_BATCH: usize = 50;
+/// Images a pass when accuracy is measured.
+const BATCH: usize = 50;
 
-/// Fewer held-out stimuli than these have no interval.
-const LEAST_HELD_OUT: usize = 5;
+/// Training stimuli whose similarity is measured, at most.
+const MEASURED: usize = 200;
 
-/// Training stimuli that are looked at, at most.
-const LOOKED_AT: usize = 200;
-
-#[derive(Debug, thiserror::Error)]
-pub enum AlignError {
-    #[error("cancelled")]
-    Cancelled,
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    #[error("{0}")]
-    Model(String),
-    #[error("{0}")]
-    Data(String),
-    #[error(transparent)]
-    Similarity(#[from] SimilarityError),
-    #[error(
-        "the loss was {loss} at step {step}: the run diverged; a lower schedule.peak helps, and the \
-         weights before it are kept"
-    )]
-    Diverged { step: usize, loss: f32 },
-    #[error("the device failed while it computed: {0:?}")]
-    Device(ExecutionError),
-    #[error("the kept state of the run cannot be used: {0}")]
-    State(String),
-}
-
-impl From<Cancelled> for AlignError {
-    fn from(_: Cancelled) -> Self {
-        Self::Cancelled
-    }
-}
-
-impl From<ExecutionError> for AlignError {
-    fn from(error: ExecutionError) -> Self {
-        Self::Device(error)
-    }
-}
-
-/// What a step did.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Steps done, this one counted.
@@ -81,7 +45,7 @@ pub struct Step {
     pub terms: BTreeMap<String, f32>,
 }
 
-/// A look at the network between steps. Similarities are unbiased linear CKA of the tap with the
+/// A measurement of the network between steps. Similarities are unbiased linear CKA of the tap with the
 /// true responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Look {
@@ -101,44 +65,32 @@ pub struct Look {
     pub images: usize,
 }
 
-/// JSON has no word for a similarity that cannot be told, where nothing was held out, and writes
-/// `null`.
+/// JSON writes `null` for a similarity that is undefined because nothing was held out.
 fn or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// A run of a plan.
 pub struct Aligner {
-    plan: Plan,
-    stimuli: Stimuli,
+    pub(super) plan: Plan,
+    pub(super) stimuli: Stimuli,
     /// Images that are no stimuli.
-    test: LabelledSet,
-    split: Split,
+    pub(super) test: LabelledSet,
+    pub(super) split: Split,
     /// `[training stimuli, training neuroids]`, as the control has them.
-    targets: Vec<f32>,
+    pub(super) targets: Vec<f32>,
     /// The inner side.
-    device: Device,
+    pub(super) device: Device,
     /// As it began: frozen, on the inner side.
-    start: Network,
+    pub(super) start: Network,
     /// On the autodiff side.
-    network: Network,
-    optimiser: Descent,
-    mean: similarity::RunningMean,
-    step: usize,
-    best: Option<(Look, Network)>,
-    looks_since_best: usize,
-    cancel: CancelToken,
-}
-
-/// What it takes to go on after a reload.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Kept {
-    pub plan: Plan,
-    pub step: usize,
-    pub best: Option<Look>,
-    pub looks_since_best: usize,
-    /// What similarities are taken about.
-    pub mean: Vec<f32>,
+    pub(super) network: Network,
+    pub(super) optimiser: Optimiser,
+    pub(super) mean: RunningMean,
+    pub(super) step: usize,
+    pub(super) best: Option<(Look, Network)>,
+    pub(super) looks_since_best: usize,
+    pub(super) cancel: CancelToken,
 }
 
 impl Aligner {
@@ -160,11 +112,11 @@ impl Aligner {
         let frozen = model.to_network(&device.clone().autodiff());
         check_tap(&frozen, &plan.tap)?;
         let start = frozen.valid();
-        let network = unfreeze(frozen, &plan.frozen).map_err(AlignError::Model)?;
+        let network = unfreeze(frozen, &plan.frozen)?;
         Ok(Self {
             targets: targets(&stimuli, &split, plan.control, plan.seed),
-            optimiser: Descent::new(&plan.optimiser),
-            mean: similarity::RunningMean::default(),
+            optimiser: Optimiser::new(&plan.optimiser),
+            mean: RunningMean::default(),
             step: 0,
             best: None,
             looks_since_best: 0,
@@ -225,9 +177,9 @@ impl Aligner {
     /// Back to the weights it began with, at the first step.
     pub fn undo(&mut self) -> Result<(), AlignError> {
         let frozen = self.start.clone().train().freeze();
-        self.network = unfreeze(frozen, &self.plan.frozen).map_err(AlignError::Model)?;
-        self.optimiser = Descent::new(&self.plan.optimiser);
-        self.mean = similarity::RunningMean::default();
+        self.network = unfreeze(frozen, &self.plan.frozen)?;
+        self.optimiser = Optimiser::new(&self.plan.optimiser);
+        self.mean = RunningMean::default();
         (self.step, self.best, self.looks_since_best) = (0, None, 0);
         Ok(())
     }
@@ -260,9 +212,9 @@ impl Aligner {
             let part = &batch[number * n / parts..(number + 1) * n / parts];
             let share = part.len() as f64 / batch.len() as f64;
             let mut rng = Rng::stream(self.plan.seed, &format!("step {} {number}", self.step));
-            let (found, heads) = self.descend(part, share, progress, &mut rng).await?;
-            sum.accumulate(&self.network, found);
-            for (name, weight, value) in heads {
+            let (gradients, values) = self.gradients(part, share, progress, &mut rng).await?;
+            sum.accumulate(&self.network, gradients);
+            for (name, weight, value) in values {
                 *terms.entry(name.to_owned()).or_default() += value * share as f32;
                 total += weight as f32 * value * share as f32;
             }
@@ -296,8 +248,8 @@ impl Aligner {
         order[place * size..(place + 1) * size].to_vec()
     }
 
-    /// Gradients of a part of a batch, times its share, and the terms with their weights.
-    async fn descend(
+    /// Gradients of a part of a batch, times its share, and each term's name, weight and value.
+    async fn gradients(
         &mut self,
         part: &[usize],
         share: f64,
@@ -306,80 +258,50 @@ impl Aligner {
     ) -> Result<(GradientsParams, Vec<(&'static str, f64, f32)>), AlignError> {
         let training = self.device.clone().autodiff();
         let input = self.input(part, rng);
-        let n = part.len();
-        let x = self.tensor(&input.pixels, &training);
-        let noise = self.network.draw_noise(n, self.side(), rng, &training);
-        let mut probe = Probe::new(
-            Taps::Named(vec![self.plan.tap.clone()]),
-            self.cancel.clone(),
-        );
+        let x = input.tensor(&training);
+        let noise = self
+            .network
+            .draw_noise(part.len(), input.side, rng, &training);
+        let tap = Taps::Named(vec![self.plan.tap.clone()]);
+        let mut probe = Probe::new(tap, self.cancel.clone());
         let logits = self.network.forward_probed(x, noise, &mut probe)?;
-        let features = flat(probe)?;
-
-        let losses = self.plan.losses.clone();
-        let warm = match losses.warm_up > 0.0 {
-            true => (progress / losses.warm_up).min(1.0),
-            false => 1.0,
+        let mut context = Context {
+            losses: &self.plan.losses,
+            network: &self.network,
+            start: &self.start,
+            device: &self.device,
+            input: &input,
+            logits,
+            features: single_tap(probe)?,
+            targets: &self.targets,
+            neuroids: self.split.neuroids.len(),
+            part,
+            mean: &mut self.mean,
         };
-        let mut terms: Vec<(&'static str, f64, Tensor<1>)> = Vec::new();
-        if losses.cross_entropy > 0.0 && self.stimuli.labelled {
-            let smoothing = losses.label_smoothing;
-            let loss = cross_entropy(logits.clone(), &input.labels, smoothing);
-            terms.push(("cross-entropy", losses.cross_entropy, loss));
-        }
-        if losses.distillation > 0.0 {
-            let teacher = self.teacher(&input.pixels)?;
-            let loss = distil::distillation(logits, teacher, losses.temperature);
-            terms.push(("distillation", losses.distillation, loss));
-        }
-        if losses.aligns() {
-            let neuroids = self.split.neuroids.len();
-            let y = cka::rows(&self.targets, neuroids, part, &training);
-            if losses.cka > 0.0 {
-                let loss = losses.form.of(cka::cka(features.clone(), y.clone()));
-                terms.push(("cka", warm * losses.cka, loss));
-            }
-            if losses.similarity > 0.0 {
-                let ours = similarity::cosines(self.mean.centre(features));
-                let theirs = similarity::cosines(y.clone() - y.mean_dim(0));
-                let loss = similarity::loss(ours, theirs);
-                terms.push(("similarity", warm * losses.similarity, loss));
-            }
-        }
-        if losses.harmonizer > 0.0 && !self.stimuli.heat_maps.is_empty() {
-            let still = self.network.clone().freeze();
-            let trained = |x| self.network.forward(x, None);
-            let still = |x| still.forward(x, None);
-            let loss = harmonize(trained, still, &input, self.side(), &self.device).await?;
-            terms.push(("harmonizer", warm * losses.harmonizer, loss));
-        }
-        if losses.stay > 0.0 {
-            let loss = distance(&self.network, &self.start, &training);
-            terms.push(("stay", losses.stay, loss));
-        }
-        let total = terms
+        let mut terms = Vec::new();
+        for term in TERMS
             .iter()
-            .map(|(_, weight, loss)| loss.clone() * (weight * share))
+            .filter(|term| term.applies(&self.plan.losses, &self.stimuli))
+        {
+            let weight = term.weight(&self.plan.losses, progress);
+            terms.push((term.name, weight, term.loss(&mut context).await?));
+        }
+        let weighted = terms
+            .iter()
+            .map(|(_, weight, loss)| loss.clone() * (weight * share));
+        let total = weighted
             .reduce(|sum, term| sum + term)
             .ok_or(PlanError::NoLoss)?;
         let gradients = GradientsParams::from_grads(total.backward(), &self.network);
-        let values = Tensor::cat(
-            terms
-                .iter()
-                .map(|(.., loss)| loss.clone().detach())
-                .collect(),
-            0,
-        );
-        let values = read(values).await?;
-        let heads = terms.iter().zip(values);
-        let heads = heads.map(|((name, weight, _), value)| (*name, *weight, value));
-        Ok((gradients, heads.collect()))
-    }
-
-    /// The starting network's logits, on the training side.
-    fn teacher(&self, pixels: &[f32]) -> Result<Tensor<2>, AlignError> {
-        let x = self.tensor(pixels, &self.device);
-        Ok(Tensor::from_inner(self.start.forward(x, None)))
+        // One read for all: on a GPU every read waits for it.
+        let values = terms
+            .iter()
+            .map(|(.., loss)| loss.clone().detach())
+            .collect();
+        let values = read(Tensor::cat(values, 0)).await?;
+        let named = terms.iter().zip(values);
+        let named = named.map(|((name, weight, _), value)| (*name, *weight, value));
+        Ok((gradients, named.collect()))
     }
 
     /// Looks at the network, and keeps it where it is the best so far.
@@ -405,14 +327,14 @@ impl Aligner {
     /// As [`Self::look`].
     pub async fn look_at(&self, network: &Network) -> Result<Look, AlignError> {
         let split = &self.split;
-        let seen: Vec<usize> = split.training.iter().copied().take(LOOKED_AT).collect();
+        let seen: Vec<usize> = split.training.iter().copied().take(MEASURED).collect();
         let training = self.features(network, &seen).await?;
         let held_out = self.held_out_features(network).await?;
         let similarity = |features: &Matrix, rows: &[usize], neuroids: &[usize]| {
             let responses = pick(&self.stimuli, rows, neuroids);
             let responses = Matrix::from_f32(rows.len(), neuroids.len(), &responses)?;
             match rows.len() >= 4 && !neuroids.is_empty() {
-                true => measure_cka(features, &responses, Kernel::Linear, Estimator::Unbiased),
+                true => cka(features, &responses, Kernel::Linear, Estimator::Unbiased),
                 false => Ok(f64::NAN),
             }
         };
@@ -499,24 +421,15 @@ impl Aligner {
         if self.test.is_empty() {
             return Ok(None);
         }
-        let right = right(network, &self.test, LOOK_BATCH, &self.device, &self.cancel).await?;
-        Ok(Some(right as f64 / self.test.len() as f64))
+        let (test, device) = (&self.test, &self.device);
+        let correct = count_correct(network, test, BATCH, device, &self.cancel).await?;
+        Ok(Some(correct as f64 / self.test.len() as f64))
     }
 
-    fn side(&self) -> usize {
-        self.stimuli.images.size
-    }
-
-    fn tensor(&self, pixels: &[f32], device: &Device) -> Tensor<4> {
-        let side = self.side();
-        let n = pixels.len() / (3 * side * side);
-        Tensor::from_data(TensorData::new(pixels.to_vec(), [n, 3, side, side]), device)
-    }
-
-    /// Pixels, labels and heat maps of training stimuli, by their places, mirrored by chance.
+    /// Pixels, labels and heat maps of training stimuli, by their places, mirrored at random.
     fn input(&self, part: &[usize], rng: &mut Rng) -> Input {
         let rows: Vec<usize> = part.iter().map(|i| self.split.training[*i]).collect();
-        let side = self.side();
+        let side = self.stimuli.images.size;
         let (mut pixels, labels) = self.stimuli.images.inputs(&rows);
         let plane = side * side;
         let maps = |row: &usize| self.stimuli.heat_maps.get(row * plane..(row + 1) * plane);
@@ -534,349 +447,11 @@ impl Aligner {
             pixels,
             labels,
             heat_maps,
+            side,
         }
     }
-
-    /// What to keep: a header, the weights as they are, the optimiser's state, and the best
-    /// weights.
-    ///
-    /// # Errors
-    /// A state that cannot be written, a device that failed.
-    pub async fn keep(&self) -> Result<(Kept, [Vec<u8>; 3]), AlignError> {
-        let kept = Kept {
-            plan: self.plan.clone(),
-            step: self.step,
-            best: self.best.as_ref().map(|(look, _)| *look),
-            looks_since_best: self.looks_since_best,
-            mean: self.mean.keep().await?,
-        };
-        let steps = self.optimiser.keep().await?;
-        let weights = values_of(&self.network.valid()).await?;
-        let best = match &self.best {
-            Some((_, network)) => values_of(&network.valid()).await?,
-            None => Vec::new(),
-        };
-        Ok((kept, [weights, steps, best]))
-    }
-
-    /// Goes on from what was kept of a run of the same plan.
-    ///
-    /// # Errors
-    /// A state of another plan or model.
-    pub fn resume(&mut self, kept: &Kept, files: [Vec<u8>; 3]) -> Result<(), AlignError> {
-        let parts = kept.plan.parts;
-        if kept.plan
-            != (Plan {
-                parts,
-                ..self.plan.clone()
-            })
-        {
-            return Err(AlignError::State("it is of another plan".to_owned()));
-        }
-        let [weights, steps, best] = files;
-        let fill = |network: &Network, bytes: &[u8]| {
-            let network = filled(network.clone(), bytes)?;
-            unfreeze(network.freeze(), &self.plan.frozen).map_err(AlignError::Model)
-        };
-        let best = match kept.best {
-            Some(look) => Some((look, fill(&self.network, &best)?)),
-            None => None,
-        };
-        self.network = fill(&self.network, &weights)?;
-        let optimiser = Descent::resume(&self.plan.optimiser, &steps, &self.device);
-        let cut = || AlignError::State("the optimiser's state is cut short".to_owned());
-        self.optimiser = optimiser.ok_or_else(cut)?;
-        let training = self.device.clone().autodiff();
-        self.mean = similarity::RunningMean::resume(&kept.mean, &training);
-        (self.step, self.best, self.looks_since_best) = (kept.step, best, kept.looks_since_best);
-        self.plan.parts = parts;
-        Ok(())
-    }
-}
-
-/// A part of a batch on the host.
-pub struct Input {
-    /// `[n, 3, side, side]` in [0, 1].
-    pub pixels: Vec<f32>,
-    /// `[n]`
-    pub labels: Vec<u16>,
-    /// `[n, side, side]`; empty, or 0 throughout for an image without one.
-    pub heat_maps: Vec<f32>,
-}
-
-/// The harmonizer's loss, `[1]`: its value is that of [`harmonizer::loss`], and its gradient in the
-/// weights is that value's, second derivatives and all, by the passes of [`harmonizer::probe`].
-///
-/// `trained` gives the logits of pixels on the training side of `device`; `still` gives the same and
-/// asks for no gradient in the weights. For a network of smooth units the gradient is exact to
-/// rounding (within 1 %); that of rectified ones also holds what comes from units the two passes
-/// find on different sides of 0, which twofold autodiff leaves out.
-///
-/// # Errors
-/// A device that failed.
-pub async fn harmonize(
-    trained: impl Fn(Tensor<4>) -> Tensor<2>,
-    still: impl Fn(Tensor<4>) -> Tensor<2>,
-    input: &Input,
-    side: usize,
-    device: &Device,
-) -> Result<Tensor<1>, AlignError> {
-    let training = device.clone().autodiff();
-    let n = input.labels.len();
-    let tensor = |pixels: &[f32]| {
-        let shape = [pixels.len() / (3 * side * side), 3, side, side];
-        Tensor::<4>::from_data(TensorData::new(pixels.to_vec(), shape), &training)
-    };
-    let x = tensor(&input.pixels).require_grad();
-    let logits = true_logits(still(x.clone()), &input.labels);
-    let gradient = x.grad(&logits.sum().backward());
-    let gradient = gradient
-        .ok_or_else(|| AlignError::Model("the logits do not depend on the image".into()))?;
-    let map = Tensor::from_inner(harmonizer::saliency(gradient)).require_grad();
-    let human = TensorData::new(input.heat_maps.clone(), [n, 1, side, side]);
-    let human = Tensor::from_data(human, &training);
-    let maps = input.heat_maps.chunks_exact(side * side);
-    let told: Vec<f32> = maps
-        .map(|map| f32::from(u8::from(map.iter().any(|v| *v != 0.0))))
-        .collect();
-    let told = Tensor::from_data(TensorData::new(told, [n]), &training);
-    let loss = harmonizer::loss(map.clone(), human, told);
-    let slope = match map.grad(&loss.backward()) {
-        Some(slope) => read(slope).await?,
-        None => vec![0.0; n * side * side],
-    };
-    let probe = harmonizer::probe(&input.pixels, &slope, n);
-    let both = [input.labels.as_slice(), input.labels.as_slice()].concat();
-    let logits = true_logits(trained(tensor(&probe.inputs)), &both);
-    let factors = Tensor::from_data(TensorData::new(probe.factors, [2 * n]), &training);
-    let slope = (logits * factors).sum();
-    // The slope has the gradient and the loss the value: what lies between is a constant.
-    Ok(slope.clone() + (loss.detach() - slope.detach()))
-}
-
-fn check(plan: &Plan, stimuli: &Stimuli, split: &Split) -> Result<(), AlignError> {
-    let data = |sentence: String| Err(AlignError::Data(sentence));
-    let images = stimuli.images.len();
-    if stimuli.neuroids * images != stimuli.responses.len() {
-        return data(format!(
-            "there are {images} images and responses to {}; both must be of the same stimuli",
-            stimuli.responses.len() / stimuli.neuroids.max(1)
-        ));
-    }
-    if split.held_out.len() < LEAST_HELD_OUT {
-        return data(format!(
-            "{} of {images} stimuli are held out, and it takes {LEAST_HELD_OUT} to tell a similarity; \
-             bring more images or hold out a larger share",
-            split.held_out.len()
-        ));
-    }
-    if split.training.len() < plan.batch {
-        return data(format!(
-            "{} stimuli are left to train on, fewer than a batch of {}; bring more images, hold out \
-             fewer or take a smaller batch",
-            split.training.len(),
-            plan.batch
-        ));
-    }
-    if plan.losses.aligns() && split.neuroids.is_empty() {
-        return data("no neuroid is left to train on".to_owned());
-    }
-    let l = &plan.losses;
-    if l.harmonizer > 0.0 && stimuli.heat_maps.is_empty() {
-        return data(
-            "the harmonizer has a weight and there are no heat maps; bring some, or set it to 0"
-                .to_owned(),
-        );
-    }
-    if l.harmonizer > 0.0 && !stimuli.labelled {
-        return data(
-            "the harmonizer asks what speaks for an image's class, and the stimuli have no classes of \
-             the model; label them, or set it to 0"
-                .to_owned(),
-        );
-    }
-    let others = [l.cka, l.similarity, l.distillation];
-    if !stimuli.labelled && others.iter().all(|weight| *weight == 0.0) {
-        return data(
-            "the stimuli have no classes of the model, so cross-entropy alone trains nothing; give \
-             another term a weight"
-                .to_owned(),
-        );
-    }
-    Ok(())
-}
-
-fn check_tap(network: &Network, tap: &str) -> Result<(), AlignError> {
-    let taps = network.taps();
-    if taps.iter().any(|t| t.name == tap || t.area == tap) {
-        return Ok(());
-    }
-    let known: Vec<&str> = taps.iter().map(|t| t.name.as_str()).collect();
-    Err(AlignError::Model(format!(
-        "the model has no area `{tap}`; it has {}",
-        known.join(", ")
-    )))
-}
-
-/// The answers of `tap` to `rows` of `images`, without front-end noise; f32 on the device and f64
-/// here.
-///
-/// # Errors
-/// A tap the network does not have, a device that failed.
-pub async fn features(
-    network: &Network,
-    images: &LabelledSet,
-    rows: &[usize],
-    tap: &str,
-    device: &Device,
-    cancel: &CancelToken,
-) -> Result<Matrix, AlignError> {
-    check_tap(network, tap)?;
-    let side = images.size;
-    let mut values = Vec::new();
-    for rows in rows.chunks(LOOK_BATCH) {
-        let (pixels, _) = images.inputs(rows);
-        let shape = [rows.len(), 3, side, side];
-        let x = Tensor::from_data(TensorData::new(pixels, shape), device);
-        let mut probe = Probe::new(Taps::Named(vec![tap.to_owned()]), cancel.clone());
-        network.forward_probed(x, None, &mut probe)?;
-        values.extend(read(flat(probe)?).await?);
-    }
-    let columns = values.len() / rows.len().max(1);
-    Ok(Matrix::from_f32(rows.len(), columns, &values)?)
-}
-
-fn centred(responses: &Matrix) -> Gram {
-    Estimator::Unbiased.centre(&Kernel::Linear.of(responses))
-}
-
-/// The one tap of a pass, `[n, c · h · w]`.
-fn flat(probe: Probe) -> Result<Tensor<2>, AlignError> {
-    let seen = probe.into_seen().pop();
-    let (_, x) = seen.ok_or_else(|| AlignError::Model("the area did not answer".to_owned()))?;
-    Ok(crate::model::layers::flatten(x))
 }
 
 fn mirror(planes: &mut [f32], side: usize) {
     planes.chunks_exact_mut(side).for_each(<[f32]>::reverse);
-}
-
-/// The logit of each image's class, `[n]`.
-fn true_logits(logits: Tensor<2>, labels: &[u16]) -> Tensor<1> {
-    let [n, classes] = logits.dims();
-    let mut chosen = vec![0.0_f32; n * classes];
-    for (i, label) in labels.iter().enumerate() {
-        if let Some(one) = chosen.get_mut(i * classes + usize::from(*label)) {
-            *one = 1.0;
-        }
-    }
-    let chosen = Tensor::from_data(TensorData::new(chosen, [n, classes]), &logits.device());
-    (logits * chosen).sum_dim(1).reshape([n])
-}
-
-/// Half the squared distance of two networks' parameters. Those that cannot move add nothing.
-fn distance(network: &Network, start: &Network, device: &Device) -> Tensor<1> {
-    let mut before = Vec::new();
-    names::visit(start, |_, _, flat| before.push(flat.tensor()));
-    let mut before = before.into_iter();
-    let mut sum = Tensor::<1>::zeros([1], device);
-    names::visit(network, |name, _, flat| {
-        let Some(before) = before.next() else { return };
-        if name.contains(".running_") {
-            return;
-        }
-        let moved = flat.tensor() - Tensor::from_inner(before);
-        sum = sum.clone() + moved.powf_scalar(2.0).sum() * 0.5;
-    });
-    sum
-}
-
-/// All parameters and buffers, f32 little-endian, in the order of [`names::list`].
-async fn values_of(network: &Network) -> Result<Vec<u8>, AlignError> {
-    let mut tensors = Vec::new();
-    names::visit(network, |_, _, flat| tensors.push(flat.tensor()));
-    let mut bytes = Vec::new();
-    for tensor in tensors {
-        bytes.extend(read(tensor).await?.iter().flat_map(|v| v.to_le_bytes()));
-    }
-    Ok(bytes)
-}
-
-/// The network with these values, as [`values_of`] gave them.
-fn filled(network: Network, bytes: &[u8]) -> Result<Network, AlignError> {
-    let sizes = names::list(&network);
-    let wanted: usize = sizes
-        .iter()
-        .map(|n| 4 * n.shape.iter().product::<usize>())
-        .sum();
-    if wanted != bytes.len() {
-        return Err(AlignError::State("it is of another model".to_owned()));
-    }
-    let (quads, _) = bytes.as_chunks::<4>();
-    let mut values = quads.iter().map(|quad| f32::from_le_bytes(*quad));
-    Ok(names::replace(network, |_, shape| {
-        let count = shape.iter().product();
-        Some(values.by_ref().take(count).collect())
-    }))
-}
-
-/// Reads a tensor back as f32.
-pub(super) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, AlignError> {
-    let data = tensor.into_data_async().await?;
-    data.try_to_vec().map_err(|_| {
-        AlignError::Model("the device returned numbers of an unexpected type".to_owned())
-    })
-}
-
-/// How much more alike one network is to the responses than another, with what chance alone would
-/// make of it: the jackknife over held-out stimuli (Tukey 1958).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gain {
-    pub ours: f64,
-    pub theirs: f64,
-    /// `ours − theirs`.
-    pub gain: f64,
-    /// 95 % interval.
-    pub low: f64,
-    pub high: f64,
-}
-
-impl Gain {
-    /// Of kernels over the same stimuli, uncentred or centred alike: two networks' and the
-    /// responses'.
-    ///
-    /// # Errors
-    /// Fewer than five stimuli.
-    pub fn between(ours: &Gram, theirs: &Gram, responses: &Gram) -> Result<Self, SimilarityError> {
-        let n = responses.n;
-        if n < 5 {
-            return Err(SimilarityError::TooFew {
-                stimuli: n,
-                needed: 5,
-            });
-        }
-        let similarity = |k: &Gram, l: &Gram| {
-            let [k, l] = [k, l].map(|kernel| Estimator::Unbiased.centre(kernel));
-            of_centred(&k, &l)
-        };
-        let (a, b) = (similarity(ours, responses), similarity(theirs, responses));
-        let left_out: Vec<f64> = (0..n)
-            .map(|i| {
-                let rest: Vec<usize> = (0..n).filter(|j| *j != i).collect();
-                let [ours, theirs, responses] =
-                    [ours, theirs, responses].map(|kernel| kernel.permuted(&rest));
-                similarity(&ours, &responses) - similarity(&theirs, &responses)
-            })
-            .collect();
-        let mean = left_out.iter().sum::<f64>() / n as f64;
-        let squares: f64 = left_out.iter().map(|v| (v - mean).powi(2)).sum();
-        let error = (squares * (n - 1) as f64 / n as f64).sqrt();
-        Ok(Self {
-            ours: a,
-            theirs: b,
-            gain: a - b,
-            low: a - b - 1.96 * error,
-            high: a - b + 1.96 * error,
-        })
-    }
 }

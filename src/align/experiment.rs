@@ -3,7 +3,8 @@
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::aligner::{AlignError, Aligner, Gain, Look, Step};
+use super::aligner::{Aligner, Look, Step};
+use super::error::AlignError;
 use super::outcome::{Outcome, Robust};
 use super::plan::{Control, Plan};
 use super::stimuli::Stimuli;
@@ -182,7 +183,11 @@ pub fn compare(runs: &mut [Ended]) -> Result<(), SimilarityError> {
     for run in runs.iter_mut().filter(|run| run.outcome.control.is_none()) {
         let theirs = shuffled.iter().find(|(seed, _)| *seed == run.outcome.seed);
         if let Some((_, theirs)) = theirs {
-            run.outcome.gain = Some(Gain::between(&run.network, theirs, &run.responses)?);
+            run.outcome.gain = Some(inference::Gain::between(
+                &run.network,
+                theirs,
+                &run.responses,
+            )?);
         }
     }
     Ok(())

@@ -2,8 +2,8 @@
 
 use burn::tensor::Device;
 
-use super::aligner::AlignError;
-use super::stages::stage_of;
+use super::error::AlignError;
+use super::freezing::stage_of;
 use crate::model::init::initialise;
 use crate::model::load::Loaded;
 use crate::model::save::to_host;

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::aligner::{Gain, Look};
+use super::aligner::Look;
 use super::plan::Control;
 use crate::measure::interval::wilson;
-use crate::measure::similarity::inference::{Ceiling, Permuted};
+use crate::measure::similarity::inference::{Ceiling, Gain, Permuted};
 
 /// A share of images right in one condition of a robustness test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

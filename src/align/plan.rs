@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::loss::cka::Form;
-use super::recipe::{OptimiserConfig, OptimiserKind, ScheduleConfig};
+use super::loss::weights::Losses;
+use crate::train::optimiser::{OptimiserConfig, OptimiserKind};
+use crate::train::schedule::{ScheduleConfig, ScheduleKind};
 
 /// The version of the document; an older program refuses a newer one.
 pub const VERSION: u32 = 1;
@@ -133,57 +134,6 @@ impl Default for Data {
     }
 }
 
-/// The terms of the loss. A term without a weight is not computed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Losses {
-    /// Fraction of the run over which the weights of all terms but cross-entropy and distillation
-    /// rise from 0, 0 to 1.
-    pub warm_up: f64,
-    /// Of the labels.
-    pub cross_entropy: f64,
-    /// Probability mass given to the other classes, 0 to 1.
-    pub label_smoothing: f64,
-    /// CKA of the tap with the target.
-    pub cka: f64,
-    pub form: Form,
-    /// Similarity of pairs of images, as the tap and as the target has it.
-    pub similarity: f64,
-    /// Saliency maps with heat maps, where there are any.
-    pub harmonizer: f64,
-    /// The starting model's logits.
-    pub distillation: f64,
-    /// What logits are divided by in distillation, above 0.
-    pub temperature: f64,
-    /// Half the squared distance (L2) of the weights from the starting ones.
-    pub stay: f64,
-}
-
-impl Default for Losses {
-    /// The published ones (Dapello et al. 2023): cross-entropy and log(1 − CKA), 1 each.
-    fn default() -> Self {
-        Self {
-            warm_up: 0.0,
-            cross_entropy: 1.0,
-            label_smoothing: 0.0,
-            cka: 1.0,
-            form: Form::LogDistance,
-            similarity: 0.0,
-            harmonizer: 0.0,
-            distillation: 0.0,
-            temperature: 2.0,
-            stay: 0.0,
-        }
-    }
-}
-
-impl Losses {
-    /// Does any term look at the target?
-    pub fn aligns(&self) -> bool {
-        self.cka > 0.0 || self.similarity > 0.0
-    }
-}
-
 /// What a run is compared with. Everything else of the plan stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -286,7 +236,7 @@ fn sgd() -> OptimiserConfig {
 
 fn gentle() -> ScheduleConfig {
     ScheduleConfig {
-        kind: super::recipe::ScheduleKind::OneCycle,
+        kind: ScheduleKind::OneCycle,
         peak: 1e-3,
         warm_up: 0.1,
         milestones: Vec::new(),
@@ -374,7 +324,7 @@ impl Plan {
                 |v| v > 0.0 && v.is_finite(),
                 "above 0",
             ),
-            ("losses.stay", l.stay, weight, "at least 0"),
+            ("losses.stay", l.l2_sp, weight, "at least 0"),
             (
                 "schedule.peak",
                 self.schedule.peak,

@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::aligner::{AlignError, features};
+use super::error::AlignError;
+use super::features::features;
 use super::plan::{Plan, Target};
 use super::stimuli::population;
 use crate::image::dataset::LabelledSet;

@@ -12,7 +12,7 @@ use super::protocol::{
 };
 use super::testing::{self, Laboratory};
 use super::warming::Cold;
-use crate::align::aligner::AlignError;
+use crate::align::error::AlignError;
 use crate::clock::Clock;
 use crate::compute::description::BackendChoice;
 use crate::compute::device::{Active, Adapter, Devices};

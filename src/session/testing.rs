@@ -11,7 +11,7 @@ use super::protocol::{
     Brought, Bytes, Confused, Event, Progress, SetInfo, TestOptions, TestReport, TestedChart,
     TestedCondition, TestedLost, TestedModel,
 };
-use crate::align::stages::stages;
+use crate::align::freezing::stages;
 use crate::clock::Clock;
 use crate::compute::description::BackendChoice;
 use crate::compute::device::Active;

@@ -1,22 +1,17 @@
 //! CKA as a loss (Dapello et al. 2023).
 
-use burn::tensor::{Tensor, TensorData};
-use serde::{Deserialize, Serialize};
+use burn::tensor::Tensor;
+
+use super::weights::Form;
+use super::{Context, Loss, computed};
 
 /// Keeps the logarithms finite at CKA 0 and 1.
 const NEAR: f64 = 1e-6;
 
-/// How CKA, which is to rise, becomes a loss, which falls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Form {
-    /// `log(1 − CKA)`, the published one: steeper the more alike.
-    #[default]
-    LogDistance,
-    /// `1 − CKA`.
-    Distance,
-    /// `−log CKA`: steeper the less alike.
-    NegativeLog,
+/// The term of a part of a batch.
+pub(super) fn term<'c>(context: &'c mut Context<'_>) -> Loss<'c> {
+    let cka = cka(context.features.clone(), context.targets());
+    computed(context.losses.form.of(cka))
 }
 
 impl Form {
@@ -53,19 +48,4 @@ fn gram(x: Tensor<2>) -> Tensor<2> {
         .detach();
     let x = x / scale.unsqueeze();
     x.clone().matmul(x.transpose())
-}
-
-/// Rows of a matrix `[_, columns]` as a tensor.
-pub fn rows(
-    matrix: &[f32],
-    columns: usize,
-    rows: &[usize],
-    device: &burn::tensor::Device,
-) -> Tensor<2> {
-    let values: Vec<f32> = rows
-        .iter()
-        .flat_map(|row| &matrix[row * columns..(row + 1) * columns])
-        .copied()
-        .collect();
-    Tensor::from_data(TensorData::new(values, [rows.len(), columns]), device)
 }

@@ -3,6 +3,16 @@
 
 use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
+use super::{Context, Loss, computed};
+
+/// The term of a part of a batch.
+pub(super) fn term<'c>(context: &'c mut Context<'_>) -> Loss<'c> {
+    let targets = context.targets();
+    let ours = cosines(context.mean.centre(context.features.clone()));
+    let theirs = cosines(targets.clone() - targets.mean_dim(0));
+    computed(loss(ours, theirs))
+}
+
 /// Similarities are kept this far from ±1, where the inverse hyperbolic tangent is infinite.
 const NEAR: f64 = 1e-5;
 

@@ -13,7 +13,6 @@ use ventral::align::experiment::{Curve, Ended, Images, Quick, compare, relabelle
 use ventral::align::head::with_new_head;
 use ventral::align::outcome::{Outcome, Robust, table, verdict};
 use ventral::align::plan::{Control, Plan, Target};
-use ventral::align::shards::Crew;
 use ventral::align::target::Answers;
 use ventral::compute::device::Devices;
 use ventral::image::dataset::{LabelledSet, decode_planar, picture_names};
@@ -22,6 +21,7 @@ use ventral::model::load::Loaded;
 use ventral::model::probe::CancelToken;
 use ventral::model::save;
 use ventral::neural;
+use ventral::train::worker_pool::WorkerPool;
 
 use crate::output::write_file;
 use crate::{Failure, evaluate, interrupt, progress, weights};
@@ -246,7 +246,7 @@ impl Work {
             // An error of another kind cannot pass between threads.
             self.run(*seed, *control).map_err(|e| e.to_string())
         };
-        Ok(Crew::new(cores).queue(jobs, run)?)
+        Ok(WorkerPool::new(cores).queue(jobs, run)?)
     }
 
     fn run(&self, seed: u64, control: Control) -> Result<Ended, Failure> {

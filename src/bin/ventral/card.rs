@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use ventral::align::recipe::Recipe;
-use ventral::align::trainer::EpochMetrics;
 use ventral::measure::interval::wilson;
 use ventral::model::cost::multiply_adds;
 use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::save;
+use ventral::train::metrics::EpochMetrics;
+use ventral::train::recipe::Recipe;
 
 use crate::Failure;
 use crate::output::write_file;

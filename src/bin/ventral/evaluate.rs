@@ -6,7 +6,6 @@ use std::sync::Mutex;
 
 use burn::tensor::Device;
 use indicatif::ProgressBar;
-use ventral::align::shards::Crew;
 use ventral::compute::description::{BackendChoice, BackendInfo};
 use ventral::image::dataset::{
     DatasetError, LabelledSet, LoadOptions, Opened, Split, load_readable, quiet,
@@ -20,6 +19,7 @@ use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::perturb::corruption::Textures;
+use ventral::train::worker_pool::WorkerPool;
 
 use crate::backend::Place;
 use crate::recipe::Hashed;
@@ -335,7 +335,7 @@ impl Work<'_> {
             .filter(|(unit, _)| !journal.has(unit.number))
             .collect();
         let journal = Mutex::new(journal);
-        let outcome = Crew::new(jobs).queue(&open, |(unit, cost)| {
+        let outcome = WorkerPool::new(jobs).queue(&open, |(unit, cost)| {
             let rows = self.unit(unit, &bar).map_err(|e| e.to_string())?;
             // Another thread that panicked has left the journal as it was.
             let mut journal = journal.lock().unwrap_or_else(|e| e.into_inner());

@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use indicatif::{HumanDuration, ProgressBar};
-use ventral::align::recipe::{DataSet, Recipe};
-use ventral::align::trainer::{EpochMetrics, Run, TrainEvent, evaluate};
 use ventral::compute::device::Active;
 use ventral::image::dataset::{
     Classes, LabelledSet, LoadOptions, Split, load_cifar10, load_classes, load_tiny_imagenet,
 };
 use ventral::model::cost::multiply_adds;
+use ventral::train::metrics::EpochMetrics;
+use ventral::train::recipe::{DataSet, Recipe};
+use ventral::train::trainer::{Run, TrainEvent, evaluate};
 
 use crate::backend::Place;
 use crate::card::{self, Finished};

@@ -136,3 +136,56 @@ pub fn reliabilities(a: &Matrix, b: &Matrix) -> Vec<f64> {
 pub fn spearman_brown(r: f64) -> f64 {
     2.0 * r / (1.0 + r)
 }
+
+/// The difference in similarity to the responses of two networks, with the interval of the jackknife
+/// over held-out stimuli (Tukey 1958).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gain {
+    pub ours: f64,
+    pub theirs: f64,
+    /// `ours − theirs`.
+    pub gain: f64,
+    /// 95 % interval.
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Gain {
+    /// Of kernels over the same stimuli, uncentred or centred alike: two networks' and the
+    /// responses'.
+    ///
+    /// # Errors
+    /// Fewer than five stimuli.
+    pub fn between(ours: &Gram, theirs: &Gram, responses: &Gram) -> Result<Self, SimilarityError> {
+        let n = responses.n;
+        if n < 5 {
+            return Err(SimilarityError::TooFew {
+                stimuli: n,
+                needed: 5,
+            });
+        }
+        let similarity = |k: &Gram, l: &Gram| {
+            let [k, l] = [k, l].map(|kernel| Estimator::Unbiased.centre(kernel));
+            of_centred(&k, &l)
+        };
+        let (a, b) = (similarity(ours, responses), similarity(theirs, responses));
+        let left_out: Vec<f64> = (0..n)
+            .map(|i| {
+                let rest: Vec<usize> = (0..n).filter(|j| *j != i).collect();
+                let [ours, theirs, responses] =
+                    [ours, theirs, responses].map(|kernel| kernel.permuted(&rest));
+                similarity(&ours, &responses) - similarity(&theirs, &responses)
+            })
+            .collect();
+        let mean = left_out.iter().sum::<f64>() / n as f64;
+        let squares: f64 = left_out.iter().map(|v| (v - mean).powi(2)).sum();
+        let error = (squares * (n - 1) as f64 / n as f64).sqrt();
+        Ok(Self {
+            ours: a,
+            theirs: b,
+            gain: a - b,
+            low: a - b - 1.96 * error,
+            high: a - b + 1.96 * error,
+        })
+    }
+}

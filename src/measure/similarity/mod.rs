@@ -1,8 +1,7 @@
 //! How alike two populations answer the same stimuli.
 //!
 //! A population is a [`Matrix`] of responses, stimuli × neuroids. Everything here is f64 on the
-//! CPU: these are the numbers of tables. The losses that training descends are in
-//! [`crate::align::loss`].
+//! CPU: these are the numbers of tables. The losses that alignment minimises are tensors.
 
 pub mod cka;
 pub mod dimension;

@@ -1,7 +1,19 @@
-//! Distillation (Hinton, Vinyals and Dean 2015), and staying near the start.
+//! Distillation from the starting network (Hinton, Vinyals and Dean 2015).
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, softmax};
+
+use super::{Context, Loss, computed};
+
+/// The term of a part of a batch.
+pub(super) fn term<'c>(context: &'c mut Context<'_>) -> Loss<'c> {
+    let teacher = context
+        .start
+        .forward(context.input.tensor(context.device), None);
+    let teacher = Tensor::from_inner(teacher);
+    let temperature = context.losses.temperature;
+    computed(distillation(context.logits.clone(), teacher, temperature))
+}
 
 /// `T²` times the cross-entropy of the teacher's softened probabilities and the student's, minus
 /// what it is at best: the Kullback–Leibler divergence, mean over images; `[1]`. Logits

@@ -1,42 +1,8 @@
-//! From gradients to steps.
+//! Gradient clipping.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{ExecutionError, Tensor};
-
-use super::recipe::{OptimiserConfig, OptimiserKind};
-
-/// Keeps AdamW's steps finite where a gradient vanishes; the paper's value.
-pub(super) const ADAM_EPSILON: f32 = 1e-8;
-
-/// The recipe's optimiser. Norms and biases are not decayed.
-pub fn optimiser(config: &OptimiserConfig) -> ModuleOptimizer {
-    let weights = ParamGroup::from_predicate("weight");
-    match config.kind {
-        OptimiserKind::Sgd => {
-            let momentum = MomentumConfig::new()
-                .with_momentum(config.momentum())
-                .with_dampening(0.0)
-                .with_nesterov(true);
-            let plain = SgdConfig::new().with_momentum(Some(momentum));
-            let decay = WeightDecayConfig::new(config.weight_decay);
-            let decayed = plain.clone().with_weight_decay(Some(decay));
-            ModuleOptimizer::from(plain.build()).with_group(weights, decayed.build(), None)
-        }
-        OptimiserKind::Adamw => {
-            let [first, second] = config.betas();
-            let plain = AdamWConfig::new()
-                .with_beta_1(first)
-                .with_beta_2(second)
-                .with_epsilon(ADAM_EPSILON)
-                .with_weight_decay(0.0);
-            let decayed = plain.clone().with_weight_decay(config.weight_decay);
-            ModuleOptimizer::from(plain.build()).with_group(weights, decayed.build(), None)
-        }
-    }
-}
 
 /// Scales `gradients` down where they are longer than `longest`, in L2 over all parameters of
 /// `module` together (Pascanu et al. 2013). Returns their length before that; one that is not

@@ -1,4 +1,4 @@
-//! A batch in parts, one thread each.
+//! A pool of threads for the parts of a batch, or for jobs.
 //!
 //! Burn's CPU backend shares one operation among threads, and a compact network's operations are
 //! too short for that to pay. A batch cut in parts keeps every core busy from end to end.
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// One pool of threads a part, so that the parts never wait for each other's.
-pub struct Crew {
+/// One rayon pool per part, so that no part waits for another's threads.
+pub struct WorkerPool {
     pools: Vec<ThreadPool>,
 }
 
-impl Crew {
-    /// A crew for `parts` parts at a time, which share the machine's cores evenly.
+impl WorkerPool {
+    /// A pool for `parts` parts at a time, which share the machine's cores evenly.
     pub fn new(parts: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = || {
@@ -44,7 +44,7 @@ impl Crew {
         results.into_iter().flatten().collect()
     }
 
-    /// `work` on every job, as many at a time as the crew has parts; the results in the order of
+    /// `work` on every job, as many at a time as the pool has parts; the results in the order of
     /// the jobs. After a failure no other job is begun.
     ///
     /// # Errors
@@ -82,13 +82,13 @@ impl Crew {
 
 #[cfg(test)]
 mod tests {
-    use super::{AtomicUsize, Crew, Ordering};
+    use super::{AtomicUsize, Ordering, WorkerPool};
 
     #[test]
     fn every_part_is_worked_on_once_and_in_order() {
         let squares: Vec<usize> = (0..5).map(|i| i * i).collect();
         assert_eq!(
-            Crew::new(2).each((0..5).collect(), |i: usize| i * i),
+            WorkerPool::new(2).each((0..5).collect(), |i: usize| i * i),
             squares
         );
     }
@@ -96,10 +96,10 @@ mod tests {
     #[test]
     fn a_queue_keeps_its_order_and_begins_nothing_after_a_failure() {
         let jobs: Vec<usize> = (0..50).collect();
-        let doubled = Crew::new(3).queue(&jobs, |job| Ok::<_, ()>(2 * job));
+        let doubled = WorkerPool::new(3).queue(&jobs, |job| Ok::<_, ()>(2 * job));
         assert_eq!(doubled, Ok(jobs.iter().map(|job| 2 * job).collect()));
         let begun = AtomicUsize::new(0);
-        let failed = Crew::new(1).queue(&jobs, |job| {
+        let failed = WorkerPool::new(1).queue(&jobs, |job| {
             begun.fetch_add(1, Ordering::Relaxed);
             if *job == 7 { Err("seven") } else { Ok(()) }
         });

@@ -1,60 +1,31 @@
 //! The trainer behind `ventral train`: seeded, resumable, stops at once on a NaN.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::accuracy::{hits, right};
+use super::accuracy::{count_correct, hits};
 use super::adversary::Adversary;
-use super::examples::{Examples, Source, Window};
-pub use super::loss::cross_entropy::cross_entropy;
-use super::loss::cross_entropy::soft_cross_entropy;
-pub use super::metrics::EpochMetrics;
-use super::optimise::clip;
+use super::augmentation::Window;
+use super::clip::clip;
+use super::cross_entropy::soft_cross_entropy;
+use super::error::TrainError;
+use super::examples::{Examples, Source};
+use super::metrics::EpochMetrics;
 use super::recipe::{Recipe, ema_decay};
-use super::shards::Crew;
 use super::state::{State, StateFiles};
+use super::worker_pool::WorkerPool;
 use crate::image::dataset::LabelledSet;
 use crate::model::names;
 use crate::model::network::Network;
 use crate::model::probe::CancelToken;
 use crate::perturb::attack::Stopped;
-use crate::perturb::corruption::CorruptionError;
 use crate::rng::Rng;
 
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    #[error(
-        "training diverged: the loss was {loss} at step {step} of epoch {epoch}; a lower schedule.peak helps"
-    )]
-    Diverged {
-        epoch: usize,
-        step: usize,
-        loss: f32,
-    },
-    #[error("the recipe in {0} is not the one being trained; choose another --output folder")]
-    OtherRecipe(PathBuf),
-    #[error("cannot keep the training state in {path}: {cause}")]
-    State { path: PathBuf, cause: String },
-    #[error(
-        "the run cannot go on from epoch {epoch}: what it takes is kept for {kept:?}; keep = \"all\" \
-         in a recipe keeps every epoch"
-    )]
-    NotKept { epoch: usize, kept: Vec<usize> },
-    #[error("the set has {set} classes and the recipe's model has {model}; they must be as many")]
-    Classes { set: usize, model: usize },
-    #[error("the set has {images} images, fewer than one batch of {batch}")]
-    TooFew { images: usize, batch: usize },
-    #[error("no corrupted examples can be made: {0}")]
-    Corruption(#[from] CorruptionError),
-    #[error("no adversarial examples could be made: {0}")]
-    Attack(#[from] Stopped),
-}
-
-/// What a run tells while it goes.
+/// An event of a run.
 pub enum TrainEvent<'a> {
     Step {
         epoch: usize,
@@ -72,8 +43,8 @@ pub enum TrainEvent<'a> {
 /// A run of a recipe in a folder of its own.
 ///
 /// After every epoch the weights, the optimiser's state, the moving average, the metrics and their
-/// plot are in `folder`. What a run draws at random follows from the seed and from where it is in
-/// the run alone, so an interrupted run ends in the same weights as an uninterrupted one.
+/// plot are in `folder`. Random draws depend on the seed and on the position in the run alone, so an
+/// interrupted run ends with the same weights as an uninterrupted one.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
     pub recipe: &'a Recipe,
@@ -127,7 +98,7 @@ impl Run<'_> {
         let mut trainer = Trainer {
             run: *self,
             source: Source::new(self.recipe, self.training)?,
-            crew: Crew::new(self.recipe.shards),
+            workers: WorkerPool::new(self.recipe.shards),
             state: files.restore(self.recipe, metrics.len(), &training_device)?,
         };
         for epoch in metrics.len()..self.recipe.epochs {
@@ -182,11 +153,11 @@ impl Run<'_> {
 struct Trainer<'a> {
     run: Run<'a>,
     source: Source<'a>,
-    crew: Crew,
+    workers: WorkerPool,
     state: State,
 }
 
-/// Where a run is.
+/// A position in a run.
 #[derive(Clone, Copy)]
 struct Place {
     epoch: usize,
@@ -264,7 +235,7 @@ impl Trainer<'_> {
         batch: &[usize],
         rate: f64,
         rng: &mut Rng,
-    ) -> Result<Descent, TrainError> {
+    ) -> Result<Outcome, TrainError> {
         let recipe = self.run.recipe;
         let shards = self.cut(place, batch, rng);
         let mut outcome = self.descend(place, shards)?;
@@ -297,8 +268,8 @@ impl Trainer<'_> {
         Ok(outcome)
     }
 
-    /// Cuts `batch` into the recipe's number of shards. The first trains the network itself, which
-    /// so keeps its running statistics; the others train copies of it.
+    /// Splits `batch` into the recipe's number of shards. The first trains the network itself, whose
+    /// running statistics it updates; the others train copies of it.
     fn cut<'b>(&self, place: Place, batch: &'b [usize], rng: &mut Rng) -> Vec<Shard<'_, 'b>> {
         let Run {
             recipe, training, ..
@@ -333,9 +304,9 @@ impl Trainer<'_> {
     }
 
     /// Loss, hits and gradients over all shards.
-    fn descend(&self, place: Place, shards: Vec<Shard>) -> Result<Descent, TrainError> {
+    fn descend(&self, place: Place, shards: Vec<Shard>) -> Result<Outcome, TrainError> {
         let parts = self
-            .crew
+            .workers
             .each(shards, |shard| self.descend_shard(place, shard));
         let mut sum = GradientsAccumulator::new();
         let (mut loss, mut hits) = (0.0, 0);
@@ -345,14 +316,14 @@ impl Trainer<'_> {
             hits += part.hits;
             sum.accumulate(&self.state.network, part.gradients);
         }
-        Ok(Descent {
+        Ok(Outcome {
             loss,
             hits,
             gradients: sum.grads(),
         })
     }
 
-    fn descend_shard(&self, place: Place, shard: Shard) -> Result<Descent, TrainError> {
+    fn descend_shard(&self, place: Place, shard: Shard) -> Result<Outcome, TrainError> {
         let Run { recipe, device, .. } = self.run;
         let side = self.run.side(place.of_run);
         let mut examples =
@@ -373,7 +344,7 @@ impl Trainer<'_> {
             .forward(Tensor::from_data(pixels, &device), noise);
         let hits = count_hits(logits.clone(), &examples.labels);
         let loss = soft_cross_entropy(logits, examples.targets) * shard.share;
-        Ok(Descent {
+        Ok(Outcome {
             loss: loss.clone().into_scalar(),
             hits,
             gradients: GradientsParams::from_grads(loss.backward(), &shard.network),
@@ -393,8 +364,9 @@ struct Shard<'a, 'b> {
     share: f64,
 }
 
+/// The result of a step on a batch or on a part of it.
 #[derive(Default)]
-struct Descent {
+struct Outcome {
     loss: f32,
     hits: usize,
     gradients: GradientsParams,
@@ -447,7 +419,7 @@ fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 /// Top-1 accuracy in [0, 1], the noise of a stochastic network drawn from seed 0.
 pub fn evaluate(network: &Network, set: &LabelledSet, batch: usize, device: &Device) -> f32 {
     let cancel = CancelToken::default();
-    let right = pollster::block_on(right(network, set, batch, device, &cancel));
-    let right = right.expect("nobody cancels, and a device that fails here ends the run");
-    right as f32 / set.len().max(1) as f32
+    let correct = pollster::block_on(count_correct(network, set, batch, device, &cancel));
+    let correct = correct.expect("nobody cancels, and a device that fails here ends the run");
+    correct as f32 / set.len().max(1) as f32
 }

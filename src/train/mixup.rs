@@ -1,4 +1,4 @@
-//! Labels as probabilities, and images that are two images: mixup and CutMix.
+//! Mixup and CutMix: images made of two images, with labels as probabilities.
 
 use crate::rng::Rng;
 

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::recipe::{AdversarialConfig, Statistics};
+use super::recipe::examples::{AdversarialConfig, Statistics};
 use crate::model::network::Network;
 use crate::model::probe::CancelToken;
 use crate::perturb::attack::network::{NetworkOracle, Noise};

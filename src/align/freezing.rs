@@ -1,11 +1,11 @@
-//! Which weights an alignment changes.
+//! Freezing by stage: which weights an alignment changes.
 
 use burn::module::{Module, ParamGroup};
 
 use crate::model::names;
 use crate::model::network::Network;
 
-/// The simulated V1 of a VOneNet: part of the model, not of what is learnt.
+/// The simulated V1 of a VOneNet, which is never trained.
 const FIXED: &str = "vone_block";
 
 /// The stage a parameter belongs to, from its published name: `V4` of `model.V4.conv1.weight`.
@@ -31,18 +31,24 @@ pub fn stages(network: &Network) -> Vec<String> {
     stages
 }
 
+/// A stage to freeze that the model does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no stage `{stage}` to freeze; the model has {}", known.join(", "))]
+pub struct UnknownStage {
+    pub stage: String,
+    pub known: Vec<String>,
+}
+
 /// A frozen network with all but `frozen` stages made trainable. Batch norms go on by their running
 /// statistics: a small set must not replace those of the data the model was trained on.
 ///
 /// # Errors
 /// The name of a stage the network does not have.
-pub fn unfreeze(network: Network, frozen: &[String]) -> Result<Network, String> {
+pub fn unfreeze(network: Network, frozen: &[String]) -> Result<Network, UnknownStage> {
     let known = stages(&network);
-    if let Some(unknown) = frozen.iter().find(|stage| !known.contains(stage)) {
-        return Err(format!(
-            "there is no stage `{unknown}` to freeze; the model has {}",
-            known.join(", ")
-        ));
+    if let Some(stage) = frozen.iter().find(|stage| !known.contains(stage)) {
+        let stage = stage.clone();
+        return Err(UnknownStage { stage, known });
     }
     let trained = |name: &str| {
         let stage = stage_of(name);
