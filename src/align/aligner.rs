@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::error::AlignError;
 use super::features::{centred, check_tap, features, single_tap};
 use super::freezing::unfreeze;
-use super::loss::RunningMean;
+use super::loss::similarity::RunningMean;
 use super::loss::{Context, Input, TERMS};
 use super::plan::{Plan, PlanError};
 use super::requirements::check;

@@ -16,7 +16,7 @@ use crate::train::accuracy::read;
 
 /// The term of a part of a batch.
 pub(super) fn term<'c>(context: &'c mut Context<'_>) -> Loss<'c> {
-    Box::pin(async {
+    Box::pin(async move {
         let network = context.network;
         let frozen = network.clone().freeze();
         let trained = |x| network.forward(x, None);
