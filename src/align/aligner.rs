@@ -35,18 +35,18 @@ const MEASURED: usize = 200;
 /// The result of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Steps done, this one counted.
+    /// Steps done, including this one.
     pub step: usize,
-    /// Of the schedule.
+    /// The learning rate.
     pub rate: f64,
-    /// Weighted, all terms together.
+    /// The weighted sum of the terms.
     pub loss: f32,
-    /// Every term before its weight.
+    /// Every term without its weight.
     pub terms: BTreeMap<String, f32>,
 }
 
-/// A measurement of the network between steps. Similarities are unbiased linear CKA of the tap with the
-/// true responses.
+/// An evaluation of the network between steps. Similarities are unbiased linear CKA of the tap with
+/// the true responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Look {
     /// Steps done.
@@ -59,9 +59,9 @@ pub struct Look {
     /// Of held-out stimuli, with held-out neuroids.
     #[serde(deserialize_with = "or_nan")]
     pub held_out_neuroids: f64,
-    /// Share right of images that are no stimuli, where there are any.
+    /// Accuracy, 0 to 1, on images that are no stimuli, where there are any.
     pub accuracy: Option<f64>,
-    /// How many those are.
+    /// The number of those images.
     pub images: usize,
 }
 
@@ -79,11 +79,11 @@ pub struct Aligner {
     pub(super) split: Split,
     /// `[training stimuli, training neuroids]`, as the control has them.
     pub(super) targets: Vec<f32>,
-    /// The inner side.
+    /// Its plain side.
     pub(super) device: Device,
-    /// As it began: frozen, on the inner side.
+    /// The network at the beginning: frozen, on the plain side.
     pub(super) start: Network,
-    /// On the autodiff side.
+    /// On the training side.
     pub(super) network: Network,
     pub(super) optimiser: Optimiser,
     pub(super) mean: RunningMean,
@@ -151,22 +151,22 @@ impl Aligner {
         self.step >= self.plan.steps || tired
     }
 
-    /// Is it time for a look?
+    /// Whether it is time for an evaluation.
     pub fn is_look_due(&self) -> bool {
         self.step.is_multiple_of(self.plan.validation.every) || self.is_finished()
     }
 
-    /// The network as it is now, on the inner side.
+    /// The current network, on the plain side.
     pub fn network(&self) -> Network {
         self.network.valid()
     }
 
-    /// The network as it began, on the inner side.
+    /// The network at the beginning, on the plain side.
     pub fn start(&self) -> &Network {
         &self.start
     }
 
-    /// The network as it was at the best look, or as it is now where there was none.
+    /// The network at the best evaluation, or the current one before the first.
     pub fn best(&self) -> (Option<Look>, Network) {
         match &self.best {
             Some((look, network)) => (Some(*look), network.valid()),
@@ -174,7 +174,7 @@ impl Aligner {
         }
     }
 
-    /// Back to the weights it began with, at the first step.
+    /// Back to the first step and the weights at the beginning.
     pub fn undo(&mut self) -> Result<(), AlignError> {
         let frozen = self.start.clone().train().freeze();
         self.network = unfreeze(frozen, &self.plan.frozen)?;
@@ -184,8 +184,8 @@ impl Aligner {
         Ok(())
     }
 
-    /// Passes a batch in one part more from now on, where memory was short. False where its parts
-    /// would become too small for CKA.
+    /// Splits a batch into twice as many parts from now on, where memory was short. False where the
+    /// parts would be too small for CKA.
     pub fn split_further(&mut self) -> bool {
         let parts = self.plan.parts * 2;
         let fits = self.plan.batch / parts >= 4;
@@ -195,10 +195,10 @@ impl Aligner {
         fits
     }
 
-    /// Goes one step.
+    /// Takes one step.
     ///
     /// # Errors
-    /// [`AlignError::Diverged`], with the network as it was before; a device that failed.
+    /// [`AlignError::Diverged`], with the network unchanged; a device that failed.
     pub async fn step(&mut self) -> Result<Step, AlignError> {
         self.cancel.check()?;
         let progress = self.step as f64 / self.plan.steps as f64;
@@ -237,7 +237,7 @@ impl Aligner {
         })
     }
 
-    /// The training stimuli of the step, by their places in [`Split::training`].
+    /// The training stimuli of the step, by their indices in [`Split::training`].
     fn batch(&self) -> Vec<usize> {
         let n = self.split.training.len();
         let size = self.plan.batch.min(n);
@@ -304,7 +304,7 @@ impl Aligner {
         Ok((gradients, named.collect()))
     }
 
-    /// Looks at the network, and keeps it where it is the best so far.
+    /// Evaluates the network, and keeps it where it is the best so far.
     ///
     /// # Errors
     /// A device that failed; fewer than four stimuli held out or trained on.
@@ -321,7 +321,7 @@ impl Aligner {
         Ok(look)
     }
 
-    /// A look at another network in this one's place.
+    /// Evaluates another network.
     ///
     /// # Errors
     /// As [`Self::look`].
@@ -349,7 +349,7 @@ impl Aligner {
         })
     }
 
-    /// The tap's answers to the held-out stimuli.
+    /// The tap's activations for the held-out stimuli.
     ///
     /// # Errors
     /// A device that failed.
@@ -377,7 +377,7 @@ impl Aligner {
         Ok(Matrix::from_f32(rows.len(), all.len(), &values)?)
     }
 
-    /// The held-out stimuli in the order of their classes: places among them, and the classes.
+    /// The held-out stimuli in the order of their classes: their indices among them, and the classes.
     pub fn held_out_by_class(&self) -> (Vec<usize>, Vec<u16>) {
         let label = |place: &usize| self.stimuli.images.labels[self.split.held_out[*place]];
         let mut order: Vec<usize> = (0..self.split.held_out.len()).collect();
@@ -426,7 +426,7 @@ impl Aligner {
         Ok(Some(correct as f64 / self.test.len() as f64))
     }
 
-    /// Pixels, labels and heat maps of training stimuli, by their places, mirrored at random.
+    /// Pixels, labels and heat maps of training stimuli, by their indices, mirrored at random.
     fn input(&self, part: &[usize], rng: &mut Rng) -> Input {
         let rows: Vec<usize> = part.iter().map(|i| self.split.training[*i]).collect();
         let side = self.stimuli.images.size;

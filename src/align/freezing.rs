@@ -39,8 +39,8 @@ pub struct UnknownStage {
     pub known: Vec<String>,
 }
 
-/// A frozen network with all but `frozen` stages made trainable. Batch norms go on by their running
-/// statistics: a small set must not replace those of the data the model was trained on.
+/// A frozen network with all but `frozen` stages made trainable. Batch norms keep using their
+/// running statistics: a small set must not replace those of the data the model was trained on.
 ///
 /// # Errors
 /// The name of a stage the network does not have.
@@ -60,6 +60,6 @@ pub fn unfreeze(network: Network, frozen: &[String]) -> Result<Network, UnknownS
         .filter(|(name, _)| trained(name))
         .map(|(_, id)| id)
         .collect();
-    // By their numbers alone: the flags of the norms have none of these, and stay as they are.
+    // By their identifiers: the flags of the norms have none of these, and stay unchanged.
     Ok(network.unfreeze_group(ParamGroup::from_ids(ids)))
 }

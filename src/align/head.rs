@@ -8,8 +8,8 @@ use crate::model::init::initialise;
 use crate::model::load::Loaded;
 use crate::model::save::to_host;
 
-/// The model with these classes in the place of its own: its last layer is drawn anew from `seed`,
-/// all else stays.
+/// The model with these classes instead of its own: its last layer is initialised from `seed`, the
+/// rest stays.
 ///
 /// # Errors
 /// Fewer than two classes.

@@ -20,14 +20,14 @@ pub(super) fn check(plan: &Plan, stimuli: &Stimuli, split: &Split) -> Result<(),
     }
     if split.held_out.len() < LEAST_HELD_OUT {
         return data(format!(
-            "{} of {images} stimuli are held out, and it takes {LEAST_HELD_OUT} to tell a similarity; \
-             bring more images or hold out a larger share",
+            "{} of {images} stimuli are held out, and {LEAST_HELD_OUT} are needed to measure a similarity; \
+             add images or hold out a larger share",
             split.held_out.len()
         ));
     }
     if split.training.len() < plan.batch {
         return data(format!(
-            "{} stimuli are left to train on, fewer than a batch of {}; bring more images, hold out \
+            "{} stimuli are left to train on, fewer than a batch of {}; add images, hold out \
              fewer or take a smaller batch",
             split.training.len(),
             plan.batch
@@ -39,14 +39,14 @@ pub(super) fn check(plan: &Plan, stimuli: &Stimuli, split: &Split) -> Result<(),
     let l = &plan.losses;
     if l.harmonizer > 0.0 && stimuli.heat_maps.is_empty() {
         return data(
-            "the harmonizer has a weight and there are no heat maps; bring some, or set it to 0"
+            "the harmonizer has a weight and there are no heat maps; add some, or set it to 0"
                 .to_owned(),
         );
     }
     if l.harmonizer > 0.0 && !stimuli.labelled {
         return data(
-            "the harmonizer asks what speaks for an image's class, and the stimuli have no classes of \
-             the model; label them, or set it to 0"
+            "the harmonizer needs the class of each image, and the stimuli have no classes of the \
+             model; label them, or set it to 0"
                 .to_owned(),
         );
     }

@@ -1,4 +1,4 @@
-//! What an alignment is made of: images, their classes, and what another population answers.
+//! The data of an alignment: images, their classes, and the responses of a population.
 
 use super::plan::{Control, Validation};
 use crate::image::dataset::LabelledSet;
@@ -9,7 +9,7 @@ use crate::rng::Rng;
 #[derive(Clone, Debug, Default)]
 pub struct Stimuli {
     pub images: LabelledSet,
-    /// The labels are classes of the model: cross-entropy and accuracy mean something.
+    /// Whether the labels are classes of the model, as cross-entropy and accuracy need.
     pub labelled: bool,
     /// `[stimuli, neuroids]`, row-major.
     pub responses: Vec<f32>,
@@ -18,7 +18,7 @@ pub struct Stimuli {
     pub heat_maps: Vec<f32>,
 }
 
-/// Who is trained on and who is held out.
+/// The stimuli and neuroids of training, and the held-out ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     pub training: Vec<usize>,
@@ -28,7 +28,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// Draws the held-out stimuli, of every class alike, and neuroids.
+    /// Draws the held-out stimuli, the same share of every class, and the held-out neuroids.
     pub fn draw(stimuli: &Stimuli, validation: &Validation, seed: u64) -> Self {
         let mut rng = Rng::stream(seed, "held-out stimuli");
         let labels = &stimuli.images.labels;
@@ -84,7 +84,7 @@ fn shares(sizes: &[usize], share: f64) -> Vec<usize> {
 }
 
 /// The targets that training sees, `[training stimuli, training neuroids]`, as the control has
-/// them. What is held out is never changed: every run is judged by the true responses.
+/// them. Held-out responses never change: every run is evaluated with the true ones.
 pub fn targets(stimuli: &Stimuli, split: &Split, control: Control, seed: u64) -> Vec<f32> {
     let mut rng = Rng::stream(seed, control.name());
     let mut rows = split.training.clone();

@@ -1,4 +1,4 @@
-//! From what a plan is to align with to a matrix of responses.
+//! The responses that a plan aligns with.
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -18,7 +18,7 @@ use crate::rng::Rng;
 /// Halves drawn for a ceiling.
 const SPLITS: usize = 20;
 
-/// What another model's area answers to the stimuli. It does not depend on a run's seed.
+/// The activations of another model's area for the stimuli. They do not depend on a run's seed.
 pub struct Answers {
     /// `[stimuli, units]`.
     values: Vec<f32>,
@@ -26,7 +26,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Of `tap` of `model` to `images`, the stimuli as that model takes them.
+    /// Those of `tap` of `model` for `images`, the stimuli at the size of that model.
     ///
     /// # Errors
     /// A tap the model does not have, a device that failed.
@@ -47,7 +47,7 @@ impl Answers {
     }
 }
 
-/// Responses to the stimuli, and what their noise lets a model reach.
+/// Responses to the stimuli, and the ceiling of their noise.
 #[derive(Clone, Debug, Default)]
 pub struct Responses {
     /// `[stimuli, neuroids]`, means over repetitions.
@@ -57,18 +57,19 @@ pub struct Responses {
     pub ceiling: Option<Ceiling>,
 }
 
-/// The responses a plan's target gives to `images`, the stimuli as the aligned model takes them.
+/// The responses of a plan's target to `images`, the stimuli at the size of the aligned model.
 /// `answers` are those of a target's model.
 ///
 /// # Errors
-/// A target whose answers or file did not come, fewer than four stimuli.
+/// A target whose activations or file are missing; fewer than four stimuli.
 pub fn responses(
     plan: &Plan,
     images: &LabelledSet,
     answers: Option<&Answers>,
     recorded: Option<Responses>,
 ) -> Result<Responses, AlignError> {
-    let missing = |what: &str| AlignError::Data(format!("the target needs {what}, and none came"));
+    let missing =
+        |what: &str| AlignError::Data(format!("the target needs {what}, and there is none"));
     match &plan.target {
         Target::Responses { .. } => recorded.ok_or_else(|| missing("a file of responses")),
         Target::Pixels => Ok(pixels(images)),

@@ -21,7 +21,7 @@ pub fn wilson(p: f64, n: usize) -> (f64, f64) {
 }
 
 /// The two-sided exact p-value of McNemar's test (McNemar 1947): `only_a` images that only one
-/// model gets right and `only_b` that only the other does. 1 when there is none of either.
+/// model classifies correctly and `only_b` that only the other does. 1 when there is none of either.
 pub fn mcnemar(only_a: usize, only_b: usize) -> f64 {
     let (fewer, n) = (only_a.min(only_b), only_a + only_b);
     // The tail of a binomial of n fair coins, term by term in logarithms.

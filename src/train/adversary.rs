@@ -1,4 +1,4 @@
-//! Adversarial examples for training (Madry et al. 2018), made by the network that is trained.
+//! Adversarial examples for training (Madry et al. 2018), made by the network in training.
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -10,11 +10,11 @@ use crate::perturb::attack::network::{NetworkOracle, Noise};
 use crate::perturb::attack::{Goal, Step, Stopped, Subject};
 use crate::rng::Rng;
 
-/// A copy of the network as it is attacked.
+/// The copy of the network that is attacked.
 pub struct Adversary<'a> {
     config: &'a AdversarialConfig,
-    /// On the training side of `device`. Its weights take no gradient: only that of the pixels is
-    /// wanted, which is half of a backward pass.
+    /// On the training side of `device`. Its weights take no gradient: only the pixels' is needed,
+    /// which is half of a backward pass.
     network: Network,
     device: &'a Device,
 }
@@ -36,12 +36,12 @@ impl<'a> Adversary<'a> {
         }
     }
 
-    /// Images `[n, 3, side, side]` within the recipe's `eps` of `pixels` that the network is to
-    /// take for something else than their `labels`. `rng` gives the starting points, and a
-    /// stochastic front-end's noise, which is new at every pass.
+    /// Adversarial images `[n, 3, side, side]` within the recipe's `eps` of `pixels`, away from their
+    /// `labels`. `rng` draws the starting points, and a stochastic front-end's noise anew for each
+    /// pass.
     ///
     /// # Errors
-    /// When the device fails, or when a setting makes no sense, which a checked recipe excludes.
+    /// A device that failed; a setting out of its range, which a checked recipe excludes.
     pub fn attack(
         &self,
         pixels: &[f32],

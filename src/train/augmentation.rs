@@ -33,7 +33,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// All of an image of side `side`.
+    /// The whole image of side `side`.
     pub fn whole(side: usize) -> Self {
         Self {
             flip: false,
@@ -43,7 +43,7 @@ impl Window {
         }
     }
 
-    /// A window of side `side` on an image of side `whole`, as the recipe flips and shifts.
+    /// A window of side `side` on an image of side `whole`, with the flips and shifts of the recipe.
     pub fn draw(config: &AugmentationConfig, side: usize, whole: usize, rng: &mut Rng) -> Self {
         let slack = whole - side + 2 * config.shift;
         Self {

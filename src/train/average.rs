@@ -1,5 +1,5 @@
-//! The exponential moving average of a network's weights (Polyak and Juditsky 1992, as it is used
-//! since Tarvainen and Valpola 2017): a steadier network than any one step's.
+//! The exponential moving average of a network's weights (Polyak and Juditsky 1992; Tarvainen and
+//! Valpola 2017), which varies less than the weights of single steps.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
@@ -7,10 +7,10 @@ use burn::tensor::Tensor;
 use crate::model::names;
 use crate::model::network::Network;
 
-/// The average of a network in training. The running statistics of batch norms are averaged like
-/// the weights, so that they belong together.
+/// The average of a network in training. The running statistics of batch norms are averaged like the
+/// weights, so that the two match.
 pub struct Average {
-    /// Not on the training side of its device.
+    /// On the plain side of its device.
     network: Network,
 }
 
@@ -24,7 +24,7 @@ impl Average {
         &self.network
     }
 
-    /// Goes `1 − decay` of the way to `network`, which is on the plain side of its device too.
+    /// Moves `1 − decay` of the way to `network`, which is on the plain side of its device too.
     pub fn follow(&mut self, network: &Network, decay: f64) {
         let mut targets = Vec::new();
         names::visit(network, |_, _, flat| targets.push(flat.tensor()));
@@ -45,14 +45,14 @@ struct Towards {
 
 impl ModuleMapper for Towards {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        // A walk meets the same parameters in the same order, whichever way it goes.
+        // `visit` and `map` meet the same parameters in the same order.
         let Some(target) = self.targets.next() else {
             return param;
         };
         let rest = self.rest;
         param.map(|tensor| {
             let target = target.reshape(tensor.dims());
-            // In this form what is equal stays equal: a frozen filter bank does not drift.
+            // In this form equal values stay equal: a frozen filter bank does not drift.
             tensor.clone() + (target - tensor) * rest
         })
     }

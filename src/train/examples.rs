@@ -32,7 +32,7 @@ pub struct Source<'a> {
 pub struct Examples {
     /// `[n, 3, side, side]` in [0, 1].
     pub pixels: Vec<f32>,
-    /// `[n]`. For a mixed image the class of the one that was mixed into.
+    /// `[n]`. For a mixed image the class of its first image.
     pub labels: Vec<u16>,
     /// `[n, classes]`, see [`targets`].
     pub targets: Vec<f32>,
@@ -56,7 +56,7 @@ const KINDS: [Kind; 4] = [
     Kind::Adversarial,
 ];
 
-/// Where each kind lies among `n` examples, by their shares, which sum to 1.
+/// The range of each kind among `n` examples, by their shares, which sum to 1.
 fn places(shares: [f64; 4], n: usize) -> [Range<usize>; 4] {
     let (mut sum, mut start) = (0.0, 0);
     shares.map(|share| {
@@ -70,7 +70,7 @@ fn places(shares: [f64; 4], n: usize) -> [Range<usize>; 4] {
 
 impl<'a> Source<'a> {
     /// # Errors
-    /// When the recipe asks for corrupted images and those of the set are too small for it.
+    /// The recipe has corrupted images and those of the set are too small.
     pub fn new(recipe: &'a Recipe, set: &'a LabelledSet) -> Result<Self, CorruptionError> {
         if recipe.examples.corrupted > 0.0 && set.size < MIN_SIDE {
             return Err(CorruptionError::TooSmall {
@@ -87,11 +87,11 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Examples of the images `batch` as `windows` show them, all of one side. `part` names this
-    /// part of a batch within the run, for what its images draw together.
+    /// Examples of the images `batch` through `windows`, all of one side. `part` names this part of a
+    /// batch within the run, for the draws that its images share.
     ///
     /// # Errors
-    /// As [`corrupt`]; [`Source::new`] and the recipe's own check leave none.
+    /// As [`corrupt`]; [`Source::new`] and the recipe's check exclude them all.
     pub fn make(
         &self,
         epoch: usize,
@@ -164,7 +164,7 @@ impl<'a> Source<'a> {
 
     /// `[3, size, size]` in [0, 1].
     fn planes(&self, index: usize) -> Vec<f32> {
-        // The indices are of this set; one past its end would be a black image.
+        // The indices are valid; one past the end would give a black image.
         let bytes = self.set.image(index);
         let planes = bytes.map(|b| b.iter().copied().map(unit).collect());
         planes.unwrap_or_else(|| vec![0.0; self.set.stride()])

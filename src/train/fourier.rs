@@ -6,7 +6,7 @@
 const NO_PHASE: f32 = 1e-9;
 
 /// `content` with an amplitude that has moved by `weight`, 0 to 1, towards that of `style`. All
-/// are `[planes, side, side]` in [0, 1]; what comes out beyond that is clipped.
+/// are `[planes, side, side]` in [0, 1]; values beyond that are clipped.
 pub fn mix_amplitude(content: &[f32], style: &[f32], side: usize, weight: f32) -> Vec<f32> {
     let dft = Dft::new(side);
     let area = side * side;
@@ -30,7 +30,7 @@ fn mix_plane(dft: &Dft, content: &[f32], style: &[f32], weight: f32) -> Vec<f32>
             [wanted, 0.0]
         };
     }
-    // Both spectra are symmetric, so what is left of the imaginary part is rounding.
+    // Both spectra are symmetric, so the remaining imaginary part is rounding.
     let back = dft.plane(mixed, true);
     let scale = 1.0 / content.len() as f32;
     back.into_iter()

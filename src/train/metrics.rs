@@ -1,4 +1,4 @@
-//! What is known of a finished epoch.
+//! The metrics of an epoch.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,8 +2,7 @@
 
 use crate::rng::Rng;
 
-/// Whose label an image has, and how much of it: `weight` of the first class, the rest of the
-/// second.
+/// The label of a mixed image: `weight` of the first class and the rest of the second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Blend {
     pub classes: [u16; 2],
@@ -12,7 +11,7 @@ pub struct Blend {
 }
 
 impl Blend {
-    /// One class alone.
+    /// One class.
     pub fn pure(class: u16) -> Self {
         Self {
             classes: [class; 2],
@@ -34,7 +33,7 @@ pub fn targets(blends: &[Blend], classes: usize, smoothing: f64) -> Vec<f32> {
     targets
 }
 
-/// How a batch's images are paired off.
+/// How a batch's images are mixed in pairs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mixing {
     /// Weighted means (Zhang et al. 2018), with this α.
@@ -44,7 +43,7 @@ pub enum Mixing {
 }
 
 impl Mixing {
-    /// What a batch is mixed by, given the recipe's two α: with both, either has the same chance.
+    /// The kind of mixing for a batch, given the recipe's two α; with both, each has the same chance.
     pub fn choose(mixup: Option<f64>, cutmix: Option<f64>, rng: &mut Rng) -> Option<Self> {
         let options = [mixup.map(Self::Mixup), cutmix.map(Self::Cutmix)];
         let given: Vec<Self> = options.into_iter().flatten().collect();
@@ -90,9 +89,9 @@ impl Mixing {
     }
 }
 
-/// What of an image gives way to another.
+/// The part of an image that another replaces.
 enum Region {
-    /// Everywhere in part; this is what stays.
+    /// All of it in part; this weight of the image stays.
     All(f32),
     /// Rows and columns, from and to, entirely.
     Rectangle([[usize; 2]; 2]),
@@ -119,7 +118,7 @@ impl Region {
         }
     }
 
-    /// What stays of the image, 0 to 1.
+    /// The weight of the image that stays, 0 to 1.
     fn weight(&self, side: usize) -> f32 {
         match self {
             Self::All(weight) => *weight,
@@ -182,8 +181,8 @@ mod tests {
         assert_eq!(targets(&[Blend::pure(1)], 3, 0.0), [0.0, 1.0, 0.0]);
     }
 
-    /// Two flat images: the mean of each tells how much of the other is in it, and so must the
-    /// label.
+    /// Two uniform images: the mean of each gives the share of the other in it, and the label must
+    /// agree.
     #[test]
     fn labels_weigh_what_the_pixels_do() {
         let side = 12;

@@ -1,6 +1,6 @@
 //! The optimisers of training and alignment, with a state that can be saved on one device and
 //! restored on another. Burn's optimisers block while they read theirs and restore it on the default
-//! device; a browser allows neither. The steps are Burn's, bit by bit.
+//! device; a browser allows neither. The steps are those of Burn's.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;

@@ -58,7 +58,7 @@ impl ScheduleConfig {
     }
 
     fn drops(&self, progress: f64, epochs: usize) -> usize {
-        // The progress of an epoch's first step is a quotient, perhaps a hair below its value.
+        // The progress at an epoch's first step is a quotient, perhaps rounded down.
         let reached = progress + 1e-9;
         match self.every {
             Some(every) => (reached * epochs as f64) as usize / every.max(1),

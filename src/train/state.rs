@@ -36,8 +36,7 @@ pub struct StateFiles {
 const KEPT: [(&str, &str); 3] = [("weights", "bpk"), ("optimiser", "bin"), ("average", "bpk")];
 
 impl StateFiles {
-    /// Makes the folder, or checks that the run in it follows the same recipe but for what it
-    /// keeps.
+    /// Makes the folder, or checks that the run in it has the same recipe except for `keep`.
     pub fn open(folder: &Path, recipe: &Recipe) -> Result<Self, TrainError> {
         let files = Self {
             folder: folder.to_owned(),
@@ -71,11 +70,11 @@ impl StateFiles {
             .collect()
     }
 
-    /// The finished epochs that the run goes on from: all of them, or those before epoch `from`;
-    /// what came after that is then forgotten.
+    /// The finished epochs that the run continues after: all of them, or those before epoch `from`,
+    /// in which case later ones are deleted.
     ///
     /// # Errors
-    /// When the state before epoch `from` is not kept.
+    /// The state before epoch `from` is not kept.
     pub fn begin(&self, from: Option<usize>) -> Result<Vec<EpochMetrics>, TrainError> {
         let mut metrics = self.metrics();
         let finished = metrics.len();
@@ -101,7 +100,7 @@ impl StateFiles {
         let path = self.log();
         let lines: Result<String, _> = metrics.iter().map(line).collect();
         let lines = lines.map_err(|e| failed(&path, e))?;
-        // Beside its place first: a crash leaves one of the two whole.
+        // Written to a second file and renamed: a crash leaves one of the two whole.
         let part = path.with_extension("part");
         fs::write(&part, lines)
             .and_then(|()| fs::rename(&part, &path))
@@ -110,12 +109,12 @@ impl StateFiles {
 
     fn forget(&self, epoch: usize) {
         for what in KEPT {
-            // A file that cannot be removed is harmless, and one that was never there even more so.
+            // A file that cannot be removed, or was never there, is harmless.
             let _ = fs::remove_file(self.path(what, epoch));
         }
     }
 
-    /// The state after `epochs` finished ones; fresh after none.
+    /// The state after so many finished epochs; a new one after none.
     pub fn restore(
         &self,
         recipe: &Recipe,
@@ -124,7 +123,7 @@ impl StateFiles {
     ) -> Result<State, TrainError> {
         let network = initialise(&recipe.model, recipe.seed, device);
         let network = match &recipe.start {
-            // A run that has begun goes on from its own weights.
+            // A run that has begun continues from its own weights.
             Some(start) if epochs == 0 => {
                 network.try_load_file(start).map_err(|e| failed(start, e))?
             }
@@ -171,8 +170,8 @@ impl StateFiles {
         })
     }
 
-    /// Keeps the state after an epoch, and the plot of all so far. The metrics line comes last: it
-    /// is what makes an epoch count.
+    /// Saves the state after an epoch, and the plot of all epochs so far. The metrics line comes last:
+    /// an epoch counts once it is written.
     pub fn keep(
         &self,
         recipe: &Recipe,
@@ -186,7 +185,7 @@ impl StateFiles {
             let written = network.save_file(path);
             written.map_err(|e| failed(path, e))
         };
-        // This side of the network has taken in the last step's running statistics.
+        // `valid` includes the last step's running statistics.
         write(state.network.valid(), &weights)?;
         let bytes = pollster::block_on(state.optimiser.save())
             .map_err(|e| failed(&steps, format!("{e:?}")))?;
@@ -255,10 +254,10 @@ fn line(metrics: &EpochMetrics) -> Result<String, serde_json::Error> {
     Ok(serde_json::to_string(metrics)? + "\n")
 }
 
-/// Whether two recipes in JSON are the same but for what they keep. The kept one may be of an
-/// earlier version, with fewer keys.
+/// Whether two recipes in JSON are equal except for `keep`. The saved one may be of an earlier
+/// version, with fewer keys.
 fn is_same(kept: &str, now: &str) -> bool {
-    // Both from their texts, so that both numbers took the same way.
+    // Both are parsed from text, so that their numbers are rounded alike.
     let read = |text: &str| serde_json::from_str::<Recipe>(text).ok();
     let (Some(kept), Some(now)) = (read(kept), read(now)) else {
         return false;
@@ -281,7 +280,7 @@ fn failed(path: &Path, cause: impl std::fmt::Display) -> TrainError {
     }
 }
 
-/// The Gabor bank of a VOneBlock is part of the model, not of what is learnt.
+/// The Gabor bank of a VOneBlock is part of the model and is not trained.
 fn freeze_filter_bank(mut network: Network) -> Network {
     if let Some(mut front) = network.front.take() {
         front.vone_block = front.vone_block.freeze();

@@ -1,4 +1,4 @@
-//! The trainer behind `ventral train`: seeded, resumable, stops at once on a NaN.
+//! The trainer behind `ventral train`: seeded, resumable, and stopped by a loss that is not finite.
 
 use std::path::Path;
 use std::time::Instant;
@@ -33,14 +33,14 @@ pub enum TrainEvent<'a> {
         steps: usize,
         loss: f32,
         images_per_second: f32,
-        /// Pixels trained on so far and in the whole run: a measure of time that knows of crops.
+        /// Pixels trained on so far and in the whole run: a measure of progress that accounts for crops.
         done: u64,
         total: u64,
     },
     Epoch(&'a EpochMetrics),
 }
 
-/// A run of a recipe in a folder of its own.
+/// A run of a recipe in its own folder.
 ///
 /// After every epoch the weights, the optimiser's state, the moving average, the metrics and their
 /// plot are in `folder`. Random draws depend on the seed and on the position in the run alone, so an
@@ -52,8 +52,8 @@ pub struct Run<'a> {
     pub test: &'a LabelledSet,
     pub folder: &'a Path,
     pub device: &'a Device,
-    /// The epoch to begin with, from 0; everything the folder has of it and of later ones is
-    /// replaced. `None`: the one behind the last finished one.
+    /// The epoch to begin with, from 0; the folder's state of it and of later ones is replaced.
+    /// `None`: the epoch after the last finished one.
     pub from_epoch: Option<usize>,
 }
 
@@ -81,8 +81,8 @@ pub fn train(
 }
 
 impl Run<'_> {
-    /// Trains to the end of the recipe. Returns the network, the moving average where the recipe
-    /// has one, and what is known of every epoch.
+    /// Trains to the end of the recipe. Returns the network, or its moving average where the recipe
+    /// has one, and the metrics of every epoch.
     ///
     /// # Errors
     /// [`TrainError`]: a loss that is not finite, a folder that cannot be used, a set that does not
@@ -124,8 +124,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Steps of an epoch. The last, smaller batch would train on noisier batch statistics; its
-    /// images come again.
+    /// Steps of an epoch. The last, smaller batch, with its noisier batch statistics, is left out; its
+    /// images come in other epochs.
     fn steps(&self) -> usize {
         self.training.len() / self.recipe.batch
     }
@@ -221,7 +221,7 @@ impl Trainer<'_> {
         })
     }
 
-    /// What is tested and handed out.
+    /// The network that is tested and returned.
     fn tested_network(&self) -> Network {
         match &self.state.average {
             Some(average) => average.network().valid(),
@@ -249,7 +249,7 @@ impl Trainer<'_> {
         }
         if let Some(longest) = recipe.clip {
             let length = clip(&self.state.network, &mut outcome.gradients, longest);
-            // A device that fails here has failed the step.
+            // A failed device is reported as a length that is not finite.
             let length = pollster::block_on(length).unwrap_or(f64::NAN);
             if !length.is_finite() {
                 return Err(diverged(outcome.loss));
@@ -276,8 +276,8 @@ impl Trainer<'_> {
         } = self.run;
         let side = self.run.side(place.of_run);
         let size = batch.len().div_ceil(recipe.shards);
-        // Taken for every step, even by one shard: it settles the running statistics, which a step
-        // on another thread of the pool would otherwise not see.
+        // Taken for every step, even by one shard: `valid` synchronises the running statistics, which
+        // a step on another thread of the pool would otherwise miss.
         let still = self.state.network.valid();
         let mut shards = Vec::with_capacity(recipe.shards);
         for (number, part) in batch.chunks(size).enumerate() {
@@ -390,7 +390,7 @@ fn attack(
     Ok(())
 }
 
-/// The last step of an epoch is followed by no loss that would show what it did.
+/// No loss follows the last step of an epoch, so its weights are checked.
 fn check_finite(network: &Network, epoch: usize, step: usize) -> Result<(), TrainError> {
     let mut sums = Vec::new();
     names::visit(network, |_, _, flat| sums.push(flat.tensor().sum()));
@@ -416,7 +416,7 @@ fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         .expect("the networks are f32 throughout")
 }
 
-/// Top-1 accuracy in [0, 1], the noise of a stochastic network drawn from seed 0.
+/// Top-1 accuracy, 0 to 1; the noise of a stochastic network is drawn from seed 0.
 pub fn evaluate(network: &Network, set: &LabelledSet, batch: usize, device: &Device) -> f32 {
     let cancel = CancelToken::default();
     let correct = pollster::block_on(count_correct(network, set, batch, device, &cancel));

@@ -1,7 +1,7 @@
 //! A pool of threads for the parts of a batch, or for jobs.
 //!
 //! Burn's CPU backend shares one operation among threads, and a compact network's operations are
-//! too short for that to pay. A batch cut in parts keeps every core busy from end to end.
+//! too short for that to pay. A batch split into parts keeps every core busy throughout.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,7 +21,7 @@ impl WorkerPool {
                 .num_threads((cores / parts.max(1)).max(1))
                 .build()
         };
-        // Where no thread can be started there is no pool, and the caller does the work.
+        // Where no thread can be started there is no pool, and the caller runs the part.
         let pools = (0..parts).map_while(|_| pool().ok()).collect();
         Self { pools }
     }

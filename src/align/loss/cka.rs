@@ -30,7 +30,7 @@ impl Form {
 pub fn cka(features: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     let (k, l) = (gram(features), gram(targets));
     let product = |a: &Tensor<2>, b: &Tensor<2>| (a.clone() * b.clone()).sum();
-    // A population that does not vary is like no other: 0 / tiny.
+    // 0 for a population that does not vary.
     let scale = (product(&k, &k) * product(&l, &l)).clamp_min(1e-30).sqrt();
     product(&k, &l) / scale
 }

@@ -16,7 +16,7 @@ pub(super) fn term<'c>(context: &'c mut Context<'_>) -> Loss<'c> {
 }
 
 /// `T²` times the cross-entropy of the teacher's softened probabilities and the student's, minus
-/// what it is at best: the Kullback–Leibler divergence, mean over images; `[1]`. Logits
+/// its minimum: the Kullback–Leibler divergence, mean over images; `[1]`. Logits
 /// `[n, classes]`; temperature above 0.
 pub fn distillation(student: Tensor<2>, teacher: Tensor<2>, temperature: f64) -> Tensor<1> {
     let [n, _] = student.dims();

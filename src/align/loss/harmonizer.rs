@@ -1,4 +1,5 @@
-//! The Neural Harmonizer (Fel et al. 2022): where the network looks is to be where people look.
+//! The Neural Harmonizer (Fel et al. 2022), which aligns the network's saliency with where people
+//! look.
 //!
 //! The saliency of an image is the gradient of its true class's logit, so the loss on it has a
 //! second derivative. Autodiff here goes one level deep, and none deeper is needed: with `v` the
@@ -46,8 +47,8 @@ pub fn saliency(gradient: Tensor<4>) -> Tensor<4> {
 /// an image that has a heat map and 0 for one without.
 ///
 /// Both maps are standardised per image and rectified, the human one brought to the network's
-/// maximum, and the squared difference averaged over a pyramid of [`LEVELS`]. The maximum is taken
-/// for a constant.
+/// maximum, and the squared difference averaged over a pyramid of [`LEVELS`]. The maximum counts
+/// as a constant.
 pub fn loss(saliency: Tensor<4>, human: Tensor<4>, has_map: Tensor<1>) -> Tensor<1> {
     let largest = maximum(&standardise(saliency.clone()));
     loss_at(saliency, human, has_map, largest)
@@ -121,7 +122,7 @@ pub fn halve(map: Tensor<4>) -> Tensor<4> {
     smooth.select(2, kept(h)).select(3, kept(w))
 }
 
-/// Which way, and how far, the two passes of a slope go.
+/// The two passes of a slope.
 pub struct Probe {
     /// `x + δ` and then `x − δ`: `[2n, 3, h, w]`.
     pub inputs: Vec<f32>,
@@ -167,12 +168,12 @@ pub fn probe(pixels: &[f32], gradient: &[f32], n: usize) -> Probe {
 }
 
 /// The harmonizer's loss, `[1]`: its value is that of [`loss`], and its gradient in the
-/// weights is that value's, second derivatives and all, by the passes of [`probe`].
+/// weights is that of the value, second derivatives included, by the passes of [`probe`].
 ///
-/// `trained` gives the logits of pixels on the training side of `device`; `frozen` gives the same and
-/// asks for no gradient in the weights. For a network of smooth units the gradient is exact to
-/// rounding (within 1 %); that of rectified ones also holds what comes from units the two passes
-/// find on different sides of 0, which twofold autodiff leaves out.
+/// `trained` gives the logits of pixels on the training side of `device`; `frozen` gives the same
+/// without a gradient in the weights. For a network of smooth units the gradient is exact to
+/// rounding (within 1 %); that of rectified ones also includes units whose sign differs between the
+/// two passes, which double autodiff leaves out.
 ///
 /// # Errors
 /// A device that failed.
@@ -211,7 +212,7 @@ pub async fn harmonize(
     let logits = true_logits(trained(tensor(&probe.inputs)), &both);
     let factors = Tensor::from_data(TensorData::new(probe.factors, [2 * n]), &training);
     let slope = (logits * factors).sum();
-    // The slope has the gradient and the loss the value: what lies between is a constant.
+    // The slope gives the gradient and the loss the value; their difference is a constant.
     Ok(slope.clone() + (loss.detach() - slope.detach()))
 }
 

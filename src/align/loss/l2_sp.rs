@@ -12,7 +12,7 @@ pub(super) fn term<'c>(context: &'c mut Context<'_>) -> Loss<'c> {
     computed(distance(context.network, context.start, &training))
 }
 
-/// Half the squared distance of two networks' parameters. Those that cannot move add nothing.
+/// Half the squared distance of two networks' parameters. Frozen ones add nothing.
 fn distance(network: &Network, start: &Network, device: &Device) -> Tensor<1> {
     let mut before = Vec::new();
     names::visit(start, |_, _, flat| before.push(flat.tensor()));

@@ -1,5 +1,5 @@
-//! Neural-similarity regularisation (Li et al. 2019): the network is to find two images as alike as
-//! the brain, or another measure, finds them.
+//! Neural-similarity regularisation (Li et al. 2019): pairs of images are to be as similar for the
+//! network as for the target.
 
 use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
@@ -45,15 +45,15 @@ fn twice_artanh(s: Tensor<2>) -> Tensor<2> {
     (s.clone() + 1.0).log() - (s * -1.0 + 1.0).log()
 }
 
-/// The mean of features over the batches seen so far, which similarities are taken about: the
-/// newest tenth, and nine tenths of what was.
+/// The running mean of the features, about which similarities are computed: nine tenths of the last
+/// mean and a tenth of the batch's.
 #[derive(Clone, Debug, Default)]
 pub struct RunningMean(Option<Tensor<2>>);
 
 impl RunningMean {
     const KEPT: f64 = 0.9;
 
-    /// `x` `[n, p]` about the mean, which then has seen `x`.
+    /// Updates the mean by `x` `[n, p]`, and subtracts it.
     pub fn centre(&mut self, x: Tensor<2>) -> Tensor<2> {
         let now = x.clone().detach().mean_dim(0);
         let mean = match self.0.take() {
@@ -80,7 +80,7 @@ impl RunningMean {
         }
     }
 
-    /// Goes on from what was kept, on the training side of a device.
+    /// A saved mean, on the training side of a device.
     pub fn resume(values: &[f32], device: &Device) -> Self {
         let mean =
             || Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), device);

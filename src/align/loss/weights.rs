@@ -16,13 +16,13 @@ pub struct Losses {
     /// CKA of the tap with the target.
     pub cka: f64,
     pub form: Form,
-    /// Similarity of pairs of images, as the tap and as the target has it.
+    /// Similarity of pairs of images for the tap and for the target.
     pub similarity: f64,
     /// Saliency maps with heat maps, where there are any.
     pub harmonizer: f64,
     /// The starting model's logits.
     pub distillation: f64,
-    /// What logits are divided by in distillation, above 0.
+    /// The divisor of the logits in distillation, above 0.
     pub temperature: f64,
     /// L2-SP: half the squared distance (L2) of the weights from the starting ones.
     #[serde(rename = "stay", alias = "l2_sp")]
@@ -62,7 +62,7 @@ impl Losses {
     }
 }
 
-/// How CKA, which is to rise, becomes a loss, which falls.
+/// The loss as a function of CKA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {

@@ -1,4 +1,4 @@
-//! What `ventral train` leaves behind: weights as safetensors, and a model card.
+//! The results of `ventral train`: weights as safetensors, and a model card.
 
 use std::path::Path;
 
@@ -27,8 +27,8 @@ pub struct Finished<'a> {
     pub device: &'a str,
 }
 
-/// Writes `NAME.safetensors` (f16) and returns it as it reads back: what is rounded away is
-/// rounded away before the accuracy in the card is measured.
+/// Writes `NAME.safetensors` (f16) and returns it as read back, so that the accuracy in the card is
+/// that of the rounded weights.
 pub fn export(finished: &Finished, folder: &Path) -> Result<Loaded, Failure> {
     let name = &finished.recipe.name;
     let loaded = Loaded {

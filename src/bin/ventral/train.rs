@@ -18,7 +18,7 @@ use crate::backend::Place;
 use crate::card::{self, Finished};
 use crate::{Failure, progress};
 
-/// A whole run as one bar; what is left of it is in the message.
+/// A whole run as one bar, with the remaining time in the message.
 const BAR: &str = "{prefix} {wide_bar} {percent:>3} % {msg}";
 
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     data: PathBuf,
     /// Where the run keeps its state; `runs/NAME` unless given. An interrupted run with the same
-    /// recipe goes on from here.
+    /// recipe continues from here.
     #[arg(long)]
     output: Option<PathBuf>,
     /// Go back to the beginning of this epoch, counted from 0, and train again from there. The
@@ -43,7 +43,7 @@ pub struct Args {
     /// Where decoded data sets are kept.
     #[arg(long, default_value = ".ventral/cache")]
     cache: PathBuf,
-    /// Train on this many images only, of all classes, for a quick look at a recipe.
+    /// Train on this many images only, of all classes, to try a recipe.
     #[arg(long)]
     limit: Option<usize>,
 }
@@ -148,7 +148,7 @@ fn show(bar: &ProgressBar, epochs: usize, event: TrainEvent) {
         } => {
             if bar.length() != Some(total) {
                 bar.set_length(total);
-                // What an earlier start of the run has done says nothing about the speed of this.
+                // Steps of an earlier start say nothing about the speed of this one.
                 bar.set_position(done);
                 bar.reset_eta();
             }

@@ -25,7 +25,7 @@ impl Estimator {
         }
     }
 
-    /// The kernel as the estimator multiplies it.
+    /// The kernel centred for the estimator.
     pub fn centre(self, kernel: &Gram) -> Gram {
         match self {
             Self::Biased => centre(kernel),
@@ -34,7 +34,7 @@ impl Estimator {
     }
 }
 
-/// Which inner product tells how alike two stimuli are.
+/// The inner product of two stimuli.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kernel {
@@ -55,7 +55,7 @@ impl Kernel {
     }
 }
 
-/// CKA of two populations that saw the same stimuli.
+/// CKA of two populations for the same stimuli.
 ///
 /// # Errors
 /// Different numbers of stimuli, or fewer than the estimator needs.
@@ -80,7 +80,7 @@ pub fn of_centred(k: &Gram, l: &Gram) -> f64 {
 
 /// Linear CKA from minibatches: the mean of the unbiased estimates over batches of `batch` stimuli
 /// in their order, what is left over not counted (Nguyen, Raghu and Kornblith 2021). Its value does
-/// not depend on the batch's size but for noise.
+/// not depend on the batch's size except for noise.
 ///
 /// # Errors
 /// As [`cka`]; a batch has at least four stimuli.
@@ -129,7 +129,7 @@ pub fn matrix(
     Ok(rows.iter().flat_map(row).collect())
 }
 
-/// `H K H`: row and column means taken out.
+/// `H K H`: row and column means subtracted.
 fn centre(kernel: &Gram) -> Gram {
     let n = kernel.n.max(1) as f64;
     let means: Vec<f64> = (0..kernel.n)
@@ -139,8 +139,8 @@ fn centre(kernel: &Gram) -> Gram {
     with(kernel, |i, j, v| v - means[i] - means[j] + mean)
 }
 
-/// U-centring (Székely and Rizzo 2014): the diagonal is left out and what it leaves is made up for,
-/// so that the sum of products is the unbiased estimate but for a factor.
+/// U-centring (Székely and Rizzo 2014): without the diagonal and corrected for it, so that the sum
+/// of products is the unbiased estimate up to a factor.
 fn centre_unbiased(kernel: &Gram) -> Gram {
     let n = kernel.n as f64;
     let means: Vec<f64> = (0..kernel.n)

@@ -1,4 +1,4 @@
-//! How sure one can be of a similarity: against chance, and against what the data allow.
+//! The certainty of a similarity: chance levels, ceilings and intervals.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::cka::{Estimator, Kernel, cka, of_centred};
 use super::{Gram, Matrix, SimilarityError, median, pearson, ratio};
 use crate::rng::Rng;
 
-/// A similarity with what chance gives.
+/// A similarity and its chance level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Permuted {
     pub observed: f64,
@@ -17,8 +17,8 @@ pub struct Permuted {
     pub permutations: usize,
 }
 
-/// Permutation test of CKA between kernels centred by one estimator: the stimuli of `l` change
-/// places, which keeps all that is within each population and breaks what is between them.
+/// Permutation test of CKA between kernels centred by one estimator: the stimuli of `l` are permuted,
+/// which keeps the structure of each population and breaks the relation between them.
 pub fn permutation_test(k: &Gram, l: &Gram, permutations: usize, rng: &mut Rng) -> Permuted {
     let observed = of_centred(k, l);
     let mut order: Vec<usize> = (0..l.n).collect();
@@ -76,7 +76,7 @@ impl Repeated<'_> {
     }
 }
 
-/// What the noise of the data lets any model reach.
+/// The ceiling that the noise of the data sets for any model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ceiling {
     /// Reliability: correlation of two halves, for the full number of repetitions

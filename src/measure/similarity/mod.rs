@@ -1,4 +1,4 @@
-//! How alike two populations answer the same stimuli.
+//! Similarity of the responses of two populations to the same stimuli.
 //!
 //! A population is a [`Matrix`] of responses, stimuli × neuroids. Everything here is f64 on the
 //! CPU: these are the numbers of tables. The losses that alignment minimises are tensors.
@@ -28,7 +28,7 @@ pub enum SimilarityError {
         values: usize,
     },
     #[error(
-        "one population has answers to {0} stimuli and the other to {1}; both must have seen the \
+        "one population has responses to {0} stimuli and the other to {1}; both need the \
          same stimuli, in the same order"
     )]
     Stimuli(usize, usize),
@@ -59,7 +59,7 @@ impl Matrix {
         }
     }
 
-    /// From f32, which is what networks answer with.
+    /// From f32, the type of activations.
     ///
     /// # Errors
     /// As [`Self::new`].

@@ -1,11 +1,11 @@
-//! Representational similarity analysis (Kriegeskorte et al. 2008): which pairs of stimuli a
-//! population tells apart, compared between populations.
+//! Representational similarity analysis (Kriegeskorte et al. 2008): the dissimilarities
+//! of stimuli in a population, compared between populations.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Gram, Matrix, SimilarityError, dot, pearson, ratio, same_stimuli, spearman};
 
-/// How far two stimuli are apart, from the population's answers to them.
+/// The dissimilarity of two stimuli, from the population's responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dissimilarity {
@@ -28,8 +28,8 @@ pub enum Comparison {
     Cosine,
 }
 
-/// The dissimilarity of every pair of stimuli, 0 on the diagonal. A stimulus that no neuroid tells
-/// from any other has correlation 0 with the rest.
+/// The dissimilarity of every pair of stimuli, 0 on the diagonal. A stimulus to which all
+/// neuroids respond alike has correlation 0 with the rest.
 pub fn rdm(responses: &Matrix, dissimilarity: Dissimilarity) -> Gram {
     let n = responses.rows;
     let rows = match dissimilarity {
@@ -50,7 +50,7 @@ pub fn rdm(responses: &Matrix, dissimilarity: Dissimilarity) -> Gram {
     }
 }
 
-/// How alike two dissimilarity matrices are over their pairs of different stimuli, −1 to 1.
+/// The similarity of two dissimilarity matrices over their pairs of different stimuli, −1 to 1.
 ///
 /// # Errors
 /// Different numbers of stimuli, or fewer than three.

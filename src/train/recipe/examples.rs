@@ -54,8 +54,8 @@ impl ExamplesConfig {
     }
 }
 
-/// Adversarial training (Madry et al. 2018). Unless told otherwise it is the fast kind, one step
-/// from a random point (Wong, Rice and Kolter 2020).
+/// Adversarial training (Madry et al. 2018). The default is the fast kind, one step from a random
+/// point (Wong, Rice and Kolter 2020).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdversarialConfig {
@@ -87,7 +87,7 @@ pub enum Statistics {
     /// do not move.
     #[default]
     Batch,
-    /// The running ones, as in use.
+    /// The running ones, as in inference.
     Running,
 }
 
@@ -140,7 +140,7 @@ impl Default for CorruptedConfig {
 /// Fourier amplitude mixing (Xu et al. 2021): the amplitude spectrum, which carries colour and
 /// texture, moves towards that of another image of the set, and the phase, which carries shape,
 /// stays. It needs no second set of images. It is not Stylized-ImageNet (Geirhos et al. 2019),
-/// whose images are painted anew by a network.
+/// whose images are rendered by a network.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StylisedConfig {

@@ -42,11 +42,11 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
     /// Weights to start from instead of random ones: a `weights-N.bpk` that another run of the
-    /// same model kept. The path is taken from where the command runs.
+    /// same model kept. The path is relative to the working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<std::path::PathBuf>,
-    /// Decay of the exponential moving average of the weights, 0 to 1: what is tested and exported
-    /// is then the average. See [`ema_decay`].
+    /// Decay of the exponential moving average of the weights, 0 to 1; the average is then tested and
+    /// exported. See [`ema_decay`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Which epochs' states stay on the disk: a run can be resumed from these.
@@ -113,7 +113,7 @@ pub enum Keep {
     #[default]
     Last,
     All,
-    /// The last so many, at least 1.
+    /// This many of the last, at least 1.
     Newest(usize),
 }
 
