@@ -578,6 +578,7 @@ fn descent_steps_as_burns_optimisers_do() {
             assert!(Optimiser::restore(&config, &kept[..kept.len() - 1], &inner).is_none());
             let moved = weights(&ours);
             all_close(&moved, &weights(&theirs), 1e-6);
+            assert_eq!(moved, weights(&theirs), "bit by bit");
             assert_ne!(moved, weights(&start), "{kind:?}, step {step}");
         }
     }
