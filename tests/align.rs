@@ -59,7 +59,7 @@ fn cka_losses_and_their_gradients_are_the_references() {
         (Form::LogDistance, "logCKA"),
         (Form::NegativeLog, "logCKA0"),
     ] {
-        let x: Tensor<4> = reference.tensor::<4>("bt_X", [40, 8, 5, 5]).require_grad();
+        let x: Tensor<4> = array(&mut reference, "bt_X", [40, 8, 5, 5]).require_grad();
         let loss = form.of(cka(x.clone().reshape([40, 200]), targets.clone()));
         let theirs = reference.number(&format!("/braintree/{number}/float64"));
         close(scalar(loss.clone()), theirs, 1e-5);

@@ -5,6 +5,7 @@ use std::io::Cursor;
 
 use ventral::model::checkpoint::{Checkpoint, Limits, write_safetensors};
 
+use super::safetensors::{small_tensors, views};
 use super::{assert_says, open, refusal};
 use crate::common::torch::{
     Py, Tensor, archive, dict, f32_bytes, ordered_dict, pickle, small, torch_zip,

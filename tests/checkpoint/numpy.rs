@@ -1,13 +1,13 @@
 //! NumPy's `.npy` and `.npz`, written and read.
 
 use std::fs::{self, File};
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 
 use half::f16;
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Data, Npz, NpzWriter, read_npy, write_npy};
 
-use super::{assert_says, open};
+use super::assert_says;
 use crate::common::shared;
 use crate::common::torch::{archive, f32_bytes};
 

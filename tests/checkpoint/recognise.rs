@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Read;
 
 use ventral::model::checkpoint::{
     Architecture, CONFIG_KEY, Checkpoint, Format, Limits, RecogniseError, Recognised, Value,

@@ -8,9 +8,9 @@ use ventral::model::checkpoint::{DType, Format, Value, write_safetensors};
 use super::{assert_says, open, refusal};
 use crate::common::torch::f32_bytes;
 
-type Named = (String, Vec<usize>, Vec<f32>);
+pub type Named = (String, Vec<usize>, Vec<f32>);
 
-fn small_tensors() -> Vec<Named> {
+pub fn small_tensors() -> Vec<Named> {
     vec![
         (
             "a.weight".to_owned(),
@@ -23,7 +23,7 @@ fn small_tensors() -> Vec<Named> {
     ]
 }
 
-fn views(tensors: &[Named]) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
+pub fn views(tensors: &[Named]) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
     tensors
         .iter()
         .map(|(n, s, v)| (n.as_str(), s.as_slice(), v.as_slice()))

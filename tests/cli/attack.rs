@@ -11,7 +11,7 @@ use super::{
     CLASSES, interrupted, listing, read_array, read_json, read_picture, write_array, write_set,
 };
 use crate::common::arrays::{Arrays, all_close, f32s, open};
-use crate::common::command::{fails, run, succeeds};
+use crate::common::command::{fails, succeeds};
 use crate::common::shared;
 
 /// The small network of the fixtures, with its images and labels as `x.npy` and `y.npy`.

@@ -41,7 +41,7 @@ pub fn f64s(arrays: &mut Arrays, key: &str) -> Vec<f64> {
 /// The reference's arrays, and its numbers by JSON pointer: `NAME.npz` and `NAME.json`.
 pub struct Reference {
     pub arrays: Arrays,
-    numbers: serde_json::Value,
+    pub numbers: serde_json::Value,
 }
 
 impl Reference {
