@@ -14,6 +14,7 @@ use std::time::Instant;
 use browser::{Browser, Gpu};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde_json::{Value, json};
+use ventral::compute::description::BackendChoice;
 use ventral::compute::device::{Active, Devices};
 use ventral::compute::kernel::halve_weights;
 use ventral::model::checkpoint::Source;
@@ -27,7 +28,6 @@ use ventral::model::load::{Loaded, read};
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::model::{onnx, save};
-use ventral::session::protocol::BackendChoice;
 
 const ROUNDS: usize = 7;
 

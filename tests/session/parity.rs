@@ -1,8 +1,9 @@
 //! The networks against the reference implementations, natively on the CPU, through the session:
 //! the same requests that the browser's worker answers.
 
+use ventral::compute::description::BackendChoice;
 use ventral::session::Session;
-use ventral::session::protocol::{BackendChoice, Event, Request};
+use ventral::session::protocol::{Event, Request};
 
 use crate::common::native::NativeHost;
 use crate::common::parity::{CASES, Case, hold, requests, worst_error};

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use safetensors::{Dtype, SafeTensors};
+use ventral::compute::description::BackendChoice;
 use ventral::model::checkpoint::{Checkpoint, Limits};
 use ventral::session::Session;
-use ventral::session::protocol::{BackendChoice, Event, RawTensor, Request, RunOptions};
+use ventral::session::protocol::{Event, RawTensor, Request, RunOptions};
 
 use crate::common::native::NativeHost;
 use crate::common::parity::{CASES, Case, Reference};
