@@ -519,7 +519,7 @@ fn pgd(place: Place) {
         let labels: Vec<usize> = labels.into_iter().map(|l| l as usize).collect();
         let (clean, n) = (x.data.to_f32(), x.shape[0]);
         let path = common::shared(&format!("fixtures/{}", case.weights)).expect("it was there");
-        let weights = std::fs::read(path).expect("a fixture reads");
+        let weights = fs::read(path).expect("a fixture reads");
         let mut run = |which: Option<usize>, moved: usize| {
             let (from, mut runs) = attacked(&case, &x, &labels, moved);
             if let Some(which) = which {

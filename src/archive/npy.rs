@@ -551,7 +551,7 @@ fn read_entry<S: Read + Seek, T>(
     backing: &Backing,
     read: impl FnOnce(&mut dyn Read) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
-    let mut reader = Checked::new(reader(source, backing)?);
+    let mut reader = Checked::new(self::reader(source, backing)?);
     let found = read(&mut reader)?;
     if !reader.fits(backing)? {
         return wrong("its bytes do not fit their checksum");
