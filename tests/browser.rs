@@ -18,8 +18,8 @@ use support::{Browser, Gpu};
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Npz};
 use ventral::perturb::attack::Norm;
+use ventral::perturb::attack::criterion::argmax;
 use ventral::perturb::attack::descent::Descent;
-use ventral::perturb::attack::goal::argmax;
 use ventral::perturb::attack::plan::Attack;
 use ventral::session::protocol::{AttackChoice, AttackOptions, Bytes, RawTensor, RunOptions};
 
