@@ -19,9 +19,9 @@ use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Npz};
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::criterion::argmax;
+use ventral::perturb::attack::{Norm, Setting, Settings};
 use ventral::perturb::attack::descent::Descent;
-use ventral::perturb::attack::plan::Attack;
-use ventral::session::protocol::{AttackChoice, AttackOptions, Bytes, RawTensor, RunOptions};
+use ventral::session::protocol::{AttackOptions, Bytes, RawTensor, RunOptions};
 
 /// Largest relative error in the browser.
 const TOLERANCE: f32 = 1e-3;
@@ -453,13 +453,13 @@ fn attacked(
         },
         labels: labels.to_vec(),
         attack: Some(AttackOptions {
-            attack: AttackChoice::Exact(Attack::Descent(Descent {
-                norm: *norm,
-                eps: *eps,
-                steps: *steps,
-                rel_step: *rel_step,
-                ..Descent::default()
-            })),
+            name: "pgd".to_owned(),
+            settings: Settings::of([
+                (Setting::Eps, f64::from(*eps)),
+                (Setting::Steps, *steps as f64),
+                (Setting::RelStep, f64::from(*rel_step)),
+            ])
+            .in_norm(*norm),
             seed: 0,
             eot: 1,
             fixed_noise: false,

@@ -3,12 +3,13 @@
 
 use super::engine::{Attachment, Host, Session, SessionError, read_weights};
 use super::perturbing::{Last, Viewer};
-use super::protocol::{Event, FrontEndNoise, Preprocessing, Transferred};
+use super::protocol::{Event, FrontEndNoise, Transferred};
 use crate::clock::Clock;
 use crate::image::{self, Pixels};
 use crate::perturb::attack::masking;
 use crate::perturb::attack::registry::by_name;
 use crate::perturb::attack::{Context, Step};
+use crate::model::config::Preprocessing;
 
 const NONE_YET: SessionError = SessionError::Missing("Perturb the image first.");
 

@@ -89,7 +89,7 @@ pub struct AttackInfo {
     /// Too long to follow a slider.
     pub lengthy: bool,
     /// Not in the page, which asks for attacks by name and links none of them.
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     build: fn(&Settings) -> Attack,
 }
 
@@ -320,7 +320,7 @@ const fn row(
     norms: &'static [Norm],
     settings: &'static [AttackSetting],
     #[cfg_attr(
-        not(any(not(feature = "page"), feature = "compute")),
+        not(feature = "compute"),
         expect(unused_variables, reason = "the page links no attack")
     )]
     build: fn(&Settings) -> Attack,
@@ -336,7 +336,7 @@ const fn row(
         settings,
         universal: false,
         lengthy: false,
-        #[cfg(any(not(feature = "page"), feature = "compute"))]
+        #[cfg(feature = "compute")]
         build,
     }
 }
@@ -371,7 +371,7 @@ pub fn find(name: &str) -> Option<&'static AttackInfo> {
     ATTACKS.iter().find(named)
 }
 
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 /// The attack of this name, in kebab or snake case, with these settings.
 ///
 /// The values themselves are checked when the attack runs.
@@ -434,7 +434,7 @@ impl AttackInfo {
         }
     }
 
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     /// The attack with these settings. The values themselves are checked when it runs.
     ///
     /// # Errors
@@ -443,7 +443,7 @@ impl AttackInfo {
         Ok((self.build)(&self.complete(settings)?))
     }
 
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     /// The settings with every gap filled. One that would be ignored is a misunderstanding.
     fn complete(&'static self, settings: &Settings) -> Result<Settings, RegistryError> {
         let mut given = settings.given();
