@@ -17,10 +17,8 @@ use serde_json::{Value, json};
 use support::{Browser, Gpu};
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Npz};
-use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::criterion::argmax;
 use ventral::perturb::attack::{Norm, Setting, Settings};
-use ventral::perturb::attack::descent::Descent;
 use ventral::session::protocol::{AttackOptions, Bytes, RawTensor, RunOptions};
 
 /// Largest relative error in the browser.

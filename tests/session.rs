@@ -13,8 +13,7 @@ use ventral::perturb::corruption::{Corruption, Setting};
 use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::Session;
 use ventral::session::protocol::{
-    Analysis, AttackOptions, Event, PerturbOptions, Perturbed, Request, SeeOptions,
-    Stage,
+    Analysis, AttackOptions, Event, PerturbOptions, Perturbed, Request, SeeOptions, Stage,
 };
 
 fn here(path: &str) -> PathBuf {

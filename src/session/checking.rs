@@ -6,10 +6,10 @@ use super::perturbing::{Last, Viewer};
 use super::protocol::{Event, FrontEndNoise, Transferred};
 use crate::clock::Clock;
 use crate::image::{self, Pixels};
+use crate::model::config::Preprocessing;
 use crate::perturb::attack::masking;
 use crate::perturb::attack::registry::by_name;
 use crate::perturb::attack::{Context, Step};
-use crate::model::config::Preprocessing;
 
 const NONE_YET: SessionError = SessionError::Missing("Perturb the image first.");
 

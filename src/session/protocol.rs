@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::compute::description::{BackendChoice, BackendInfo};
 use crate::model::catalog::Measured;
-use crate::perturb::attack::Settings;
-use crate::perturb::attack::masking::Masking;
 use crate::model::config::Preprocessing;
 use crate::model::filter_bank::FilterBank;
 use crate::model::taps::TapInfo;
+use crate::perturb::attack::Settings;
+use crate::perturb::attack::masking::Masking;
 use crate::perturb::corruption::{Corruption, Setting};
 use crate::perturb::noise::PixelNoise;
 

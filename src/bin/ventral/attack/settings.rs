@@ -15,24 +15,33 @@ fn norm(text: &str) -> Result<Norm, ValueError> {
 }
 
 /// A flag that a plan takes the place of.
-fn flag(name: &'static str, help: &'static str) -> Arg {
-    let value = name.to_ascii_uppercase().replace('-', "_");
+fn flag(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     let arg = Arg::new(name).long(name).help(help.trim_end_matches('.'));
     arg.value_name(value).conflicts_with("plan")
 }
 
 fn setting(info: &SettingInfo) -> Arg {
-    let (flag, setting) = (flag(info.name, info.help), info.setting);
-    match info.unit {
-        Unit::Switch => flag.action(ArgAction::SetTrue),
-        _ => flag.value_parser(move |text: &str| setting.parse(text)),
-    }
+    let (setting, help) = (info.setting, info.help);
+    let value = match info.unit {
+        Unit::Radius => "RADIUS",
+        Unit::Count => "NUMBER",
+        Unit::Fraction => "FRACTION",
+        Unit::Switch => {
+            let switch = Arg::new(info.name)
+                .long(info.name)
+                .action(ArgAction::SetTrue);
+            return switch
+                .help(help.trim_end_matches('.'))
+                .conflicts_with("plan");
+        }
+    };
+    flag(info.name, value, help).value_parser(move |text: &str| setting.parse(text))
 }
 
 impl clap::Args for SettingArgs {
     fn augment_args(command: Command) -> Command {
         let help = "`linf`, `l2` or `l1`; the attack's usual one unless given";
-        let command = command.arg(flag(NORM, help).value_parser(norm));
+        let command = command.arg(flag(NORM, "NORM", help).value_parser(norm));
         SETTINGS
             .iter()
             .fold(command, |command, info| command.arg(setting(info)))
