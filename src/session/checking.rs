@@ -1,5 +1,5 @@
-//! What may be asked about the last perturbation: whether the gradient told the truth, and what
-//! other models make of it.
+//! Questions about the last perturbation: whether the gradient was masked, and whether it transfers
+//! to other models.
 
 use super::engine::{Attachment, Host, Session, SessionError, read_weights};
 use super::perturbing::{Last, Viewer};

@@ -1,4 +1,4 @@
-//! The bench Perturb: corruptions, noise and attacks on the current image, one after the other.
+//! Corruptions, noise and attacks on the current image, one after the other.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -28,15 +28,15 @@ const TOP: usize = 5;
 /// Pictures of an attack's way that are kept at most.
 const FRAMES: usize = 24;
 
-/// What the bench remembers of the current model and image.
+/// What is kept of the current model and image.
 #[derive(Default)]
 pub(super) struct Bench {
     prefix: Option<Prefix>,
     pub last: Option<Last>,
 }
 
-/// What the first stages of a chain made of the image, so that they are not run again for each
-/// change of the last one.
+/// The image after the first stages of a chain, kept so that a change of the last stage does not run
+/// them again.
 struct Prefix {
     stages: Vec<Stage>,
     noise: FrontEndNoise,
@@ -436,7 +436,7 @@ fn gain(linf: f32) -> f32 {
     if linf > 0.0 { 0.5 / linf } else { 1.0 }
 }
 
-/// A network and how it is looked through.
+/// A network and the noise of its front-end.
 pub(super) struct Viewer<'a> {
     pub network: &'a Network,
     pub noise: FrontEndNoise,
@@ -485,7 +485,7 @@ impl<'a> Viewer<'a> {
     }
 }
 
-/// What the network makes of one image.
+/// The network's response to one image.
 pub(super) struct View {
     logits: Vec<f32>,
     probabilities: Vec<f32>,

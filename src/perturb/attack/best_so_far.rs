@@ -1,5 +1,5 @@
-//! What minimal-norm and decision-based attacks share: which images are still to be attacked, the
-//! nearest success of each, and questions in portions.
+//! Shared by minimal-norm and decision-based attacks: the images that are still to be attacked, the
+//! nearest success of each, and evaluation in portions.
 
 use super::context::{Context, pick};
 use super::criterion::Criterion;
@@ -7,7 +7,7 @@ use super::error::{AttackError, require_input};
 use super::norm::Norm;
 use super::oracle::Oracle;
 
-/// Images in one question of an attack that makes up many for each image.
+/// Images in one pass of an attack that tries many variants of each image.
 pub(super) const PORTION: usize = 64;
 
 /// Into [0, 1]; 0 for what is not a number.
@@ -24,7 +24,7 @@ pub(super) fn unmet(flags: &[bool]) -> Vec<usize> {
     places.filter(|(_, met)| !**met).map(|(i, _)| i).collect()
 }
 
-/// What one pass over the images says before anything is done.
+/// The logits of the clean images.
 pub(super) struct Clean {
     /// `[n, classes]`.
     pub logits: Vec<f32>,
@@ -112,7 +112,7 @@ impl<'a> BestSoFar<'a> {
 }
 
 /// Whether each of `[tried, ...]` pixels is a success for the image it belongs to, `owners`, of
-/// `criterion`. Asked in portions; told of each one.
+/// `criterion`. Evaluated in portions, each of which is reported.
 pub(super) async fn decide<O: Oracle>(
     context: &mut Context<'_, O>,
     tried: &[f32],

@@ -26,7 +26,7 @@ const WINDOW: usize = 20;
 const SPHERICAL_BAND: [f64; 2] = [0.2, 0.5];
 const SOURCE_BAND: [f64; 2] = [0.1, 0.25];
 
-/// How close the start is brought to the boundary, as a part of its way.
+/// Distance from the boundary at which the start is good enough, as a fraction of its way.
 const START_TOLERANCE: f64 = 1e-2;
 
 /// Keeps a division by a length finite.
@@ -261,7 +261,7 @@ impl Walker {
             .zip(&towards)
             .for_each(|(a, t)| *a -= along * t);
         let scale = self.spherical_step * distance / length(&aside).max(TINY);
-        // Brings the end of the orthogonal step back onto the sphere.
+        // Projects the end of the orthogonal step back onto the sphere.
         let shrink = (1.0 + self.spherical_step * self.spherical_step)
             .sqrt()
             .recip();

@@ -63,7 +63,7 @@ impl<O: Oracle> Context<'_, O> {
         Rng::stream(self.seed, &format!("{name}/{}", self.images[image]))
     }
 
-    /// Tells of a step over all images.
+    /// Reports a step over all images.
     pub fn report(&mut self, step: usize, steps: usize, logits: &[f32], pixels: &[f32]) {
         (self.watch)(Step {
             step,
@@ -74,7 +74,7 @@ impl<O: Oracle> Context<'_, O> {
         });
     }
 
-    /// Tells of a step over the images `active`, which number this context's own.
+    /// Reports a step over the images `active`, numbered as in this context.
     pub fn report_some(
         &mut self,
         active: &[usize],
@@ -92,7 +92,7 @@ impl<O: Oracle> Context<'_, O> {
         });
     }
 
-    /// Which images do what the criterion asks, judged by one pass.
+    /// Which images meet the criterion, by one pass.
     ///
     /// # Errors
     /// [`AttackError`], when the user cancelled or the device failed.

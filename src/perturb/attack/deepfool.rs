@@ -24,7 +24,7 @@ pub struct DeepFool {
     pub norm: Norm,
     /// Most steps, at least 1.
     pub steps: usize,
-    /// Classes whose boundaries are looked at, the given one among them: the largest logits of the
+    /// Classes whose boundaries are considered, the given one among them: the largest logits of the
     /// clean image. At least 2.
     pub candidates: usize,
     /// How much further than the boundaries to go, as a part of the way; at least 0.

@@ -22,7 +22,7 @@ const BEYOND: f64 = 1e-3;
 
 /// A minimal-norm attack with gradients.
 ///
-/// To leave a class it looks at the boundaries to all other classes, with a backward pass for each
+/// To leave a class it considers the boundaries to all other classes, with a backward pass for each
 /// at every step. With `target_classes` it takes one of them at a time instead, which is FAB-T of
 /// AutoAttack. Towards a class, the boundary is the one between it and the best other class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ impl Default for Fab {
 /// One image on its way in one run.
 struct Seeker {
     image: usize,
-    /// The only class whose boundary is looked at.
+    /// The only class whose boundary is considered.
     target: Option<usize>,
     x: Vec<f32>,
 }

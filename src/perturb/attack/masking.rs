@@ -1,4 +1,4 @@
-//! Does the gradient tell the truth? Checks that belong beside every robustness number (Athalye et
+//! Checks for gradient masking, which belong beside every robustness number (Athalye et
 //! al. 2018; Zimmermann et al. 2022): a model whose gradient is masked looks robust and is not.
 
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,9 @@ pub struct Masking {
     pub path: Vec<f32>,
     /// Success of plain PGD at a radius of 0.5 in L∞, where nothing can stand: 1 when all is well.
     pub large_radius: f32,
-    /// Images that stood against the attack and fell to a search by scores of the same radius.
+    /// Images that withstood the attack but not a search by scores within the same radius.
     pub beaten_by_scores: usize,
-    /// How many stood.
+    /// How many withstood the attack.
     pub stood: usize,
     pub flags: Vec<Flag>,
 }
@@ -157,9 +157,9 @@ async fn slope<O: Oracle>(
     let mut errors: Vec<f32> = slopes
         .zip(ahead.iter().zip(&behind))
         .map(|(g, (a, b))| {
-            let told = Norm::L2.of(g.iter().map(|v| f64::from(*v)));
-            let seen = (a - b) / f64::from(2.0 * STEP);
-            ((told - seen).abs() / told.abs().max(seen.abs()).max(1e-12)) as f32
+            let predicted = Norm::L2.of(g.iter().map(|v| f64::from(*v)));
+            let measured = (a - b) / f64::from(2.0 * STEP);
+            ((predicted - measured).abs() / predicted.abs().max(measured.abs()).max(1e-12)) as f32
         })
         .collect();
     errors.sort_by(f32::total_cmp);

@@ -38,8 +38,8 @@ impl Questions<'_> {
         [self.asked, self.most]
     }
 
-    /// Asks about `[tried, ...]` pixels of the images `owners`, at most `each` of one image. Asked
-    /// in portions; tells nobody.
+    /// Evaluates `[tried, ...]` pixels of the images `owners`, at most `each` of one image, in
+    /// portions and without a report.
     pub async fn ask<O: Oracle>(
         &mut self,
         context: &mut Context<'_, O>,
@@ -241,7 +241,7 @@ fn lend(
     classes: usize,
     image: usize,
 ) -> Option<Bracket> {
-    // Away from a class, noise is the usual start, and a stranger's image is no nearer.
+    // Noise is the usual start of an untargeted attack, and another image is no nearer.
     if criterion.aim != Aim::Targeted {
         return None;
     }

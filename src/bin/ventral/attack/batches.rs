@@ -49,9 +49,9 @@ pub struct Results {
     pub check: Option<Check>,
 }
 
-/// What was found out about the gradient.
+/// The check for gradient masking.
 pub struct Check {
-    /// Images that were looked at.
+    /// Images that were checked.
     pub images: usize,
     pub found: Masking,
 }
@@ -205,7 +205,7 @@ impl Batch<'_> {
         bar.set_position(place.max(bar.position()));
     }
 
-    /// Looks whether the gradient of what was not met before tells the truth.
+    /// Checks the images that were attacked for gradient masking.
     async fn check(
         &self,
         oracle: &mut NetworkOracle<'_>,
@@ -226,12 +226,12 @@ impl Batch<'_> {
             pick(&outcome.pixels, length, &images),
         );
         let (ball, criterion) = (self.plan.attack.ball(), criterion.pick(&images));
-        let looked_at = images.len();
+        let checked = images.len();
         let mut watch = |_: Step<'_>| {};
         let mut context = Context::new(oracle, self.plan.seed, &mut watch, images);
         let found = masking::check(&mut context, &clean, &found, &criterion, ball).await?;
         Ok(Some(Check {
-            images: looked_at,
+            images: checked,
             found,
         }))
     }

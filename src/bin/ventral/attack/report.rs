@@ -1,4 +1,4 @@
-//! What an attack leaves behind: arrays, pictures, a recipe and a table.
+//! The output of an attack: arrays, pictures, a recipe and a table.
 
 use std::fmt;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::Failure;
 use crate::output::write_file;
 use crate::recipe::{self, Hashed, Head};
 
-/// Everything that is told of a run.
+/// A run and its results.
 pub struct Report<'a> {
     pub args: &'a Args,
     pub request: &'a Request,
