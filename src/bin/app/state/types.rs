@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ventral::perturb::attack::registry::{self, ATTACKS, AttackInfo, Family};
 use ventral::perturb::attack::settings::Unit;
 use ventral::perturb::attack::{Norm, Setting, Settings};
-use ventral::perturb::corruption::{Corruption, Setting};
+use ventral::perturb::corruption::{self, Corruption};
 use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::protocol::*;
 use web_sys::File;
@@ -261,7 +261,7 @@ impl Knobs {
             scale: self.noise_scale,
             seed: self.seed,
         };
-        let corruption = self.corruption.map(|corruption| Setting {
+        let corruption = self.corruption.map(|corruption| corruption::Setting {
             corruption,
             severity: self.severity,
             table: None,

@@ -360,7 +360,7 @@ fn setting(app: App, setting: Setting) -> AnyView {
         _ => info.name,
     };
     let id = format!("pgd-{id}");
-    let value = move || app.knobs.with(|k| k.value(setting));
+    let on = move || app.knobs.with(|k| k.value(setting) > 0.0);
     if info.unit != Unit::Switch {
         return number(app, info.title, &id, info.range, Knob::Setting(setting));
     }
@@ -369,7 +369,7 @@ fn setting(app: App, setting: Setting) -> AnyView {
             <input
                 type="checkbox"
                 data-testid=id
-                prop:checked=move || value() > 0.0
+                prop:checked=on
                 on:change=move |_| app.turn(false, |k| k.settings.set(setting, 1.0 - k.value(setting)))
             />
             {info.title}
@@ -469,6 +469,8 @@ fn number(
     [min, max, step]: [f64; 3],
     knob: Knob,
 ) -> AnyView {
+    // As an f32, whose shortest text is the one that was typed.
+    let read = move || app.knobs.with(|k| (knob.read(k) as f32).to_string());
     let write = move |text: String| {
         let Some(value) = text.parse::<f64>().ok().filter(|v| v.is_finite()) else {
             return;
@@ -486,8 +488,7 @@ fn number(
                 max=max
                 step=step
                 data-testid=testid.to_owned()
-                // As an f32, whose shortest text is the one that was typed.
-                prop:value=move || app.knobs.with(|k| (knob.read(k) as f32).to_string())
+                prop:value=read
                 on:change:target=move |e| write(e.target().value())
             />
         </label>
