@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ventral::model::checkpoint::Source;
 use ventral::perturb::attack::{Norm, Setting, Settings, registry};
-use ventral::perturb::corruption::{Corruption, Setting};
+use ventral::perturb::corruption::{self, Corruption};
 use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::Session;
 use ventral::session::protocol::{
@@ -85,7 +85,7 @@ fn one(stage: Stage) -> PerturbOptions {
 
 fn corrupted(corruption: Corruption, severity: u8) -> Stage {
     Stage {
-        corruption: Some(Setting {
+        corruption: Some(corruption::Setting {
             corruption,
             severity,
             table: None,
