@@ -11,10 +11,11 @@ use burn::tensor::module::{conv2d, linear, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
 use ventral::model::checkpoint::Source;
-use ventral::model::graph::{Graph, INPUT, Node, OUTPUT};
+use ventral::model::graph::{Graph, OUTPUT};
 use ventral::model::load::{HostTensor, Loaded, read};
 use ventral::model::onnx;
 use ventral::model::probe::CancelToken;
+use ventral::model::trace::{INPUT, Node};
 use ventral::rng::Rng;
 
 fn shipped(name: &str) -> Loaded {

@@ -12,9 +12,8 @@ use common::shared;
 use serde_json::Value;
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Npz};
-use ventral::model::config::{GaborConfig, NoiseConfig, NoiseMode, VOneConfig};
+use ventral::model::family::vone::{GaborConfig, NoiseConfig, NoiseMode, VOneBlock, VOneConfig};
 use ventral::model::gabor::{Draws, FilterBank, Gabor, Population, weights};
-use ventral::model::vone_block::VOneBlock;
 
 type Fixture = Npz<BufReader<File>>;
 

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds::{Bounds, ConfigError};
 use super::family::BodyConfig;
 use super::family::vone::{BODY_PREFIX, VOneConfig};
-use super::preprocessing::Preprocessing;
-use super::tap::TapInfo;
+use super::taps::TapInfo;
 use super::trace::{TensorSpec, Trace};
 
 /// A whole network: an optional simulated V1 in front, a body, a number of classes.
@@ -21,6 +20,38 @@ pub struct ModelConfig {
     pub front: Option<VOneConfig>,
     pub classes: usize,
     pub preprocessing: Preprocessing,
+}
+
+/// What happens to a picture before the first layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// The short side is brought to this many pixels (bilinear, as PIL does) …
+    pub resize: usize,
+    /// … and the centre square of this side is kept.
+    pub crop: usize,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+impl Preprocessing {
+    /// As torchvision before an ImageNet model: short side to 256, the centre 224 px.
+    pub fn imagenet() -> Self {
+        Self {
+            resize: 256,
+            crop: 224,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }
+    }
+
+    /// The same geometry with the VOneNets' mean and standard deviation of 0.5.
+    pub fn vonenet() -> Self {
+        Self {
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            ..Self::imagenet()
+        }
+    }
 }
 
 impl ModelConfig {

@@ -17,7 +17,7 @@ mod tests {
     use super::super::family::resnet::ResNetConfig;
     use super::super::family::vone::VOneConfig;
     use super::super::family::{BodyConfig, Family};
-    use super::super::preprocessing::Preprocessing;
+    use super::super::config::Preprocessing;
     use super::super::trace::Trace;
     use super::*;
 

@@ -12,11 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::{ConfigError, SettingError, check_setting};
 use super::checkpoint::{Value, name_some};
-use super::config::ModelConfig;
+use super::config::{ModelConfig, Preprocessing};
 use super::family::reading::{Gap, Reading, Shapes};
 use super::family::vone::{BODY_PREFIX, VOneConfig};
 use super::family::{BodyConfig, FAMILIES, Row};
-use super::preprocessing::Preprocessing;
 use super::trace::TensorSpec;
 use crate::archive::shorten;
 

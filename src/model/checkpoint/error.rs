@@ -80,7 +80,7 @@ impl CheckpointError {
 }
 
 /// `a`, `b`, `c` and 12 more.
-pub(super) fn name_some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(in crate::model) fn name_some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 5;
     let mut names = names.into_iter();
     let shown: Vec<String> = names

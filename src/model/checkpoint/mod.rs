@@ -3,7 +3,7 @@
 //! PyTorch's `.pth` and `.pth.tar`, in the zip format (since 1.6) and the older one, and
 //! `.safetensors`. [`Checkpoint::open`] reads the table of contents only; [`Checkpoint::read_f32`]
 //! fetches one tensor. The source is anything that reads and seeks: a file, a `Blob` in the
-//! browser, bytes in memory. [`recognise()`] says which network the names and shapes make up.
+//! browser, bytes in memory. Which network the names and shapes make up is no matter of this room.
 //! [`npy`] reads and writes NumPy's files.
 //!
 //! A file may come from anywhere. No pickle code is ever run (see the `pickle` module), no length
@@ -19,7 +19,6 @@ mod graph;
 mod hash;
 mod pickle;
 mod reader;
-mod recognise;
 mod safetensors;
 mod sniff;
 mod state_dict;
@@ -35,8 +34,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::archive::{Limits, npy};
 pub use dtype::DType;
 pub use error::CheckpointError;
+pub(super) use error::name_some;
 pub use hash::{published_prefix, sha256};
-pub use recognise::{Architecture, CONFIG_KEY, RecogniseError, Recognised, recognise};
 pub use safetensors::write_safetensors;
 pub use value::Value;
 
@@ -144,18 +143,10 @@ impl<S: Source> Checkpoint<S> {
         &self.tensors
     }
 
-    /// Names and shapes, as [`recognise()`] takes them.
+    /// Names and shapes, as [`crate::model::recognise`] takes them.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let shape = |(name, info): (&String, &TensorInfo)| (name.clone(), info.shape.clone());
         self.tensors.iter().map(shape).collect()
-    }
-
-    /// Says which network this is. `file_name` tells apart what names and shapes do not.
-    ///
-    /// # Errors
-    /// See [`recognise()`].
-    pub fn recognise(&self, file_name: &str) -> Result<Recognised, RecogniseError> {
-        recognise(&self.shapes(), &self.flags, file_name)
     }
 
     /// The values of a tensor, row-major, whatever its strides and type in the file.

@@ -8,7 +8,7 @@ use super::Family;
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
 use crate::model::bounds::{Bounds, KERNEL, STRIDE, WIDTH};
-use crate::model::tap::TapInfo;
+use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
 #[cfg(feature = "compute")]
 pub use layers::AlexNet;

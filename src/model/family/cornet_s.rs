@@ -8,7 +8,7 @@ use super::cornet::{AREAS, READOUT};
 use super::reading::{Gap, Reading};
 use super::stem::StemConfig;
 use crate::model::bounds::{Bounds, STEPS, WIDTH};
-use crate::model::tap::TapInfo;
+use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
 #[cfg(feature = "compute")]
 pub use layers::CornetS;

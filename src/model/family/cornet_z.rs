@@ -9,7 +9,7 @@ use super::cornet::{AREAS, READOUT, inputs};
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
 use crate::model::bounds::{Bounds, KERNEL, STRIDE, WIDTH};
-use crate::model::tap::TapInfo;
+use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
 #[cfg(feature = "compute")]
 pub use layers::CornetZ;

@@ -25,7 +25,7 @@ use self::reading::{Reading, Gap};
 use super::bounds::Bounds;
 #[cfg(feature = "compute")]
 use super::probe::{Cancelled, Probe};
-use super::tap::TapInfo;
+use super::taps::TapInfo;
 use super::trace::{Map, Trace};
 #[cfg(feature = "compute")]
 use burn::module::Module;

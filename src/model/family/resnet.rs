@@ -7,7 +7,7 @@ use super::Family;
 use super::reading::{Gap, Reading};
 use super::stem::StemConfig;
 use crate::model::bounds::{Bounds, WIDTH};
-use crate::model::tap::TapInfo;
+use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
 #[cfg(feature = "compute")]
 pub use layers::ResNet;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
 use crate::model::bounds::{Bounds, KERNEL, STRIDE, SettingError, WIDTH, check_setting};
-use crate::model::tap::TapInfo;
+use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
 #[cfg(feature = "compute")]
 pub use layers::{FrontEnd, VOneBlock};
