@@ -128,7 +128,11 @@ fn every_fixture_opens_and_is_recognised() {
         assert_eq!(checkpoint.format, format, "{name}");
         assert_eq!(checkpoint.tensors().len(), count, "{name}");
         let recognised = recognised_in(&checkpoint, name);
-        assert_eq!(self::architecture(&recognised.config), architecture, "{name}");
+        assert_eq!(
+            self::architecture(&recognised.config),
+            architecture,
+            "{name}"
+        );
         let infos = checkpoint.tensors().clone();
         for (tensor, info) in infos {
             assert!(!tensor.starts_with("module."), "{name}: {tensor}");
@@ -299,12 +303,12 @@ fn full_size_networks_are_recognised() {
 
 #[test]
 fn full_size_networks_have_the_official_sizes() {
-    use ventral::model::family::Family;
     use ventral::model::family::alexnet::AlexNetConfig;
     use ventral::model::family::cornet_rt::CornetRtConfig;
     use ventral::model::family::cornet_s::CornetSConfig;
     use ventral::model::family::cornet_z::CornetZConfig;
     use ventral::model::family::resnet::ResNetConfig;
+    use ventral::model::family::traits::Family;
     use ventral::model::family::vone::VOneConfig;
     let body = |key: &str, file: &str| full(key, file).map(|(r, _)| r.config.body);
     let Some(s) = body("cornet_s", "cornet_s-1d3f7974.pth") else {

@@ -804,7 +804,7 @@ async fn values_of(network: &Network) -> Result<Vec<u8>, AlignError> {
 
 /// The network with these values, as [`values_of`] gave them.
 fn filled(network: Network, bytes: &[u8]) -> Result<Network, AlignError> {
-    let sizes = names::list(&network);
+    let sizes = network.config().tensors();
     let wanted: usize = sizes
         .iter()
         .map(|n| 4 * n.shape.iter().product::<usize>())

@@ -105,7 +105,11 @@ impl ModelConfig {
 
     /// Every tap of the network, in the order of the signal.
     pub fn taps(&self) -> Vec<TapInfo> {
-        let mut taps = self.front.as_ref().map(VOneConfig::taps).unwrap_or_default();
+        let mut taps = self
+            .front
+            .as_ref()
+            .map(VOneConfig::taps)
+            .unwrap_or_default();
         taps.extend(self.body.family().taps());
         taps
     }
@@ -118,8 +122,8 @@ impl ModelConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::family::Family;
     use super::super::family::cornet_s::CornetSConfig;
+    use super::super::family::traits::Family;
     use super::*;
 
     fn official() -> ModelConfig {

@@ -11,13 +11,14 @@ pub fn multiply_adds(config: &ModelConfig, side: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::Preprocessing;
+    use super::super::family::BodyConfig;
     use super::super::family::alexnet::AlexNetConfig;
     use super::super::family::cornet_rt::{CornetRtConfig, Unrolling};
     use super::super::family::cornet_s::CornetSConfig;
     use super::super::family::resnet::ResNetConfig;
+    use super::super::family::traits::Family;
     use super::super::family::vone::VOneConfig;
-    use super::super::family::{BodyConfig, Family};
-    use super::super::config::Preprocessing;
     use super::super::trace::Trace;
     use super::*;
 

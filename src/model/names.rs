@@ -102,3 +102,35 @@ impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Replace<F> {
         replaced
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::super::config::{ModelConfig, Preprocessing};
+    use super::super::family::FAMILIES;
+    use super::super::family::vone::VOneConfig;
+    use super::*;
+
+    /// The walk compares the shapes.
+    #[test]
+    fn every_family_declares_the_tensors_of_its_layers() {
+        for row in FAMILIES {
+            let plain = Some(((row.official)(), None));
+            let behind_vone = (row.behind_vone)().map(|body| (body, Some(VOneConfig::official())));
+            for (body, front) in plain.into_iter().chain(behind_vone) {
+                let config = ModelConfig {
+                    body,
+                    front,
+                    classes: 10,
+                    preprocessing: Preprocessing::imagenet(),
+                };
+                let mut found = Vec::new();
+                let network = Network::new(&config, &Device::flex());
+                visit(&network, |name, _, _| found.push(name.to_owned()));
+                let tensors = config.tensors().into_iter();
+                assert_eq!(found, tensors.map(|t| t.name).collect::<Vec<_>>());
+            }
+        }
+    }
+}

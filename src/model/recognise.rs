@@ -374,3 +374,20 @@ fn left_over(
     }
     Ok(dropped.into_iter().map(str::to_owned).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_of_the_catalog_are_of_families_that_are_recognised() {
+        let families = family_names();
+        for entry in super::super::catalog::entries() {
+            // CORnet-R has the names of CORnet-RT; the depth of a ResNet follows its family.
+            let is_of = |family: &String| {
+                entry.family.starts_with(family.as_str()) || family.starts_with(&entry.family)
+            };
+            assert!(families.iter().any(is_of), "{}", entry.family);
+        }
+    }
+}

@@ -54,9 +54,15 @@ pub struct Node {
 /// An input of an operation that is no tensor of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Constant {
-    Values { shape: Vec<usize>, values: Vec<f32> },
+    Values {
+        shape: Vec<usize>,
+        values: Vec<f32>,
+    },
     /// Some of the filters of a tensor, `[rows, …]`.
-    Rows { of: String, rows: Range<usize> },
+    Rows {
+        of: String,
+        rows: Range<usize>,
+    },
 }
 
 /// The result of an operation: a square map, or features as a map of side 1.

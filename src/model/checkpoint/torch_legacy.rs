@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use super::bytes;
-use super::error::CheckpointError;
+use super::error::{CheckpointError, TensorProblem};
 use super::graph::{Id, Node, Pickled};
 use crate::archive::{Backing, Endian, shorten};
 
@@ -211,10 +211,10 @@ impl<'a> Walk<'a> {
                 expected,
                 found,
             }),
-            (None, None) => Err(CheckpointError::tensor(
-                name,
-                format!("its storage `{}` is missing", shorten(key)),
-            )),
+            (None, None) => {
+                let absent = format!("storage `{}` is", shorten(key));
+                Err(CheckpointError::tensor(name, TensorProblem::Absent(absent)))
+            }
         }
     }
 }

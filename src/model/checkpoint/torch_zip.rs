@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
 use super::bytes;
-use super::error::CheckpointError;
+use super::error::{CheckpointError, TensorProblem};
 use super::graph::Pickled;
 
 use super::reader::ByteReader;
@@ -40,8 +40,8 @@ pub(super) fn open<S: Read + Seek>(
             Some(at) => *at,
             None => {
                 let entry = locate(source, &format!("data/{key}"))?.ok_or_else(|| {
-                    let key = shorten(key);
-                    CheckpointError::tensor(name, format!("its bytes `data/{key}` are missing"))
+                    let absent = format!("bytes `data/{}` are", shorten(key));
+                    CheckpointError::tensor(name, TensorProblem::Absent(absent))
                 })?;
                 backings.push(Backing { endian, ..entry });
                 known.insert(key, backings.len() - 1);

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::Family;
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
+use super::traits::Family;
 use crate::model::bounds::{Bounds, KERNEL, STRIDE, WIDTH};
 use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
@@ -185,7 +185,7 @@ mod layers {
     use burn::tensor::{Device, Tensor};
 
     use super::{AlexConv, AlexNetConfig};
-    use crate::model::family::Layers;
+    use crate::model::family::traits::Layers;
     use crate::model::layers::{Conv, Linear, flatten, pool3};
     use crate::model::probe::{Cancelled, Probe};
 

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Family;
 #[cfg(feature = "checkpoint")]
 use super::cornet::read_inputs;
 use super::cornet::{AREAS, READOUT, inputs};
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
+use super::traits::Family;
 use crate::model::bounds::{Bounds, KERNEL, STEPS, STRIDE, WIDTH};
 use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
@@ -155,8 +155,8 @@ mod layers {
     use burn::tensor::{Device, Tensor};
 
     use super::{AREAS, CornetRtConfig, Unrolling};
-    use crate::model::family::Layers;
     use crate::model::family::cornet::Decoder;
+    use crate::model::family::traits::Layers;
     use crate::model::layers::Conv;
     use crate::model::probe::{Cancelled, Probe};
 

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Family;
 use super::cornet::{AREAS, READOUT};
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
 use super::stem::StemConfig;
+use super::traits::Family;
 use crate::model::bounds::{Bounds, STEPS, WIDTH};
 use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
@@ -152,8 +152,8 @@ mod layers {
     use burn::tensor::{Device, Tensor};
 
     use super::{AREAS, CornetSConfig, StemConfig};
-    use crate::model::family::Layers;
     use crate::model::family::cornet::Decoder;
+    use crate::model::family::traits::Layers;
     use crate::model::layers::{Conv, Normed, batch_norm, normalise_relu, pool3};
     use crate::model::probe::{Cancelled, Probe};
 
@@ -224,7 +224,12 @@ mod layers {
             }
         }
 
-        fn forward(&self, area: &str, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<4>, Cancelled> {
+        fn forward(
+            &self,
+            area: &str,
+            x: Tensor<4>,
+            probe: &mut Probe,
+        ) -> Result<Tensor<4>, Cancelled> {
             let times = self.norm1.len();
             let mut x = self.conv_input.forward(x);
             for t in 0..times {

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Family;
 #[cfg(feature = "checkpoint")]
 use super::cornet::read_inputs;
 use super::cornet::{AREAS, READOUT, inputs};
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
+use super::traits::Family;
 use crate::model::bounds::{Bounds, KERNEL, STRIDE, WIDTH};
 use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
@@ -83,8 +83,8 @@ mod layers {
     use burn::tensor::{Device, Tensor};
 
     use super::{AREAS, CornetZConfig};
-    use crate::model::family::Layers;
     use crate::model::family::cornet::Decoder;
+    use crate::model::family::traits::Layers;
     use crate::model::layers::{Conv, pool3};
     use crate::model::probe::{Cancelled, Probe};
 
@@ -127,7 +127,6 @@ mod layers {
                 decoder: Decoder::new(it, classes, device),
             }
         }
-
     }
 
     impl Layers for CornetZ {

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Family;
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
 use super::stem::StemConfig;
+use super::traits::Family;
 use crate::model::bounds::{Bounds, WIDTH};
 use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
@@ -214,7 +214,7 @@ mod layers {
     use burn::tensor::{Device, Tensor};
 
     use super::{ResBlock, ResNetConfig, STAGES};
-    use crate::model::family::Layers;
+    use crate::model::family::traits::Layers;
     use crate::model::layers::{Conv, Linear, Normed, batch_norm, flatten, global_mean, pool3};
     use crate::model::probe::{Cancelled, Probe};
 

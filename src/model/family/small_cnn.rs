@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::Family;
 #[cfg(feature = "checkpoint")]
 use super::reading::{Gap, Reading};
+use super::traits::Family;
 use crate::model::bounds::{Bounds, WIDTH};
 use crate::model::taps::TapInfo;
 use crate::model::trace::{Map, Trace};
@@ -87,7 +87,7 @@ mod layers {
     use burn::tensor::{Device, Tensor};
 
     use super::SmallCnnConfig;
-    use crate::model::family::Layers;
+    use crate::model::family::traits::Layers;
     use crate::model::layers::{Conv, Linear, flatten, max_pool};
     use crate::model::probe::{Cancelled, Probe};
 

@@ -33,7 +33,11 @@ impl StemConfig {
         let pool = file.truth("stem_pool");
         let stem = Self {
             kernel,
-            stride: stride.unwrap_or(if is_official { Self::OFFICIAL.stride } else { 1 }),
+            stride: stride.unwrap_or(if is_official {
+                Self::OFFICIAL.stride
+            } else {
+                1
+            }),
             pool: pool.unwrap_or(is_official),
         };
         if !is_official && (stride.is_none() || pool.is_none()) {
