@@ -752,7 +752,7 @@ fn centred(responses: &Matrix) -> Gram {
 
 /// The one tap of a pass, `[n, c · h · w]`.
 fn flat(probe: Probe) -> Result<Tensor<2>, AlignError> {
-    let seen = probe.into_seen().pop();
+    let seen = probe.into_activations().pop();
     let (_, x) = seen.ok_or_else(|| AlignError::Model("the area did not answer".to_owned()))?;
     Ok(crate::model::layers::flatten(x))
 }

@@ -19,7 +19,7 @@ pub struct Network {
     config: ModelConfig,
 }
 
-/// The outcome of a pass that kept taps.
+/// The result of a pass that kept taps.
 pub struct Pass {
     /// `[n, classes]`.
     pub logits: Tensor<2>,
@@ -46,7 +46,7 @@ impl Network {
         self.config.classes
     }
 
-    /// Does the front-end draw noise?
+    /// Whether the front-end draws noise.
     pub fn is_stochastic(&self) -> bool {
         self.front
             .as_ref()
@@ -54,7 +54,7 @@ impl Network {
     }
 
     /// Standard normal draws for the front-end's response to `n` images of side `side`; `None`
-    /// for a deterministic network. Drawn on the CPU, so every backend sees the same noise.
+    /// for a deterministic network. Drawn on the CPU, so every backend gets the same noise.
     pub fn draw_noise(
         &self,
         n: usize,
@@ -84,9 +84,8 @@ impl Network {
 
     /// Logits `[n, classes]` of pixels `[n, 3, h, w]` in [0, 1].
     pub fn forward(&self, pixels: Tensor<4>, noise: Option<Tensor<4>>) -> Tensor<2> {
-        // A blind probe has nobody to cancel it.
-        self.forward_probed(pixels, noise, &mut Probe::blind())
-            .expect("a pass without a cancel token cannot be cancelled")
+        self.forward_probed(pixels, noise, &mut Probe::default())
+            .expect("the default probe cannot be cancelled")
     }
 
     pub fn forward_probed(
@@ -125,7 +124,7 @@ impl Network {
         let logits = self.forward_probed(pixels, noise, &mut probe)?;
         Ok(Pass {
             logits,
-            taps: probe.into_seen(),
+            taps: probe.into_activations(),
         })
     }
 

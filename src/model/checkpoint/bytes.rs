@@ -6,8 +6,8 @@ use flate2::Crc;
 
 use super::error::{CheckpointError, TensorProblem};
 use super::graph::RawTensor;
-use super::{Limits, TensorInfo, View};
-use crate::archive::{Backing, Unpacked, check_shape, gather, is_damage};
+use super::tensor::{TensorInfo, View};
+use crate::archive::{Backing, Limits, Unpacked, check_shape, gather, is_damage};
 
 /// Checks a pickle's tensor against the bytes behind it.
 ///

@@ -11,9 +11,9 @@ use serde::{Deserialize, Deserializer};
 use super::dtype::DType;
 use super::error::{CheckpointError, TensorProblem};
 use super::state_dict::unwrapped;
+use super::tensor::{Format, Parts, TensorInfo, View};
 use super::value::Value;
-use super::{Format, Limits, Parts, TensorInfo, View};
-use crate::archive::{Backing, Endian, check_shape, shorten};
+use crate::archive::{Backing, Endian, Limits, check_shape, shorten};
 
 /// Bytes before the table: its length.
 const PREFIX: u64 = 8;

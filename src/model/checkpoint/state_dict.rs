@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Limits;
 use super::callables::{Verdict, verdict};
 use super::error::{CheckpointError, TensorProblem, name_some};
 use super::graph::{Id, Node, Object, Pickled, RawTensor};
 use super::value::Value;
-use crate::archive::shorten;
+use crate::archive::{Limits, shorten};
 
 /// What a checkpoint's pickle says, before its bytes are looked at.
 pub(super) struct Harvest<'a> {

@@ -10,10 +10,11 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use super::bytes;
 use super::error::{CheckpointError, TensorProblem};
 use super::graph::{Id, Node, Pickled};
-use crate::archive::{Backing, Endian, shorten};
+use crate::archive::{Backing, Endian, Limits, shorten};
 
 use super::reader::ByteReader;
-use super::{Format, Limits, Parts, pickle, sniff, state_dict};
+use super::tensor::{Format, Parts};
+use super::{pickle, sniff, state_dict};
 
 /// 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = *b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";

@@ -9,9 +9,10 @@ use super::error::{CheckpointError, TensorProblem};
 use super::graph::Pickled;
 
 use super::reader::ByteReader;
-use super::{Format, Limits, Parts, pickle, state_dict};
+use super::tensor::{Format, Parts};
+use super::{pickle, state_dict};
 use crate::archive::zip::Directory;
-use crate::archive::{self, Backing, Checked, Endian, shorten};
+use crate::archive::{self, Backing, Checked, Endian, Limits, shorten};
 
 pub(super) fn open<S: Read + Seek>(
     source: &mut S,

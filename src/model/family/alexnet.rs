@@ -235,7 +235,7 @@ mod layers {
                 if let Some(padding) = plan.pool_padding {
                     x = pool3(x, padding);
                 }
-                probe.see(&format!("conv{}", i + 1), &x)?;
+                probe.record(&format!("conv{}", i + 1), &x)?;
             }
             let [_, _, h, w] = x.dims();
             let side = self.pool_to;
@@ -244,7 +244,7 @@ mod layers {
             } else {
                 adaptive_avg_pool2d(x, [side, side])
             };
-            probe.see_detail("avgpool", &x)?;
+            probe.record_detail("avgpool", &x)?;
             let mut x = flatten(x);
             let last = self.classifier.len() - 1;
             for (i, layer) in self.classifier.iter().enumerate() {
@@ -252,7 +252,7 @@ mod layers {
                 if i < last {
                     x = relu(x);
                     let [n, width] = x.dims();
-                    probe.see(
+                    probe.record(
                         &format!("fc{}", i + 1),
                         &x.clone().reshape([n, width, 1, 1]),
                     )?;

@@ -58,7 +58,7 @@ mod decoder {
         /// `[n, c, h, w]` to logits `[n, classes]`.
         pub fn forward(&self, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<2>, Cancelled> {
             let mean = global_mean(x);
-            probe.see_detail("decoder.avgpool", &mean)?;
+            probe.record_detail("decoder.avgpool", &mean)?;
             Ok(self.linear.forward(flatten(mean)))
         }
     }

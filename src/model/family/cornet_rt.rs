@@ -292,7 +292,7 @@ mod layers {
                     states = self.next_step(&x, blocks, states);
                 }
                 for (name, state) in AREAS.into_iter().zip(&states) {
-                    probe.see_step(name, t, self.times, state)?;
+                    probe.record_step(name, t, self.times, state)?;
                 }
             }
             let [.., it] = states;

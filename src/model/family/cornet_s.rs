@@ -181,12 +181,12 @@ mod layers {
 
         fn forward(&self, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<4>, Cancelled> {
             let x = self.conv1.forward(x);
-            probe.see("V1.conv1", &x)?;
+            probe.record("V1.conv1", &x)?;
             let x = normalise_relu(&self.norm1, x);
             let x = if self.pool { pool3(x, 1) } else { x };
-            probe.see_detail("V1.pool", &x)?;
+            probe.record_detail("V1.pool", &x)?;
             let x = Normed::new(&self.conv2, &self.norm2).relu(x);
-            probe.see("V1", &x)?;
+            probe.record("V1", &x)?;
             Ok(x)
         }
     }
@@ -234,7 +234,7 @@ mod layers {
             let mut x = self.conv_input.forward(x);
             for t in 0..times {
                 x = self.step(x, t);
-                probe.see_step(area, t, times, &x)?;
+                probe.record_step(area, t, times, &x)?;
             }
             Ok(x)
         }

@@ -135,7 +135,7 @@ mod layers {
             let mut x = x;
             for (name, block) in AREAS.into_iter().zip(blocks) {
                 x = block.forward(x);
-                probe.see(name, &x)?;
+                probe.record(name, &x)?;
             }
             self.decoder.forward(x, probe)
         }

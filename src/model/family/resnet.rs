@@ -321,7 +321,7 @@ mod layers {
             };
             let x = Normed::new(conv, norm).relu(x);
             let x = if self.pool { pool3(x, 1) } else { x };
-            probe.see("conv1", &x)?;
+            probe.record("conv1", &x)?;
             Ok(x)
         }
     }
@@ -337,10 +337,10 @@ mod layers {
                 for block in stage {
                     x = block.forward(x);
                 }
-                probe.see(name, &x)?;
+                probe.record(name, &x)?;
             }
             let mean = global_mean(x);
-            probe.see_detail("avgpool", &mean)?;
+            probe.record_detail("avgpool", &mean)?;
             Ok(self.fc.forward(flatten(mean)))
         }
     }

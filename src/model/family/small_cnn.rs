@@ -114,9 +114,9 @@ mod layers {
     impl Layers for SmallCnn {
         fn forward(&self, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<2>, Cancelled> {
             let x = relu(self.conv1.forward(x));
-            probe.see("conv1", &x)?;
+            probe.record("conv1", &x)?;
             let x = relu(self.conv2.forward(max_pool(x, 2, 0)));
-            probe.see("conv2", &x)?;
+            probe.record("conv2", &x)?;
             let x = max_pool(x, 2, 0);
             Ok(self.fc.forward(flatten(x)))
         }

@@ -296,9 +296,9 @@ mod layers {
             probe: &mut Probe,
         ) -> Result<Tensor<4>, Cancelled> {
             let v1 = self.vone_block.forward(x, noise);
-            probe.see("V1", &v1)?;
+            probe.record("V1", &v1)?;
             let x = self.bottleneck.forward(v1);
-            probe.see(BOTTLENECK, &x)?;
+            probe.record(BOTTLENECK, &x)?;
             Ok(x)
         }
     }
