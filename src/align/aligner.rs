@@ -791,7 +791,7 @@ fn distance(network: &Network, start: &Network, device: &Device) -> Tensor<1> {
     sum
 }
 
-/// All parameters and buffers, f32 little-endian, in the order of [`names::list`].
+/// All parameters and buffers, f32 little-endian, in the order of the modules.
 async fn values_of(network: &Network) -> Result<Vec<u8>, AlignError> {
     let mut tensors = Vec::new();
     names::visit(network, |_, _, flat| tensors.push(flat.tensor()));

@@ -121,7 +121,7 @@ impl Probe {
     }
 
     /// By tap name, in the order of the signal.
-    pub fn into_seen(self) -> Vec<(String, Tensor<4>)> {
+    pub fn into_activations(self) -> Vec<(String, Tensor<4>)> {
         self.kept
     }
 }
