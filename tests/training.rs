@@ -7,10 +7,11 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use ventral::image::dataset::LabelledSet;
-use ventral::model::config::Preprocessing;
-use ventral::model::config::{
-    BodyConfig, CornetSConfig, GaborConfig, ModelConfig, NoiseConfig, StemConfig, VOneConfig,
-};
+use ventral::model::config::{ModelConfig, Preprocessing};
+use ventral::model::family::BodyConfig;
+use ventral::model::family::cornet_s::CornetSConfig;
+use ventral::model::family::stem::StemConfig;
+use ventral::model::family::vone::{GaborConfig, NoiseConfig, VOneConfig};
 use ventral::model::init::initialise;
 use ventral::model::layers::Linear;
 use ventral::model::load::HostTensor;
@@ -148,7 +149,7 @@ fn the_training_gradient_is_the_slope_of_the_loss() {
         dots: Dots::default(),
     };
     network.map(&mut collect);
-    let names = ventral::model::names::list(&fresh());
+    let names = fresh().config().tensors();
     let (mut compared, mut apart, mut size) = (0, 0.0, 0.0);
     for (target, dot) in collect.dots.0.iter().enumerate() {
         let name = &names[target].name;

@@ -60,7 +60,7 @@ pub(super) fn centred(responses: &Matrix) -> Gram {
 
 /// The one tap of a pass, `[n, c · h · w]`.
 pub(super) fn single_tap(probe: Probe) -> Result<Tensor<2>, AlignError> {
-    let last = probe.into_seen().pop();
+    let last = probe.into_activations().pop();
     let (_, x) = last.ok_or_else(|| AlignError::Model("the area was not computed".to_owned()))?;
     Ok(flatten(x))
 }

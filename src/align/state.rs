@@ -82,7 +82,7 @@ impl Aligner {
     }
 }
 
-/// All parameters and buffers, f32 little-endian, in the order of [`names::list`].
+/// All parameters and buffers, f32 little-endian, in the order of the modules.
 async fn values_of(network: &Network) -> Result<Vec<u8>, AlignError> {
     let mut tensors = Vec::new();
     names::visit(network, |_, _, flat| tensors.push(flat.tensor()));
@@ -95,7 +95,7 @@ async fn values_of(network: &Network) -> Result<Vec<u8>, AlignError> {
 
 /// The network with these values, as [`values_of`] gave them.
 fn filled(network: Network, bytes: &[u8]) -> Result<Network, AlignError> {
-    let sizes = names::list(&network);
+    let sizes = network.config().tensors();
     let wanted: usize = sizes
         .iter()
         .map(|n| 4 * n.shape.iter().product::<usize>())

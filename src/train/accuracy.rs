@@ -5,7 +5,7 @@ use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 use crate::image::dataset::LabelledSet;
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled};
-use crate::perturb::attack::goal::argmax;
+use crate::perturb::attack::criterion::argmax;
 use crate::rng::Rng;
 
 /// Why an accuracy could not be measured.

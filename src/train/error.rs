@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::perturb::attack::Stopped;
+use crate::perturb::attack::AttackError;
 use crate::perturb::corruption::CorruptionError;
 
 #[derive(Debug, thiserror::Error)]
@@ -36,5 +36,5 @@ pub enum TrainError {
     #[error("no corrupted examples can be made: {0}")]
     Corruption(#[from] CorruptionError),
     #[error("no adversarial examples could be made: {0}")]
-    Attack(#[from] Stopped),
+    Attack(#[from] AttackError),
 }

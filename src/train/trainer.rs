@@ -22,7 +22,7 @@ use crate::image::dataset::LabelledSet;
 use crate::model::names;
 use crate::model::network::Network;
 use crate::model::probe::CancelToken;
-use crate::perturb::attack::Stopped;
+use crate::perturb::attack::AttackError;
 use crate::rng::Rng;
 
 /// An event of a run.
@@ -378,7 +378,7 @@ fn attack(
     examples: &mut Examples,
     side: usize,
     rng: Rng,
-) -> Result<(), Stopped> {
+) -> Result<(), AttackError> {
     let place = examples.attacked.clone();
     if place.is_empty() {
         return Ok(());

@@ -166,7 +166,7 @@ impl AdversarialConfig {
                 "adversarial.rel_step must be above 0",
             ),
             (
-                classes >= self.loss.least_classes(Aim::Leave),
+                classes >= self.loss.least_classes(Aim::Untargeted),
                 "adversarial.loss needs more classes than the model has",
             ),
         ]

@@ -15,7 +15,8 @@ use self::examples::{AdversarialConfig, CorruptedConfig, ExamplesConfig, Stylise
 use super::demand::Demand;
 use super::optimiser::OptimiserConfig;
 use super::schedule::ScheduleConfig;
-use crate::model::config::{ConfigError, ModelConfig};
+use crate::model::bounds::ConfigError;
+use crate::model::config::ModelConfig;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
