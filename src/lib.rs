@@ -16,6 +16,7 @@ pub mod archive;
 pub mod clock;
 #[cfg(feature = "compute")]
 pub mod compute;
+pub mod experiment;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 #[cfg(feature = "picture")]

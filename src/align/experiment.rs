@@ -10,12 +10,12 @@ use super::stimuli::Stimuli;
 use super::target::recorded;
 use super::target::{Answers, Responses, responses};
 use crate::image::dataset::LabelledSet;
-use crate::measure::robustness::plan::{Condition, Plan as TestPlan, PlanError as TestPlanError};
-use crate::measure::robustness::run::{Bench, RunError};
+use crate::experiment::engine::Experiment;
+use crate::experiment::robustness::plan::Plan as TestPlan;
+use crate::experiment::robustness::run::{Candidate, Robustness, RunError};
 use crate::measure::similarity::{Gram, SimilarityError, inference};
 use crate::model::classes::match_classes;
 use crate::model::load::Loaded;
-use crate::model::network::Network;
 use crate::model::probe::CancelToken;
 use crate::perturb::attack::network::Pause;
 use crate::perturb::corruption::Textures;
@@ -188,77 +188,40 @@ pub fn compare(runs: &mut [Ended]) -> Result<(), SimilarityError> {
     Ok(())
 }
 
-/// A robustness test of a model on images that are no stimuli.
-pub struct Quick<'a> {
-    plan: &'a TestPlan,
-    conditions: Vec<Condition<'a>>,
-    set: LabelledSet,
-    classes: Vec<usize>,
-    network: Network,
-    device: Device,
-    textures: Textures,
-}
-
-impl<'a> Quick<'a> {
-    /// # Errors
-    /// A plan without conditions that can be tested.
-    pub fn new(
-        plan: &'a TestPlan,
-        set: &LabelledSet,
-        model: &Loaded,
-        device: &Device,
-    ) -> Result<Self, RunError> {
-        let failed = |e: TestPlanError| RunError::Failed(e.to_string());
-        Ok(Self {
-            plan,
-            conditions: plan.conditions().map_err(failed)?,
-            set: set.in_turns(plan.images),
-            classes: (0..set.classes.len()).collect(),
-            network: model.to_network(&device.clone().autodiff()),
-            device: device.clone(),
-            textures: Textures::default(),
+/// How many images a model gets right in every condition of a plan, on images that are no stimuli.
+///
+/// # Errors
+/// A plan that does not fit the images, cancelled, a device that failed.
+pub async fn robustness(
+    plan: &TestPlan,
+    set: &LabelledSet,
+    model: &Loaded,
+    device: &Device,
+    cancel: &CancelToken,
+    pause: Option<Pause<'_>>,
+) -> Result<Vec<Robust>, RunError> {
+    let set = set.in_turns(plan.images);
+    // The set's labels are the model's classes already, by number.
+    let numbered = |(number, name): (usize, &String)| (name.clone(), number.to_string());
+    let classes = set.classes.iter().enumerate().map(numbered).collect();
+    let candidates = [Candidate::new(model, set, &classes, device)?];
+    let textures = Textures::default();
+    let test = Robustness::new(plan, &candidates, device, &textures)?;
+    let conditions = test.conditions().iter();
+    let mut found: Vec<Robust> = conditions
+        .map(|condition| Robust {
+            condition: condition.name(),
+            right: 0,
+            images: 0,
         })
-    }
-
-    /// How many images are right in every condition.
-    ///
-    /// # Errors
-    /// Cancelled, a device that failed.
-    pub async fn run<'p>(
-        &'p self,
-        cancel: &CancelToken,
-        pause: Option<Pause<'p>>,
-    ) -> Result<Vec<Robust>, RunError> {
-        let bench = Bench {
-            plan: self.plan,
-            conditions: &self.conditions,
-            set: &self.set,
-            classes: &self.classes,
-            network: &self.network,
-            device: self.device.clone(),
-            textures: &self.textures,
-            cancel: cancel.clone(),
-            pause,
-        };
-        let mut rows = Vec::new();
-        for unit in self.plan.units(self.conditions.len(), self.set.len()) {
-            rows.extend(bench.run(&unit, &mut |_| {}).await?);
-        }
-        let mut found: Vec<Robust> = self
-            .conditions
-            .iter()
-            .map(|condition| Robust {
-                condition: condition.name(),
-                right: 0,
-                images: 0,
-            })
-            .collect();
-        for row in rows {
+        .collect();
+    for unit in test.units() {
+        for row in test.rows(&unit, cancel, pause).await? {
             if let Some(of) = found.iter_mut().find(|r| r.condition == row.condition) {
                 of.images += 1;
                 of.right += usize::from(row.prediction == row.label);
             }
         }
-        Ok(found)
     }
+    Ok(found)
 }

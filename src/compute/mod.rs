@@ -2,4 +2,5 @@
 
 pub mod device;
 pub mod kernel;
+pub mod lost;
 pub mod self_check;

@@ -5,5 +5,4 @@ pub mod alignment_charts;
 #[cfg(feature = "charts")]
 pub(crate) mod draw;
 pub mod interval;
-pub mod robustness;
 pub mod similarity;

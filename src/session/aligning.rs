@@ -5,32 +5,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::engine::{Attachment, Host, Session, SessionError};
+use super::engine::{Attachment, Host, Session};
+use super::error::SessionError;
 use super::protocol::{
-    AlignOptions, AlignReport, BackendChoice, Bytes, Event, Progress, Recorded, Understood,
+    AlignOptions, AlignReport, Bytes, Event, Progress, Recorded, Understood,
 };
-use super::testing::{Archive, batch, digest, drawn, whole};
+use super::testing::{Archive, batch, drawn, whole};
 use crate::align::aligner::{AlignError, Aligner, Kept, Look};
-use crate::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
+use crate::align::experiment::{Curve, Ended, Images, compare, relabelled, robustness};
 use crate::align::head::with_new_head;
 use crate::align::outcome::{Outcome, Robust, rows, table, verdict};
 use crate::align::plan::{Control, Plan, Target};
 use crate::align::target::Answers;
 use crate::clock::Clock;
 use crate::compute::device::Active;
+use crate::experiment::journal::digest;
+use crate::experiment::robustness::charts::Chart;
+use crate::experiment::robustness::plan::Plan as TestPlan;
+use crate::experiment::robustness::presets;
 use crate::image::dataset::{LabelledSet, OpenOptions, encoded, open, quiet};
 use crate::measure::alignment_charts::{Series, curves, dissimilarities, similarities};
-use crate::measure::robustness::plan::Plan as TestPlan;
-use crate::measure::robustness::presets;
 use crate::measure::similarity::cka::of_centred;
 use crate::measure::similarity::inference::Ceiling;
 use crate::measure::similarity::{Gram, rdm};
 use crate::model::catalog::TestSet;
 use crate::model::classes::LEFT_OUT;
 use crate::model::load::Loaded;
-use crate::model::probe::Cancelled;
 use crate::model::save;
-use crate::neural::{self, HeatMaps, Labels};
+use crate::neural::{self, HeatMaps, Labels, NeuralError};
 
 /// How often the curves are drawn anew while a run goes on, seconds.
 const CURVES_EVERY: f32 = 1.0;
@@ -118,25 +120,6 @@ struct Work {
     recorded: [String; 3],
 }
 
-impl From<AlignError> for SessionError {
-    fn from(error: AlignError) -> Self {
-        match error {
-            AlignError::Cancelled => Self::Cancelled(Cancelled),
-            error => Self::Align(error),
-        }
-    }
-}
-
-impl From<crate::align::plan::PlanError> for SessionError {
-    fn from(error: crate::align::plan::PlanError) -> Self {
-        Self::Align(error.into())
-    }
-}
-
-fn said(error: impl std::fmt::Display) -> SessionError {
-    SessionError::Attack(error.to_string())
-}
-
 impl Session {
     /// Reads what was recorded of the images, or forgets it where there is no file.
     pub(super) fn take_recorded(
@@ -153,7 +136,7 @@ impl Session {
             return Ok(());
         }
         let bytes = whole(attachment)?;
-        let set = self.laboratory.set.as_ref();
+        let set = self.inputs.set.as_ref();
         let (hash, names) = (
             digest(&bytes),
             set.map(|set| called(set.names.clone(), set.images)),
@@ -182,36 +165,25 @@ impl Session {
     ) -> Result<(), SessionError> {
         let plan = Plan::parse(&options.plan)?;
         let controls = controls(&options.controls)?;
-        let active = self.device(host).await;
-        let work = match self.work(&plan, &controls, options, &active, host).await {
-            Err(error) if is_of_gpu(&error, &active) => {
-                self.start(BackendChoice::Cpu, host).await?;
-                let active = self.device(host).await;
-                self.work(&plan, &controls, options, &active, host).await?
-            }
-            made => made?,
-        };
-        let head = self.head(&work, options, active.info.half)?;
+        let work = self
+            .on_device(host, async |session, active| {
+                session.work(&plan, &controls, options, active, host).await
+            })
+            .await?;
+        let half = self.device(host).await.info.half;
+        let head = self.head(&work, options, half)?;
         let mut run = Run::open(head, options.fresh, host).await?;
-        loop {
-            let active = self.device(host).await;
-            let ended = work.go(&mut run, &active, host).await;
-            match ended {
-                // What was kept at the last look goes on.
-                Err(error) if is_of_gpu(&error, &active) => {
-                    self.start(BackendChoice::Cpu, host).await?;
-                }
-                ended => return ended,
-            }
-        }
+        // What was kept at the last evaluation goes on.
+        self.on_device(host, async |_, active| work.go(&mut run, active, host).await)
+            .await
     }
 
     fn head(&self, work: &Work, options: &AlignOptions, half: bool) -> Result<Head, SessionError> {
         let mut names = vec![work.plan.model.clone()];
         names.extend(work.plan.target.model().map(|(name, _)| name.to_owned()));
-        let models = self.laboratory.chosen(&names)?;
+        let models = self.inputs.chosen(&names)?;
         let [responses, heat_maps, labels] = self.recordings.hashes;
-        let images = self.laboratory.set.as_ref().map_or(0, |set| set.hash);
+        let images = self.inputs.set.as_ref().map_or(0, |set| set.hash);
         Ok(Head {
             plan: work.plan.clone(),
             controls: work.controls.clone(),
@@ -244,7 +216,7 @@ impl Session {
             classes.retain(|_, class| class == LEFT_OUT);
         }
         let named = [plan.model.clone()];
-        let mut model = self.laboratory.chosen(&named)?[0].clone();
+        let mut model = self.inputs.chosen(&named)?[0].clone();
         if plan.new_head {
             let labels = self.recordings.labels.as_ref();
             let all = labels.map_or(&archive.classes, |labels| &labels.classes);
@@ -254,7 +226,7 @@ impl Session {
         }
         let (mut images, mut remarks) = self.recordings.images(plan, archive, &model, &classes)?;
         if let Some((name, tap)) = plan.target.model() {
-            let other = self.laboratory.chosen(&[name.to_owned()])?[0];
+            let other = self.inputs.chosen(&[name.to_owned()])?[0];
             let (theirs, _) = self.recordings.images(plan, archive, other, &classes)?;
             host.tell(progress(format!("What {name} answers"), 0, 0, None));
             host.pause().await;
@@ -290,21 +262,18 @@ impl Session {
     }
 }
 
-/// A GPU may have failed, and the CPU may do what it did not. An attack's failure is a sentence alone.
-fn is_of_gpu(error: &SessionError, active: &Active) -> bool {
-    let of_device = matches!(
-        error,
-        SessionError::Align(AlignError::Device(_))
-            | SessionError::Device(_)
-            | SessionError::Attack(_)
-    );
-    of_device && active.info.kind != BackendChoice::Cpu
+/// What is wrong with a recorded file.
+fn recorded(name: &str) -> impl Fn(NeuralError) -> SessionError {
+    |cause| SessionError::Recorded {
+        name: name.to_owned(),
+        cause,
+    }
 }
 
 /// The runs by their names, the aligned one first.
 fn controls(names: &[String]) -> Result<Vec<Control>, SessionError> {
     let find = |name: &String| {
-        Control::named(name).ok_or_else(|| said(format!("There is no control called {name}.")))
+        Control::named(name).ok_or_else(|| SessionError::NoControl(name.clone()))
     };
     let mut all = vec![Control::None];
     for name in names {
@@ -365,14 +334,14 @@ impl Recordings {
         names: Option<&[String]>,
     ) -> Result<Vec<String>, SessionError> {
         let responses = neural::read(name, bytes, &neural::ReadOptions::default());
-        let responses = responses.map_err(|e| said(format!("{name}: {e}")))?;
+        let responses = responses.map_err(recorded(name))?;
         // Without images yet, or with others than these, the file is understood by itself.
         let found = neural::understand(&responses, names);
         let mut sentences = match found {
             Ok((understood, _)) => understood.sentences(),
             Err(error) => {
                 let (understood, _) = neural::understand(&responses, None)
-                    .map_err(|e| said(format!("{name}: {e}")))?;
+                    .map_err(recorded(name))?;
                 let mut sentences = understood.sentences();
                 sentences.push(format!(
                     "With the images chosen now it does not go: {error}. Choose the images that \
@@ -395,7 +364,7 @@ impl Recordings {
         names: Option<&[String]>,
     ) -> Result<Vec<String>, SessionError> {
         let labels = neural::labels_from_csv(name, bytes);
-        let labels = labels.map_err(|e| said(format!("{name}: {e}")))?;
+        let labels = labels.map_err(recorded(name))?;
         let mut sentences = vec![format!(
             "{} images of {} classes: {}.",
             labels.images.len(),
@@ -405,7 +374,7 @@ impl Recordings {
         if let Some(names) = names {
             let (_, matched) = labels
                 .for_images(names)
-                .map_err(|e| said(format!("{name}: {e}")))?;
+                .map_err(recorded(name))?;
             sentences.push(format!("{} of the chosen images have one.", matched.count));
         }
         self.labels = Some(labels);
@@ -427,13 +396,13 @@ impl Recordings {
                 neural::maps_from_pictures(pictures)
             }
         };
-        let maps = maps.map_err(|e| said(format!("{name}: {e}")))?;
+        let maps = maps.map_err(recorded(name))?;
         let [count, height, width] = maps.shape;
         let mut sentences = vec![format!("{count} heat maps of {width} × {height} px.")];
         if let Some(names) = names {
             let (_, _, matched) = maps
                 .for_images(names)
-                .map_err(|e| said(format!("{name}: {e}")))?;
+                .map_err(recorded(name))?;
             sentences.push(format!(
                 "{} of the {} chosen images have one; the others take no part in the harmonizer.",
                 matched.count,
@@ -466,7 +435,7 @@ impl Recordings {
         let names = called(opened.names, opened.set.len());
         let (mut set, mut remarks) = (opened.set, Vec::new());
         if let Some(labels) = &self.labels {
-            let (found, _) = labels.for_images(&names).map_err(said)?;
+            let (found, _) = labels.for_images(&names)?;
             set.labels = found;
             set.classes.clone_from(&labels.classes);
         }
@@ -529,7 +498,7 @@ impl Recordings {
         let responses = self.responses.as_ref().ok_or(SessionError::Missing(
             "Choose a file of responses first, or another target.",
         ))?;
-        let (_, aligned) = neural::understand(responses, Some(names)).map_err(said)?;
+        let (_, aligned) = neural::understand(responses, Some(names))?;
         Ok((aligned.images, Some(aligned.responses)))
     }
 
@@ -544,7 +513,7 @@ impl Recordings {
         let Some(maps) = &self.heat_maps else {
             return Ok(Vec::new());
         };
-        let (all, has) = maps.of_images(names, side).map_err(said)?;
+        let (all, has) = maps.of_images(names, side)?;
         let with_map = places.iter().filter(|i| has[**i]).count();
         remarks.push(format!("{with_map} of the stimuli have a heat map."));
         let plane = side * side;
@@ -570,7 +539,7 @@ impl Work {
             self.one(*control, run, active, host).await?;
             host.tell(self.report(&run.state, None)?);
         }
-        compare(&mut run.state.ended).map_err(said)?;
+        compare(&mut run.state.ended)?;
         host.tell(self.report(&run.state, Some(&run.files[3]))?);
         Ok(())
     }
@@ -668,7 +637,7 @@ impl Work {
         if control.is_none() {
             run.state.likeness = Some(likeness(aligner).await?);
             let mut file = Vec::new();
-            save::write(&aligned, false, &mut file).map_err(said)?;
+            save::write(&aligned, false, &mut file)?;
             run.files[3] = file;
         }
         run.state.ended.push(ended);
@@ -690,9 +659,9 @@ impl Work {
         };
         let name = &model.name;
         host.tell(progress(format!("Robustness of {name}"), 0, 0, None));
-        let quick = Quick::new(plan, &self.images.rest, model, &active.device)?;
         let pause = || host.pause();
-        Ok(quick.run(host.cancel(), Some(&pause)).await?)
+        let (rest, device) = (&self.images.rest, &active.device);
+        Ok(robustness(plan, rest, model, device, host.cancel(), Some(&pause)).await?)
     }
 
     /// Steps over all runs.
@@ -752,7 +721,7 @@ impl Work {
 
     /// The curves of every run, the one under way last, and at the end of the aligned one pictures
     /// of its areas.
-    fn charts(&self, state: &State) -> Vec<crate::measure::robustness::charts::Chart> {
+    fn charts(&self, state: &State) -> Vec<Chart> {
         let ended = state.ended.iter();
         let mut runs: Vec<(&str, &Curve)> =
             ended.map(|e| (e.outcome.control.run(), &e.curve)).collect();
@@ -824,7 +793,7 @@ impl Work {
         charts
     }
 
-    fn pictures(&self, likeness: &Likeness) -> Vec<crate::measure::robustness::charts::Chart> {
+    fn pictures(&self, likeness: &Likeness) -> Vec<Chart> {
         let columns: Vec<String> = likeness
             .areas
             .iter()
@@ -856,7 +825,7 @@ impl Work {
         weights: &[u8],
     ) -> Result<Vec<(String, Bytes)>, SessionError> {
         let name = &self.plan.name;
-        let plan = toml::to_string(&self.plan).map_err(said)?;
+        let plan = toml::to_string(&self.plan)?;
         let json = serde_json::json!({ "plan": self.plan, "runs": outcomes });
         let controls: Vec<&str> = self.controls[1..].iter().map(|c| c.name()).collect();
         let images = self.test.as_ref().map(|test| test.images.to_string());
@@ -892,7 +861,7 @@ impl Work {
             (format!("{name}.safetensors"), Bytes::from(weights.to_vec())),
             text("md", card),
             text("toml", plan),
-            text("json", serde_json::to_string_pretty(&json).map_err(said)?),
+            text("json", serde_json::to_string_pretty(&json)?),
             text("csv", curves_csv(&state.ended)),
         ])
     }
@@ -1003,15 +972,15 @@ fn progress(stage: String, done: usize, total: usize, seconds_left: Option<f32>)
 impl Run {
     /// The run of this head as it was kept, or a new one.
     async fn open(head: Head, fresh: bool, host: &dyn Host) -> Result<Self, SessionError> {
-        let written = serde_json::to_vec(&head).map_err(said)?;
+        let written = serde_json::to_vec(&head)?;
         let name = format!("align-{:016x}", digest(&written));
         let mut found: Option<(State, [Vec<u8>; 4])> = None;
         for place in 0..PLACES {
-            let kept = host.open_journal(&format!("{name}-{place}")).await;
+            let place = format!("{name}-{place}");
             if fresh {
-                host.cut_journal(0);
+                host.journals().remove(&place).await;
             }
-            host.close_journal();
+            let kept = host.journals().read(&place).await.unwrap_or_default();
             let sound = read_state(&kept).filter(|(state, _)| state.head == head && !fresh);
             let newer = |(state, _): &(State, _)| {
                 let known = found.as_ref();
@@ -1067,17 +1036,13 @@ impl Run {
         let name = format!("{}-{}", self.name, self.state.turn % PLACES);
         let written = write_state(&self.state, &self.files)?;
         // What it held is older than what the other place holds.
-        host.open_journal(&name).await;
-        host.cut_journal(0);
-        host.append_journal(&written);
-        host.close_journal();
-        Ok(())
+        Ok(host.journals().write(&name, &written).await?)
     }
 }
 
 /// The length of the state, the state, its files, and a hash of all of it.
 fn write_state(state: &State, files: &[Vec<u8>; 4]) -> Result<Vec<u8>, SessionError> {
-    let state = serde_json::to_vec(state).map_err(said)?;
+    let state = serde_json::to_vec(state)?;
     let mut bytes = (state.len() as u64).to_le_bytes().to_vec();
     bytes.extend(state);
     files.iter().for_each(|file| bytes.extend(file));

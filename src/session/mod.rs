@@ -9,6 +9,8 @@ mod checking;
 #[cfg(feature = "compute")]
 mod engine;
 #[cfg(feature = "compute")]
+mod error;
+#[cfg(feature = "compute")]
 mod perturbing;
 #[cfg(feature = "compute")]
 mod running;
@@ -20,4 +22,6 @@ mod testing;
 mod warming;
 
 #[cfg(feature = "compute")]
-pub use engine::{Host, Session, SessionError};
+pub use engine::{Host, Session};
+#[cfg(feature = "compute")]
+pub use error::SessionError;

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::catalog::Measured;
+use crate::experiment::robustness::summary::{Comparison, ConditionSummary, Lost, ModelReport};
 use crate::perturb::attack::masking::Masking;
 use crate::perturb::attack::names::Options;
 #[cfg(any(not(feature = "page"), feature = "compute"))]
 use crate::perturb::attack::names::{self, NameError};
 #[cfg(any(not(feature = "page"), feature = "compute"))]
 use crate::perturb::attack::plan::Attack;
-use crate::perturb::corruption::{Corruption, Setting};
+use crate::perturb::corruption::Setting;
 pub use crate::perturb::noise::{PixelNoise, PixelNoiseKind};
 
 /// A raw buffer: `Uint8Array` in the browser.
@@ -619,8 +619,10 @@ pub struct SetInfo {
 pub struct TestReport {
     /// Of the plan.
     pub title: String,
-    pub models: Vec<TestedModel>,
-    pub conditions: Vec<TestedCondition>,
+    pub models: Vec<ModelReport>,
+    /// Of each model with the first, condition by condition.
+    pub comparisons: Vec<Comparison>,
+    pub conditions: Vec<ConditionSummary>,
     /// Rows there are, and rows there will be.
     pub rows: usize,
     pub expected: usize,
@@ -629,7 +631,7 @@ pub struct TestReport {
     /// Drawings of it.
     pub charts: Vec<TestedChart>,
     /// Images that the first model gets wrong in most conditions; none before the end.
-    pub lost: Vec<TestedLost>,
+    pub lost: Vec<Lost>,
     /// Files to take away, by name; none before the end.
     pub documents: Vec<(String, Bytes)>,
 }
@@ -654,53 +656,4 @@ pub struct TestedChart {
     pub title: String,
     /// A whole SVG document; names in it are escaped.
     pub svg: String,
-}
-
-/// An image that is lost, and the mildest condition in which it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestedLost {
-    /// Its number in the test.
-    pub image: u32,
-    pub label: String,
-    pub answer: String,
-    pub condition: String,
-    /// What that condition does to it: a corruption with its severity, or an attack by name.
-    pub corruption: Option<(Corruption, u8)>,
-    pub attack: Option<(String, Options)>,
-    /// Conditions in which it is wrong, and how many there are.
-    pub wrong: usize,
-    pub of: usize,
-    /// The clean image as the model takes it, as a PNG file.
-    pub png: Bytes,
-}
-
-/// A model's line in a [`TestReport`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestedModel {
-    pub name: String,
-    pub clean: Option<Measured>,
-    pub white_box: Option<Measured>,
-    pub corruption: Option<Measured>,
-    pub perturbation: Option<f64>,
-    pub overall: Option<f64>,
-    /// Relative to the first model.
-    pub mce: Option<f64>,
-    /// A share right for each condition, in their order.
-    pub cells: Vec<Option<Measured>>,
-    /// The p-value of McNemar's test against the first model, in the order of the conditions.
-    pub p: Vec<Option<f64>>,
-}
-
-/// A condition of a [`TestReport`], as a chart needs it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestedCondition {
-    pub name: String,
-    /// What it shares with others of its kind: "Fog", "PGD, L∞".
-    pub title: String,
-    /// The strength as it is written: "3", "8/255".
-    pub strength: String,
-    /// As a number, for an axis.
-    pub value: f32,
-    /// One of the corruptions, which make a map rather than a curve.
-    pub corruption: bool,
 }

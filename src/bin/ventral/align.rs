@@ -9,15 +9,15 @@ use std::time::Instant;
 use burn::tensor::Device;
 use indicatif::ProgressBar;
 use ventral::align::aligner::{Look, Step};
-use ventral::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
+use ventral::align::experiment::{Curve, Ended, Images, compare, relabelled, robustness};
 use ventral::align::head::with_new_head;
 use ventral::align::outcome::{Outcome, Robust, table, verdict};
 use ventral::align::plan::{Control, Plan, Target};
 use ventral::align::shards::Crew;
 use ventral::align::target::Answers;
 use ventral::compute::device::Devices;
+use ventral::experiment::robustness::plan::Plan as TestPlan;
 use ventral::image::dataset::{LabelledSet, decode_planar, picture_names};
-use ventral::measure::robustness::plan::Plan as TestPlan;
 use ventral::model::load::Loaded;
 use ventral::model::probe::CancelToken;
 use ventral::model::save;
@@ -306,8 +306,9 @@ impl Work {
         let Some(plan) = &self.test else {
             return Ok(Vec::new());
         };
-        let quick = Quick::new(plan, &self.images.rest, model, &self.device)?;
-        Ok(pollster::block_on(quick.run(&self.cancel, None))?)
+        let (rest, device) = (&self.images.rest, &self.device);
+        let run = robustness(plan, rest, model, device, &self.cancel, None);
+        Ok(pollster::block_on(run)?)
     }
 
     fn write(&self, outcomes: &[Outcome]) -> Result<(), Failure> {

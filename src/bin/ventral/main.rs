@@ -18,7 +18,7 @@ mod recipe;
 mod report;
 mod responses;
 mod serve;
-mod store;
+mod rows;
 mod train;
 mod weights;
 

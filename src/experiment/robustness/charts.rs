@@ -4,8 +4,9 @@ use svg::Document;
 use svg::node::element::{Group as Node, Polyline, Rectangle, Title};
 
 use super::outcomes::Confusion;
-use super::plan::{Condition, Group, PlanError, Treatment};
-use super::report::{Cell, ModelReport, Report};
+use super::plan::{Condition, PlanError, Treatment};
+use super::report::Report;
+use super::summary::{Cell, Group, ModelReport};
 pub use crate::measure::draw::Chart;
 use crate::measure::draw::{
     Fields, LEFT, Labels, RIGHT, WIDTH, colour, document, field_width, legend, line, mark, round,
@@ -89,11 +90,6 @@ fn names(report: &Report) -> impl Iterator<Item = &str> {
     report.models.iter().map(|model| model.name.as_str())
 }
 
-fn cell<'r>(model: &'r ModelReport, condition: &str) -> Option<&'r Measured> {
-    let found = model.cells.iter().find(|cell| cell.condition == condition);
-    found.map(|cell| &cell.accuracy)
-}
-
 /// A place of a curve.
 struct Place {
     radius: f32,
@@ -166,9 +162,9 @@ fn curve(report: &Report, title: &str, places: &[Place]) -> Chart {
         let aside = 3.0 * (i as f64 - (report.models.len() - 1) as f64 / 2.0);
         let found = places.iter().enumerate();
         let found =
-            found.filter_map(|(at, place)| Some((x(at) + aside, cell(model, &place.condition)?)));
-        let found: Vec<(f64, &Measured)> = found.collect();
-        let point = |(x, m): &(f64, &Measured)| format!("{:.1},{:.1}", x, axis.y(m.value));
+            found.filter_map(|(at, place)| Some((x(at) + aside, model.accuracy(&place.condition)?)));
+        let found: Vec<(f64, Measured)> = found.collect();
+        let point = |(x, m): &(f64, Measured)| format!("{:.1},{:.1}", x, axis.y(m.value));
         let points: Vec<String> = found.iter().map(point).collect();
         let way = Polyline::new()
             .set("class", "line")
@@ -178,7 +174,7 @@ fn curve(report: &Report, title: &str, places: &[Place]) -> Chart {
         for (x, m) in found {
             let hint = Title::new(format!("{}: {m} %", model.name));
             drawing = drawing
-                .add(axis.whisker(x, m, colour(i)))
+                .add(axis.whisker(x, &m, colour(i)))
                 .add(mark(i, x, axis.y(m.value)).add(hint));
         }
     }
@@ -209,7 +205,7 @@ fn heat(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
     let field = |row: usize, column: usize| {
         let mut own = conditions.iter().filter(|c| of(c));
         let found = own.find(|c| c.title() == rows[row] && c.strength() == columns[column])?;
-        let m = cell(model, &found.name())?;
+        let m = model.accuracy(&found.name())?;
         Some((m.value, format!("{:.0}", 100.0 * m.value)))
     };
     let fields = Fields {
