@@ -8,19 +8,20 @@ use burn::tensor::{Tensor, TensorData};
 use super::aligning::Recordings;
 use super::perturbing::Bench;
 use super::protocol::{
-    BackendChoice, Bytes, Event, ImageInfo, ModelInfo, Prediction, Preprocessing,
-    Progress, Request, Rgba,
+    Bytes, Event, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba,
 };
 use super::error::SessionError;
 use super::testing::{self, Inputs};
 use super::warming::Cold;
 use crate::clock::Clock;
+use crate::compute::description::BackendChoice;
 use crate::compute::device::{Active, Adapter, Devices};
 use crate::compute::kernel::forget_unused;
 use crate::compute::self_check;
 use crate::experiment::journal::JournalStore;
 use crate::image::{self, ImageError, Picture};
 use crate::model::checkpoint::Source;
+use crate::model::config::Preprocessing;
 use crate::model::filters;
 use crate::model::load::{self, Loaded};
 use crate::model::network::Network;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use ventral::compute::description::{BackendChoice, BackendInfo};
 use ventral::experiment::engine::{Experiment, Unit};
 use ventral::experiment::files::FileStore;
 use ventral::experiment::robustness::plan::Plan;
@@ -18,7 +19,6 @@ use ventral::model::catalog::TestSet;
 use ventral::model::classes::{self, Unknown, match_classes};
 use ventral::model::load::Loaded;
 use ventral::perturb::corruption::Textures;
-use ventral::session::protocol::{BackendChoice, BackendInfo};
 
 use crate::backend::Place;
 use crate::recipe::Hashed;

@@ -17,8 +17,9 @@ mod progress;
 mod recipe;
 mod report;
 mod responses;
-mod serve;
 mod rows;
+mod serve;
+
 mod train;
 mod weights;
 
