@@ -11,13 +11,13 @@ use super::target::recorded;
 use super::target::{Answers, Responses, responses};
 use crate::image::dataset::LabelledSet;
 use crate::experiment::engine::Experiment;
+use crate::experiment::journal::Later;
 use crate::experiment::robustness::plan::Plan as TestPlan;
 use crate::experiment::robustness::run::{Candidate, Robustness, RunError};
 use crate::measure::similarity::{Gram, SimilarityError, inference};
 use crate::model::classes::match_classes;
 use crate::model::load::Loaded;
 use crate::model::probe::CancelToken;
-use crate::perturb::attack::network::Pause;
 use crate::perturb::corruption::Textures;
 use crate::rng::Rng;
 
@@ -192,13 +192,13 @@ pub fn compare(runs: &mut [Ended]) -> Result<(), SimilarityError> {
 ///
 /// # Errors
 /// A plan that does not fit the images, cancelled, a device that failed.
-pub async fn robustness(
+pub async fn robustness<'p>(
     plan: &TestPlan,
     set: &LabelledSet,
     model: &Loaded,
     device: &Device,
     cancel: &CancelToken,
-    pause: Option<Pause<'_>>,
+    pause: impl Fn() -> Later<'p, ()>,
 ) -> Result<Vec<Robust>, RunError> {
     let set = set.in_turns(plan.images);
     // The set's labels are the model's classes already, by number.
@@ -215,8 +215,10 @@ pub async fn robustness(
             images: 0,
         })
         .collect();
+    // A future of the caller's outlives one of these passes.
+    let pause = || -> Later<'_, ()> { pause() };
     for unit in test.units() {
-        for row in test.rows(&unit, cancel, pause).await? {
+        for row in test.rows(&unit, cancel, Some(&pause)).await? {
             if let Some(of) = found.iter_mut().find(|r| r.condition == row.condition) {
                 of.images += 1;
                 of.right += usize::from(row.prediction == row.label);

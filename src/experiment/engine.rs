@@ -187,8 +187,9 @@ pub async fn drive<E: Experiment>(
             before: 0.0,
         };
         let rows = experiment.run(unit, &mut context).await;
-        let Context { keeper, before, .. } = context;
+        let before = context.before;
         let pushed = journal.push(unit.number, rows.map_err(Stopped::Unit)?);
+        let keeper = StateKeeper::new(journal.store(), journal.name(), unit.number);
         match pushed {
             // Said once: the journal does not come back.
             Err(error) if is_kept => {

@@ -205,7 +205,7 @@ impl Session {
         host: &dyn Host,
     ) -> Result<Work, SessionError> {
         let archive = self
-            .laboratory
+            .inputs
             .set
             .as_ref()
             .ok_or(SessionError::Missing("Choose images first."))?;
@@ -539,7 +539,7 @@ impl Work {
             self.one(*control, run, active, host).await?;
             host.tell(self.report(&run.state, None)?);
         }
-        compare(&mut run.state.ended)?;
+        compare(&mut run.state.ended).map_err(AlignError::from)?;
         host.tell(self.report(&run.state, Some(&run.files[3]))?);
         Ok(())
     }
@@ -637,7 +637,7 @@ impl Work {
         if control.is_none() {
             run.state.likeness = Some(likeness(aligner).await?);
             let mut file = Vec::new();
-            save::write(&aligned, false, &mut file)?;
+            save::write(&aligned, false, &mut file).map_err(SessionError::Weights)?;
             run.files[3] = file;
         }
         run.state.ended.push(ended);
@@ -659,9 +659,8 @@ impl Work {
         };
         let name = &model.name;
         host.tell(progress(format!("Robustness of {name}"), 0, 0, None));
-        let pause = || host.pause();
         let (rest, device) = (&self.images.rest, &active.device);
-        Ok(robustness(plan, rest, model, device, host.cancel(), Some(&pause)).await?)
+        Ok(robustness(plan, rest, model, device, host.cancel(), || host.pause()).await?)
     }
 
     /// Steps over all runs.

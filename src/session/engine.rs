@@ -42,7 +42,7 @@ pub trait Host {
     fn memory(&self) -> u64;
 
     /// Where runs are kept; they outlive the session.
-    fn journals(&self) -> &dyn JournalStore;
+    fn journals(&self) -> &(dyn JournalStore + 'static);
 }
 
 /// A file handed over beside a request.

@@ -66,6 +66,10 @@ pub enum SessionError {
     Journal(#[from] JournalError),
     #[error("A result has no written form: {0}")]
     Written(#[from] serde_json::Error),
+    #[error("The weights could not be written: {0}")]
+    Weights(std::io::Error),
+    #[error("The plan could not be written: {0}")]
+    Toml(#[from] toml::ser::Error),
     #[error("{}", sentence(.0))]
     Align(AlignError),
 }

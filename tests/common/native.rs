@@ -49,7 +49,7 @@ impl Host for NativeHost {
         0
     }
 
-    fn journals(&self) -> &dyn JournalStore {
+    fn journals(&self) -> &(dyn JournalStore + 'static) {
         self
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -307,7 +308,7 @@ impl Work {
             return Ok(Vec::new());
         };
         let (rest, device) = (&self.images.rest, &self.device);
-        let run = robustness(plan, rest, model, device, &self.cancel, None);
+        let run = robustness(plan, rest, model, device, &self.cancel, || Box::pin(ready(())));
         Ok(pollster::block_on(run)?)
     }
 

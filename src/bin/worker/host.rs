@@ -95,7 +95,7 @@ impl Host for WorkerHost {
         u64::from(buffer.byte_length())
     }
 
-    fn journals(&self) -> &dyn JournalStore {
+    fn journals(&self) -> &(dyn JournalStore + 'static) {
         &BrowserStore
     }
 }

@@ -398,8 +398,9 @@ impl<'r> BatchRun<'r> {
                     passes: self.plan.passes,
                 };
                 let goal = Goal::leave(images.labels.clone());
-                let run = attacking::run(&plan, oracle, &images.pixels, &goal, &mut |_| {});
-                Ok(run.await?.pixels)
+                let pixels = &images.pixels;
+                let outcome = attacking::run(&plan, oracle, pixels, &goal, &mut |_| {}).await?;
+                Ok(outcome.pixels)
             }
         }
     }
