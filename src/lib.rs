@@ -20,7 +20,6 @@ pub mod experiment;
 pub mod fetch;
 #[cfg(feature = "picture")]
 pub mod image;
-#[cfg(feature = "compute")]
 pub mod measure;
 pub mod model;
 #[cfg(feature = "neural")]

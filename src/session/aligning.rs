@@ -10,7 +10,7 @@ use super::error::SessionError;
 use super::protocol::{
     AlignOptions, AlignReport, Bytes, Event, Progress, Recorded, Understood,
 };
-use super::testing::{Archive, batch, drawn, whole};
+use super::testing::{Archive, batch, whole};
 use crate::align::aligner::{AlignError, Aligner, Kept, Look};
 use crate::align::experiment::{Curve, Ended, Images, compare, relabelled, robustness};
 use crate::align::head::with_new_head;
@@ -20,11 +20,10 @@ use crate::align::target::Answers;
 use crate::clock::Clock;
 use crate::compute::device::Active;
 use crate::experiment::journal::digest;
-use crate::experiment::robustness::charts::Chart;
 use crate::experiment::robustness::plan::Plan as TestPlan;
 use crate::experiment::robustness::presets;
 use crate::image::dataset::{LabelledSet, OpenOptions, encoded, open, quiet};
-use crate::measure::alignment_charts::{Series, curves, dissimilarities, similarities};
+use crate::measure::chart::{Chart, Curves, Dissimilarities, Figure, Plot, Series};
 use crate::measure::similarity::cka::of_centred;
 use crate::measure::similarity::inference::Ceiling;
 use crate::measure::similarity::{Gram, rdm};
@@ -713,7 +712,7 @@ impl Work {
             verdict,
             heads,
             rows,
-            charts: self.charts(state).into_iter().map(drawn).collect(),
+            charts: self.charts(state).into_iter().collect(),
             documents,
         })))
     }
@@ -757,22 +756,21 @@ impl Work {
                 points: over(&|l| l.accuracy.map_or(f64::NAN, |a| 100.0 * a), curve),
             })
             .collect();
-        let mut charts = vec![curves(
-            &format!("CKA of {} with the target", self.plan.tap),
-            "unbiased linear CKA",
-            &similarity,
-            None,
-            self.plan.steps,
-        )];
+        let curves = |title: &str, y_label: &str, series: Vec<Series>| {
+            let plot = Curves {
+                x_label: "optimiser step".to_owned(),
+                y_label: y_label.to_owned(),
+                series,
+                range: None,
+                end: self.plan.steps as f64,
+            };
+            Figure::new("curves", title, Plot::Curves(plot)).draw()
+        };
+        let title = format!("CKA of {} with the target", self.plan.tap);
+        let mut charts = vec![curves(&title, "unbiased linear CKA", similarity)];
         if !self.images.rest.is_empty() {
             let title = "Accuracy on images that are no stimuli";
-            charts.push(curves(
-                title,
-                "accuracy, %",
-                &accuracy,
-                None,
-                self.plan.steps,
-            ));
+            charts.push(curves(title, "accuracy, %", accuracy));
         }
         // Of the run under way, and at the end of the aligned one.
         let shown = match under_way {
@@ -781,7 +779,7 @@ impl Work {
         };
         if let Some((name, curve)) = shown {
             let title = format!("Terms of the loss, {name}");
-            charts.push(curves(&title, "loss", &terms(curve), None, self.plan.steps));
+            charts.push(curves(&title, "loss", terms(curve)));
         }
         charts.extend(
             state
@@ -802,7 +800,7 @@ impl Work {
         let tables = [("before", &likeness.before), ("after", &likeness.after)];
         let maps = tables.map(|(when, values)| {
             let title = format!("CKA of areas {when} alignment, held-out stimuli");
-            similarities(&title, &likeness.areas, &columns, values)
+            Figure::similarities(&title, &likeness.areas, &columns, values).draw()
         });
         let titles = [
             format!("{} before: dissimilarity of stimuli", self.plan.tap),
@@ -811,8 +809,14 @@ impl Work {
         ];
         let named = &self.images.stimuli.classes;
         let matrices = titles.iter().zip(&likeness.rdms);
-        let matrices =
-            matrices.map(|(title, rdm)| dissimilarities(title, rdm, &likeness.classes, named));
+        let matrices = matrices.map(|(title, rdm)| {
+            let plot = Dissimilarities {
+                rdm: rdm.clone(),
+                classes: likeness.classes.clone(),
+                names: named.clone(),
+            };
+            Figure::new("dissimilarities", title, Plot::Dissimilarities(plot)).draw()
+        });
         maps.into_iter().chain(matrices).collect()
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compute::description::{BackendChoice, BackendInfo};
 use crate::experiment::robustness::summary::{Comparison, ConditionSummary, Lost, ModelReport};
+use crate::measure::chart::Chart;
 use crate::model::config::Preprocessing;
 use crate::model::filter_bank::FilterBank;
 use crate::model::taps::TapInfo;
@@ -522,7 +523,7 @@ pub struct AlignReport {
     pub heads: Vec<String>,
     pub rows: Vec<Vec<String>>,
     /// Curves as they grow; at the end similarities of areas and dissimilarity matrices too.
-    pub charts: Vec<TestedChart>,
+    pub charts: Vec<Chart>,
     /// Files to take away, by name; none before the end. The aligned weights come first.
     pub documents: Vec<(String, Bytes)>,
 }
@@ -554,7 +555,7 @@ pub struct TestReport {
     /// k, n, seeds, images: what stands under a table.
     pub remark: String,
     /// Drawings of it.
-    pub charts: Vec<TestedChart>,
+    pub charts: Vec<Chart>,
     /// Images that the first model gets wrong in most conditions; none before the end.
     pub lost: Vec<Lost>,
     /// Files to take away, by name; none before the end.
@@ -567,18 +568,8 @@ pub struct Confused {
     pub model: String,
     pub condition: String,
     /// A matrix each; none with too many classes.
-    pub charts: Vec<TestedChart>,
+    pub charts: Vec<Chart>,
     /// In their place, for each a title and a table of the wrong answers given most often, its
     /// heads first.
     pub tables: Vec<(String, Vec<Vec<String>>)>,
-}
-
-/// A drawing of a [`TestReport`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestedChart {
-    /// For a file: letters, digits, `-`.
-    pub name: String,
-    pub title: String,
-    /// A whole SVG document; names in it are escaped.
-    pub svg: String,
 }

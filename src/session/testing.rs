@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::{Attachment, Host, Session, read_weights};
 use super::error::SessionError;
 use super::protocol::{
-    Brought, Bytes, Confused, Event, Progress, SetInfo, TestOptions, TestReport, TestedChart,
+    Brought, Bytes, Confused, Event, Progress, SetInfo, TestOptions, TestReport,
 };
 use crate::align::stages::stages;
 use crate::clock::Clock;
@@ -18,7 +18,7 @@ use crate::compute::device::Active;
 use crate::experiment::engine::{self, Experiment, Place, Watch, drive};
 use crate::experiment::journal::{Head, Journal, JournalError, Later, Otherwise, digest, line};
 use crate::experiment::robustness::Row;
-use crate::experiment::robustness::charts::{Chart, confusion as confusion_chart};
+use crate::experiment::robustness::charts::confusion as confusion_chart;
 use crate::experiment::robustness::outcomes::{confusion, confusion_table};
 use crate::experiment::robustness::plan::Plan;
 use crate::experiment::robustness::presets;
@@ -237,7 +237,7 @@ impl Session {
         for condition in shown {
             let found = confusion(rows, model, condition);
             match confusion_chart(&found, names) {
-                Some(chart) => told.charts.push(drawn(chart)),
+                Some(chart) => told.charts.push(chart),
                 None => {
                     let Table { head, rows } = confusion_table(&found, names);
                     told.tables
@@ -495,7 +495,7 @@ fn sent(report: &Report, remark: String) -> Result<TestReport, SessionError> {
         rows: report.rows,
         expected: report.expected,
         remark,
-        charts: report.charts()?.into_iter().map(drawn).collect(),
+        charts: report.charts()?,
         lost: Vec::new(),
         documents: Vec::new(),
     })
@@ -521,12 +521,4 @@ pub(super) fn read_report(bytes: &[u8], host: &dyn Host) -> Result<(), SessionEr
     let report = sent(&report, remark)?;
     host.tell(Event::Report(Box::new(report)));
     Ok(())
-}
-
-pub(super) fn drawn(chart: Chart) -> TestedChart {
-    TestedChart {
-        name: chart.name,
-        title: chart.title,
-        svg: chart.svg,
-    }
 }

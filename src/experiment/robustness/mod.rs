@@ -3,9 +3,9 @@
 //! A [`plan::Plan`] is a document. Its units are [`plan::Batch`]es, each a model, a seed, a condition
 //! and a few images. [`run::Robustness`] runs them, [`report::Report`] makes tables of the rows.
 
-#[cfg(feature = "charts")]
+#[cfg(feature = "compute")]
 pub mod charts;
-#[cfg(feature = "charts")]
+#[cfg(feature = "compute")]
 pub mod html;
 #[cfg(feature = "compute")]
 pub mod outcomes;

@@ -6,8 +6,9 @@ use leptos::prelude::*;
 use ventral::model::catalog::{Measured, TestSet};
 use ventral::model::classes::{LEFT_OUT, by_name};
 use ventral::experiment::robustness::summary::{Lost, ModelReport};
+use ventral::measure::chart::Chart;
 use ventral::session::protocol::{
-    Brought, Bytes, Confused, SetInfo, TestReport, TestedChart,
+    Brought, Bytes, Confused, SetInfo, TestReport,
 };
 use web_sys::{File, HtmlInputElement};
 
@@ -545,8 +546,8 @@ fn figures(report: &Arc<TestReport>) -> Option<AnyView> {
 }
 
 /// Drawings, each to be taken away.
-pub(super) fn figures_of(charts: &[TestedChart]) -> AnyView {
-    let figure = |chart: &TestedChart| {
+pub(super) fn figures_of(charts: &[Chart]) -> AnyView {
+    let figure = |chart: &Chart| {
         let (name, svg) = (chart.name.clone(), chart.svg.clone());
         let (again, drawn) = (name.clone(), svg.clone());
         let save = move || {
