@@ -10,14 +10,12 @@ pub mod average;
 pub mod descent;
 #[cfg(feature = "cli")]
 pub mod examples;
-pub mod experiment;
 pub mod fourier;
 pub mod head;
 pub mod loss;
 pub mod metrics;
 pub mod mix;
 pub mod optimise;
-pub mod outcome;
 pub mod plan;
 pub mod recipe;
 #[cfg(feature = "cli")]

@@ -136,11 +136,20 @@ impl<R> Context<'_, R> {
     /// Keeps a state to go on from, in the place of the last one.
     ///
     /// # Errors
-    /// A store that fails; the last state is still there.
+    /// A store that fails, where that ends the run; the last state is still there.
     pub async fn keep(&mut self, state: &[u8]) -> Result<(), JournalError> {
         let written = self.keeper.write(state).await;
         self.kept = Clock::start();
-        written
+        written.or_else(|error| self.watch.not_kept(error))
+    }
+
+    /// Saves a file of the unit's that outlives the run; [`Journal::file`] reads it.
+    ///
+    /// # Errors
+    /// A store that fails, where that ends the run.
+    pub async fn save(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let written = self.keeper.save(name, bytes).await;
+        written.or_else(|error| self.watch.not_kept(error))
     }
 
     /// Tells how much of the unit is done, 0 to 1.

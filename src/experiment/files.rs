@@ -100,6 +100,14 @@ impl JournalStore for FileStore {
         Box::pin(ready(()))
     }
 
+    /// Beside its place first: a crash leaves the old file or the new one whole.
+    fn write<'a>(&'a self, name: &'a str, bytes: &'a [u8]) -> Later<'a, Result<(), JournalError>> {
+        let path = self.path(name);
+        let part = self.path(&format!("{name}.part"));
+        let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, &path));
+        Box::pin(ready(written.map_err(|cause| failed(&path, &cause))))
+    }
+
     fn read<'a>(&'a self, name: &'a str) -> Later<'a, Result<Vec<u8>, JournalError>> {
         let path = self.path(name);
         Box::pin(ready(match fs::read(&path) {

@@ -322,6 +322,15 @@ impl<'s, R, S: JournalStore + ?Sized> Journal<'s, R, S> {
         &self.name
     }
 
+    /// A file that a unit has saved; empty where none has.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn file(&self, name: &str) -> Result<Vec<u8>, JournalError> {
+        let name = format!("{}-{name}", stem(&self.name));
+        self.store.read(&name).await
+    }
+
     /// Lets go of the file and hands the rows over.
     pub fn close(self) -> Vec<R> {
         self.store.close(&self.name);
@@ -369,12 +378,19 @@ pub fn digest(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(*hash.first_chunk().unwrap_or(&[0; 8]))
 }
 
+/// A journal's name without its ending.
+fn stem(journal: &str) -> &str {
+    journal.strip_suffix(".jsonl").unwrap_or(journal)
+}
+
 /// Places that the state inside of a unit is kept in, in turn.
 const PLACES: u64 = 2;
 
-/// Keeps the state inside of a unit.
+/// Keeps the state inside of a unit, and its files.
 pub struct StateKeeper<'s, S: ?Sized> {
     store: &'s S,
+    /// What the run's files begin with.
+    run: String,
     name: String,
     /// How often it was written.
     turn: u64,
@@ -385,7 +401,8 @@ impl<'s, S: JournalStore + ?Sized> StateKeeper<'s, S> {
     pub fn new(store: &'s S, journal: &str, unit: usize) -> Self {
         Self {
             store,
-            name: format!("{journal}-{unit}"),
+            run: stem(journal).to_owned(),
+            name: format!("{}-{unit}", stem(journal)),
             turn: 0,
         }
     }
@@ -423,7 +440,16 @@ impl<'s, S: JournalStore + ?Sized> StateKeeper<'s, S> {
         self.store.write(&place, &bytes).await
     }
 
-    /// Deletes what is kept.
+    /// Writes a file of the run's.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn save(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let name = format!("{}-{name}", self.run);
+        self.store.write(&name, bytes).await
+    }
+
+    /// Deletes the state.
     pub async fn clear(&self) {
         for turn in 0..PLACES {
             self.store.remove(&self.place(turn)).await;

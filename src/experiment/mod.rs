@@ -9,6 +9,8 @@
 //! in any order, on any number of machines.
 
 #[cfg(feature = "compute")]
+pub mod alignment;
+#[cfg(feature = "compute")]
 pub mod engine;
 #[cfg(feature = "cli")]
 pub mod files;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::aligning::Recordings;
+use super::recordings::Recordings;
 use super::perturbing::Bench;
 use super::protocol::{
     Bytes, Event, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba,

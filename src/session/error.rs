@@ -6,6 +6,8 @@ use super::protocol::{Event, Failure};
 use crate::align::aligner::AlignError;
 use crate::align::plan::PlanError as AlignPlanError;
 use crate::compute::lost::DeviceLost;
+use crate::experiment::alignment::AlignmentError;
+use crate::experiment::alignment::documents::DocumentError;
 use crate::experiment::engine::Stopped;
 use crate::experiment::journal::JournalError;
 use crate::experiment::robustness::plan::PlanError;
@@ -68,8 +70,8 @@ pub enum SessionError {
     Written(#[from] serde_json::Error),
     #[error("The weights could not be written: {0}")]
     Weights(std::io::Error),
-    #[error("The plan could not be written: {0}")]
-    Toml(#[from] toml::ser::Error),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     #[error("{}", sentence(.0))]
     Align(AlignError),
 }
@@ -105,10 +107,19 @@ impl From<RunError> for SessionError {
 
 impl From<AlignError> for SessionError {
     fn from(error: AlignError) -> Self {
+        AlignmentError::from(error).into()
+    }
+}
+
+impl From<AlignmentError> for SessionError {
+    fn from(error: AlignmentError) -> Self {
         match error {
-            AlignError::Cancelled => Self::Cancelled(Cancelled),
-            AlignError::Device(error) => Self::Device(error.into()),
-            error => Self::Align(error),
+            AlignmentError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            AlignmentError::Device(lost) => Self::Device(lost),
+            AlignmentError::Align(error) => Self::Align(error),
+            AlignmentError::Robustness(error) => error.into(),
+            AlignmentError::Journal(error) => Self::Journal(error),
+            AlignmentError::Weights(error) => Self::Weights(error),
         }
     }
 }

@@ -13,11 +13,15 @@ mod error;
 #[cfg(feature = "compute")]
 mod perturbing;
 #[cfg(feature = "compute")]
+mod recordings;
+#[cfg(feature = "compute")]
 mod running;
 #[cfg(feature = "compute")]
 mod seeing;
 #[cfg(feature = "compute")]
 mod testing;
+#[cfg(all(test, feature = "compute"))]
+mod tests;
 #[cfg(feature = "compute")]
 mod warming;
 

@@ -5,7 +5,6 @@ use super::plan::{Condition, PlanError, Treatment};
 use super::report::Report;
 use super::summary::{Cell, Group, ModelReport};
 use crate::measure::chart::{Accuracies, Chart, Figure, HeatMap, Plot, slug};
-use crate::model::catalog::Measured;
 use crate::perturb::corruption::Category;
 
 impl Report {
