@@ -114,7 +114,8 @@ fn run(
     units: &[Unit],
     watch: &Counting,
 ) -> (Result<(), Stopped<Infallible>>, Vec<(usize, f32)>) {
-    let opened = Journal::open(store as &dyn JournalStore, "means", &head(3), Otherwise::Refuse);
+    let (store, head) = (store as &dyn JournalStore, head(3));
+    let opened = Journal::open(store, "means", &head, Otherwise::Refuse);
     let mut journal = pollster::block_on(opened).expect("memory keeps");
     let place = Place {
         cancel: &watch.token,
@@ -152,8 +153,8 @@ fn a_journal_of_another_run_is_refused_by_name() {
     let store = MemoryStore::default();
     run(&store, &experiment().units(), &Counting::default());
     let open = |otherwise| {
-        let store = &store as &dyn JournalStore;
-        let opened = Journal::<(usize, f32)>::open(store, "means", &head(4), otherwise);
+        let (store, head) = (&store as &dyn JournalStore, head(4));
+        let opened = Journal::<(usize, f32)>::open(store, "means", &head, otherwise);
         pollster::block_on(opened).map(|journal| journal.rows().len())
     };
     let refused = open(Otherwise::Refuse).expect_err("another plan").to_string();
@@ -179,7 +180,8 @@ fn shards_on_threads_and_on_disk_merge_to_the_whole() {
         let mut units = experiment().units();
         units.retain(|unit| shard.takes(unit.number));
         let name = format!("shard-{shard}.jsonl");
-        let journal = Journal::open(&store, &name, &head(3), Otherwise::Refuse);
+        let head = head(3);
+        let journal = Journal::open(&store, &name, &head, Otherwise::Refuse);
         let journal = pollster::block_on(journal).expect("it is new");
         let place = Place {
             cancel: &CancelToken::default(),

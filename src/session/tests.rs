@@ -53,21 +53,19 @@ impl Host for TestHost {
 
 /// A session that takes its device for a GPU, with a model and pictures in these folders.
 fn on_gpu(host: &TestHost, folders: [&str; 2]) -> Session {
-    let mut session = Session {
-        active: Some(Active {
-            device: Device::flex(),
-            info: BackendInfo {
-                kind: BackendChoice::WebGpu,
-                name: "a GPU".to_owned(),
-                half: false,
-                software: false,
-                note: String::new(),
-                adapter: None,
-                self_check: None,
-            },
-        }),
-        ..Session::default()
-    };
+    let mut session = Session::default();
+    session.active = Some(Active {
+        device: Device::flex(),
+        info: BackendInfo {
+            kind: BackendChoice::WebGpu,
+            name: "a GPU".to_owned(),
+            half: false,
+            software: false,
+            note: String::new(),
+            adapter: None,
+            self_check: None,
+        },
+    });
     let name = MODEL.to_owned();
     done(host, &mut session, Request::Bring { name }, &shipped("models/cornet-s-cifar10.safetensors"));
     let picture = shipped("samples/cifar/ship.png");

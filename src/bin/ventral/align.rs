@@ -83,12 +83,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     alignment.check(&CancelToken::default())?;
     let store = FileStore::new(&args.output)?;
     let name = format!("{}.jsonl", study.plan.name);
-    let journal = Journal::open(
-        &store,
-        &name,
-        &head(&study, &model, &images)?,
-        Otherwise::Refuse,
-    );
+    let head = head(&study, &model, &images)?;
+    let journal = Journal::open(&store, &name, &head, Otherwise::Refuse);
     let journal = pollster::block_on(journal)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let rows = progress::on_threads(&alignment, &alignment.units(), journal, cores)?;
@@ -220,7 +216,8 @@ fn images_of_set(
             let path = evaluate::data(Some(images), model)?;
             let set = evaluate::read_set(&path, &other, &args.cache)?.in_turns(usize::MAX);
             let (images, _) = Images::split(&set, plan.data.stimuli);
-            let answers = Answers::of(&other, tap, &images, device, &interrupt::on_ctrl_c());
+            let cancel = interrupt::on_ctrl_c();
+            let answers = Answers::of(&other, tap, &images, device, &cancel);
             Some(pollster::block_on(answers)?)
         }
         None => None,
