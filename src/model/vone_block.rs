@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::config::{NoiseConfig, NoiseMode, VOneConfig};
 use super::layers::{Conv, convolve};
-use crate::compute::kernel::{self, cells::COMPLEX_EPSILON};
+use crate::compute::kernel::{self, COMPLEX_EPSILON};
 
 #[derive(Module, Debug)]
 pub struct VOneBlock {
