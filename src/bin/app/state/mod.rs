@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use ventral::compute::description::{BackendChoice, BackendInfo};
 use ventral::perturb::attack::masking::Masking;
 use ventral::session::protocol::*;
 use wasm_bindgen::prelude::*;

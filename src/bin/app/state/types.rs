@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::names::{self, ATTACKS, Kind, Named, Options, Takes};
 use ventral::perturb::corruption::{Corruption, Setting};
+use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::protocol::*;
 use web_sys::File;
 
