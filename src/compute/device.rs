@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Device};
 
+use super::description::{BackendChoice, BackendInfo, SelfCheck};
 use super::{kernel, self_check};
-use crate::compute::description::{BackendChoice, BackendInfo, SelfCheck};
 
 /// Programs on the CPU that play a GPU. The worker's loader knows them too.
 const SOFTWARE: [&str; 6] = [

@@ -166,7 +166,7 @@ pub trait KernelGradients: Kernels {
 
     /// With respect to `x`.
     fn spiking_backward(
-        [x, noise, y]: [FloatTensor<Self>; 3],
+        x_noise_y: [FloatTensor<Self>; 3],
         grad: FloatTensor<Self>,
         scale: f64,
         level: f64,
