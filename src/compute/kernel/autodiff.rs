@@ -29,7 +29,8 @@ fn begin<B: Backend, S, const N: usize>(
     (grads.consume::<B>(&ops.node), nodes, ops.state)
 }
 
-/// What the gradient of an epilogue is computed from.
+/// What the gradient of an epilogue is computed from: its result, whose sign says where the ReLU was open, and
+/// its scale.
 #[derive(Clone, Debug)]
 struct Applied<B: Backend> {
     y: FloatTensor<B>,
@@ -94,8 +95,8 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for ConvolutionBackward 
         if let Some(applied) = state.epilogue {
             let (to_convolution, to_skip) = applied.backward(grad, N > 2);
             grad = to_convolution;
-            if let Some(to_skip) = to_skip {
-                register::<B>(grads, nodes[2], to_skip);
+            if let Some((node, to_skip)) = nodes.get(2).zip(to_skip) {
+                register::<B>(grads, *node, to_skip);
             }
         }
         let Convolved {
@@ -164,8 +165,8 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for EpilogueBackward {
             None => (grad, None),
         };
         register::<B>(grads, nodes[0], to_x);
-        if let Some(to_skip) = to_skip {
-            register::<B>(grads, nodes[1], to_skip);
+        if let Some((node, to_skip)) = nodes.get(1).zip(to_skip) {
+            register::<B>(grads, *node, to_skip);
         }
     }
 }

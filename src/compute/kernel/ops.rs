@@ -164,9 +164,9 @@ pub trait KernelGradients: Kernels {
         gain: f64,
     ) -> [FloatTensor<Self>; 2];
 
-    /// With respect to `x`.
+    /// With respect to the responses; `tensors` are responses, noise and result.
     fn spiking_backward(
-        x_noise_y: [FloatTensor<Self>; 3],
+        tensors: [FloatTensor<Self>; 3],
         grad: FloatTensor<Self>,
         scale: f64,
         level: f64,

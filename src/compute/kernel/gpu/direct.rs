@@ -1,9 +1,9 @@
 //! Convolution on a GPU as a sum over the taps of its kernel, forward or back to the input, with its epilogue.
 //!
-//! A thread makes a patch of the result of four channels, 4 by 4 positions where the map has as many.
+//! A thread computes a patch of four channels of the result, 4 by 4 positions where the map has as many.
 //! For each channel of the input it reads the patch's surroundings and the kernels' weights into
 //! registers, and multiplies them there: a 3x3 kernel takes 36 values and 36 weights for 576 products.
-//! Nothing is laid out before, and threads do not wait for each other.
+//! Nothing is laid out beforehand, and threads do not wait for each other.
 //!
 //! Back to the input of a strided convolution, positions that lie `stride` apart have the same taps:
 //! each such phase is a convolution of its own, by every `stride`-th tap.

@@ -1,8 +1,8 @@
-//! The kernels of a GPU, through CubeCL: Burn's own take a pass for each operation, and its
-//! convolution without a search for a better one reads every factor anew for each product.
+//! The kernels of a GPU, through CubeCL. Burn's own take a pass for each operation, and its convolution
+//! reads every factor anew for each product unless it searches for a better kernel first.
 #![allow(
     clippy::too_many_arguments,
-    reason = "a kernel is told all it needs, one by one"
+    reason = "a kernel takes plain arguments only"
 )]
 
 mod batch_norm;

@@ -27,10 +27,10 @@ use super::weight_cache::{dtype, element, packed, packing};
 const CHANNELS: usize = 8;
 const TILES: usize = 8;
 
-/// Of fewer channels the evaluations cost more than the products save.
+/// With fewer channels the evaluations cost more than the products save.
 const LEAST_CHANNELS: usize = 12;
 
-/// Of fewer tiles the evaluated weights, up to four times the weights, would be read for too little.
+/// With fewer tiles reading the evaluated weights, up to four times the weights, costs more than it saves.
 const LEAST_TILES: usize = 4;
 
 /// Floats of a buffer at most: what WebGPU promises a kernel.
@@ -333,8 +333,8 @@ struct Plan {
 }
 
 impl Plan {
-    /// With the tiles that promise most; `None` where a sum over taps does as well. `size` is that of
-    /// the result's maps.
+    /// With the cheapest tiles; `None` where a sum over taps is as cheap. `size` is that of the result's
+    /// maps.
     fn of(
         images: usize,
         [from, to]: [usize; 2],
@@ -519,7 +519,7 @@ impl Plan {
 }
 
 /// Contiguous maps `x` by contiguous `weight` to maps of this size with `to` channels; `None` where a
-/// sum over taps does as well.
+/// sum over taps is as cheap.
 pub fn run(
     x: &CubeTensor,
     weight: &CubeTensor,
