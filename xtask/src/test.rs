@@ -1,4 +1,4 @@
-//! The tests, from the quickest to the slowest, each told of at the end.
+//! The checks, from the quickest to the slowest, with a summary at the end.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -73,6 +73,15 @@ const CHECKS: &[Check] = &[
             cargo(shell, &[&arguments, ON_GPU, DENY].concat())
         },
     },
+    // The page's own build of it needs the standard library's source, which not every machine has.
+    Check {
+        name: "lints, worker with threads",
+        wanted: |groups| groups.native,
+        run: |shell| {
+            let arguments = ["clippy", "--release", "--bin", "worker"];
+            cargo(shell, &[&arguments, WITH_THREADS, DENY].concat())
+        },
+    },
     Check {
         name: "native tests",
         wanted: |groups| groups.native,
@@ -131,6 +140,9 @@ const CHECKS: &[Check] = &[
 
 /// What the command line for a GPU is compiled with.
 const ON_GPU: &[&str] = &["--features", "gpu"];
+
+/// What the worker that computes on all of the CPU is compiled with.
+const WITH_THREADS: &[&str] = &["--no-default-features", "--features", "worker-threads"];
 
 /// Lints are errors.
 const DENY: &[&str] = &["--", "--deny", "warnings"];
@@ -292,7 +304,7 @@ mod tests {
             ..none
         };
         assert_eq!(native.or_all(), native);
-        assert_eq!(count(native), 5);
+        assert_eq!(count(native), 6);
     }
 
     #[test]

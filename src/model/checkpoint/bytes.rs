@@ -29,7 +29,7 @@ fn place_in(
     held: u64,
     limits: &Limits,
 ) -> Result<TensorInfo, String> {
-    let (shape, elements) = check_shape(&raw.shape, limits)?;
+    let (shape, elements) = check_shape(&raw.shape, limits).map_err(|e| e.to_string())?;
     if raw.strides.len() != shape.len() {
         return Err(format!(
             "it has {} dimensions and {} strides",

@@ -175,7 +175,7 @@ impl Entry {
             let dtype = shorten(&self.dtype);
             format!("its values are `{dtype}`, a type that this program does not read")
         })?;
-        let (shape, elements) = check_shape(&self.shape.0, limits)?;
+        let (shape, elements) = check_shape(&self.shape.0, limits).map_err(|e| e.to_string())?;
         let [begin, end] = self.data_offsets;
         let given = end
             .checked_sub(begin)
