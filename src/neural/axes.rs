@@ -64,72 +64,22 @@ impl FromStr for Axis {
 }
 
 /// The names that recordings in the field give their axes.
+#[rustfmt::skip]
 const AXES: [(Axis, &[&str]); 4] = [
-    (
-        Axis::Stimulus,
-        &[
-            "presentation",
-            "presentations",
-            "stimulus",
-            "stimuli",
-            "image",
-            "images",
-            "image_id",
-            "stimulus_id",
-            "picture",
-            "pictures",
-            "condition",
-            "conditions",
-        ],
-    ),
-    (
-        Axis::Repetition,
-        &[
-            "repetition",
-            "repetitions",
-            "rep",
-            "reps",
-            "repeat",
-            "repeats",
-            "trial",
-            "trials",
-        ],
-    ),
-    (
-        Axis::Neuroid,
-        &[
-            "neuroid",
-            "neuroids",
-            "neuroid_id",
-            "neuron",
-            "neurons",
-            "unit",
-            "units",
-            "channel",
-            "channels",
-            "electrode",
-            "electrodes",
-            "site",
-            "sites",
-            "voxel",
-            "voxels",
-            "cell",
-            "cells",
-        ],
-    ),
-    (
-        Axis::TimeBin,
-        &[
-            "time_bin",
-            "time_bins",
-            "time bin",
-            "time",
-            "times",
-            "timebin",
-            "bin",
-            "bins",
-        ],
-    ),
+    (Axis::Stimulus, &[
+        "presentation", "presentations", "stimulus", "stimuli", "image", "images", "image_id",
+        "stimulus_id", "picture", "pictures", "condition", "conditions",
+    ]),
+    (Axis::Repetition, &[
+        "repetition", "repetitions", "rep", "reps", "repeat", "repeats", "trial", "trials",
+    ]),
+    (Axis::Neuroid, &[
+        "neuroid", "neuroids", "neuroid_id", "neuron", "neurons", "unit", "units", "channel",
+        "channels", "electrode", "electrodes", "site", "sites", "voxel", "voxels", "cell", "cells",
+    ]),
+    (Axis::TimeBin, &[
+        "time_bin", "time_bins", "time bin", "time", "times", "timebin", "bin", "bins",
+    ]),
 ];
 
 /// The meaning of a coordinate or a column of labels.
@@ -163,79 +113,24 @@ impl Role {
     }
 }
 
+#[rustfmt::skip]
 const ROLES: [(Role, &[&str]); 8] = [
-    (
-        Role::Name,
-        &[
-            "image_id",
-            "stimulus_id",
-            "image_ids",
-            "stimulus_ids",
-            "image_name",
-            "image_names",
-            "stimulus_name",
-            "stimulus_names",
-            "names",
-            "name",
-            "stimuli",
-            "stimulus",
-            "image",
-            "filenames",
-            "filename",
-            "file_name",
-            "file",
-            "files",
-            "image_file_name",
-            "image_filename",
-            "image_file",
-            "image_path",
-            "path",
-            "presentation",
-            "picture",
-        ],
-    ),
-    (
-        Role::Repetition,
-        &[
-            "repetition",
-            "repetition_id",
-            "repetitions",
-            "rep",
-            "repeat",
-            "trial",
-            "trial_id",
-        ],
-    ),
-    (
-        Role::Object,
-        &[
-            "object_name",
-            "category_name",
-            "category",
-            "class",
-            "class_name",
-            "label",
-            "object",
-        ],
-    ),
-    (
-        Role::Neuroid,
-        &[
-            "neuroid_id",
-            "neuroid_ids",
-            "neuroid",
-            "neuroids",
-            "neuron_id",
-            "neuron",
-            "unit",
-            "units",
-            "unit_id",
-            "channel",
-            "channels",
-            "electrode",
-            "site",
-        ],
-    ),
+    (Role::Name, &[
+        "image_id", "stimulus_id", "image_ids", "stimulus_ids", "image_name", "image_names",
+        "stimulus_name", "stimulus_names", "names", "name", "stimuli", "stimulus", "image",
+        "filenames", "filename", "file_name", "file", "files", "image_file_name", "image_filename",
+        "image_file", "image_path", "path", "presentation", "picture",
+    ]),
+    (Role::Repetition, &[
+        "repetition", "repetition_id", "repetitions", "rep", "repeat", "trial", "trial_id",
+    ]),
+    (Role::Object, &[
+        "object_name", "category_name", "category", "class", "class_name", "label", "object",
+    ]),
+    (Role::Neuroid, &[
+        "neuroid_id", "neuroid_ids", "neuroid", "neuroids", "neuron_id", "neuron", "unit", "units",
+        "unit_id", "channel", "channels", "electrode", "site",
+    ]),
     (Role::Region, &["region", "regions", "area", "areas"]),
     (Role::BinStart, &["time_bin_start", "time_bin", "time"]),
     (Role::BinEnd, &["time_bin_end"]),

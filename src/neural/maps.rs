@@ -20,25 +20,15 @@ pub struct HeatMaps {
 }
 
 /// Names of heat maps in archives, the most usual first.
+#[rustfmt::skip]
 const MAPS: [&str; 8] = [
-    "heatmaps",
-    "heatmap",
-    "maps",
-    "saliency",
-    "clickme",
-    "importance",
-    "data",
-    "arr_0",
+    "heatmaps", "heatmap", "maps", "saliency", "clickme", "importance", "data", "arr_0",
 ];
 
 /// Names of the arrays that name their pictures.
+#[rustfmt::skip]
 const NAMES: [&str; 6] = [
-    "names",
-    "image_names",
-    "filenames",
-    "image_ids",
-    "stimuli",
-    "files",
+    "names", "image_names", "filenames", "image_ids", "stimuli", "files",
 ];
 
 /// Reads heat maps from `.npy` or `.npz`: `[n, h, w]`, with or without one channel before or

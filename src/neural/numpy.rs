@@ -12,21 +12,10 @@ use super::names::{Column, listed};
 use super::recording::Recording;
 
 /// Names of responses in archives, the most usual first.
+#[rustfmt::skip]
 pub(super) const RESPONSES: [&str; 14] = [
-    "responses",
-    "response",
-    "neural",
-    "neural_data",
-    "activity",
-    "rates",
-    "firing_rates",
-    "spikes",
-    "betas",
-    "data",
-    "assembly",
-    "__xarray_dataarray_variable__",
-    "x",
-    "arr_0",
+    "responses", "response", "neural", "neural_data", "activity", "rates", "firing_rates", "spikes",
+    "betas", "data", "assembly", "__xarray_dataarray_variable__", "x", "arr_0",
 ];
 
 pub(super) fn npy(bytes: &[u8], options: &ReadOptions) -> Result<Recording, NeuralError> {

@@ -1,5 +1,4 @@
-//! Everything a machine needs to build, serve and test Ventral, behind one command:
-//! `cargo xtask help`.
+//! Builds, serves, tests and measures Ventral, and installs what that needs: `cargo xtask help`.
 
 mod bench;
 mod page;

@@ -1,5 +1,5 @@
-//! What a machine needs, as a table: how to find each thing, the ways to get it, and what to tell
-//! the user when no way leads there.
+//! Everything a machine needs, as a table: how to find each item, the ways to get it, and advice for
+//! the user when all fail.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,10 +16,10 @@ const TRUNK: &str = "0.21.14";
 /// npm's build of binaryen, where the system has none that is new enough.
 const NPM_BINARYEN: &str = "binaryen@132";
 
-/// Packages may come from a slow mirror, but not for ever.
+/// The longest time for installing packages.
 const PACKAGES_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// Names that Chromium goes by.
+/// Names of Chromium's program.
 const CHROMIUM: &[&str] = &[
     "chromium",
     "chromium-browser",
@@ -28,16 +28,16 @@ const CHROMIUM: &[&str] = &[
     "chrome",
 ];
 
-/// Places outside the search path where it is commonly installed.
+/// Common places of Chromium outside the search path.
 const CHROMIUM_FILES: &[&str] = &[
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 ];
 
-/// Names that its driver goes by.
+/// Names of its driver.
 const CHROMEDRIVER: &[&str] = &["chromedriver", "chromium.chromedriver"];
 
-/// What a thing is wanted for.
+/// The purpose of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Building the page.
@@ -50,20 +50,20 @@ pub enum Need {
     Bench,
 }
 
-/// One way to get a thing.
+/// One way to get an item.
 struct Way {
     name: &'static str,
     get: fn(&Shell) -> Result<()>,
 }
 
-/// One thing.
+/// One item.
 struct Thing {
     name: &'static str,
     need: Need,
-    /// What is there, in words, or nothing.
+    /// A description of what is installed, or `None`.
     find: fn(&Shell) -> Option<String>,
     ways: &'static [Way],
-    /// Whether the work can go on without it.
+    /// Whether the work can continue without it.
     optional: bool,
     /// What the user can do.
     advice: &'static str,
@@ -204,10 +204,10 @@ const THINGS: &[Thing] = &[
     },
 ];
 
-/// Gets what is missing for `needs`. A thing that is there costs milliseconds.
+/// Installs what is missing for `needs`. An installed item costs milliseconds.
 ///
 /// # Errors
-/// The first thing that cannot be had, with what was tried and what the user can do.
+/// The first item that cannot be installed, with what was tried and what the user can do.
 pub fn obtain_all(shell: &Shell, needs: &[Need]) -> Result<()> {
     let is_wanted = |thing: &&Thing| needs.contains(&thing.need);
     let wanted: Vec<&Thing> = THINGS.iter().filter(is_wanted).collect();
@@ -223,7 +223,7 @@ fn obtain(shell: &Shell, thing: &Thing) -> Result<Outcome> {
         return Ok(Outcome::Ready(found));
     }
     let _lock = shell.lock(&shell.tools, thing.name)?;
-    // Whoever held the lock may have got it meanwhile.
+    // Another process may have installed it while this one waited for the lock.
     if let Some(found) = (thing.find)(shell) {
         return Ok(Outcome::Ready(found));
     }
@@ -301,7 +301,7 @@ pub fn apt_install(shell: &Shell, packages: &[&str]) -> Result<()> {
         command.args(rest).env("DEBIAN_FRONTEND", "noninteractive");
         run_within(&mut command, PACKAGES_LIMIT)
     };
-    // A list that cannot be renewed may still do, so its failure decides nothing.
+    // An old list of packages may do, so this failure is reported only if the next step fails.
     let renewed = apt(&["update", "--quiet"]);
     let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
     apt(&[&install, packages].concat()).map_err(|error| match renewed {
@@ -323,7 +323,7 @@ fn root_prefix(shell: &Shell) -> Result<&'static [&'static str]> {
 }
 
 fn fetch_arguments(shell: &Shell) -> Option<Vec<String>> {
-    // Without naming targets, cargo fetches what only Windows and macOS need as well.
+    // Without targets, cargo also fetches crates that only Windows and macOS need.
     let host = read(
         shell.command("rustc").args(["--print", "host-tuple"]),
         QUICK,
@@ -367,8 +367,8 @@ fn find_trunk(shell: &Shell) -> Option<String> {
 
 fn install_trunk(shell: &Shell) -> Result<()> {
     let mut cargo = cargo_install(shell, "trunk", TRUNK);
-    // Its own release profile (one codegen unit, fat LTO) doubles the wait for a tool that mostly
-    // waits for others; the update check would be its only reason to use the network.
+    // Trunk's release profile (one codegen unit, fat LTO) doubles the build time of a tool that
+    // mostly waits for others; its update check would be its only use of the network.
     cargo
         .args(["--locked", "--no-default-features", "--features", "rustls"])
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
@@ -417,9 +417,9 @@ fn cargo_install(shell: &Shell, package: &str, version: &str) -> std::process::C
             "--root",
         ])
         .arg(&shell.tools)
-        // Elsewhere than the workspace, whose settings are none of a tool's business.
+        // Outside the workspace, whose settings do not concern a tool.
         .current_dir(std::env::temp_dir())
-        // Left to itself cargo builds in a temporary folder and clears it away.
+        // By default cargo builds in a temporary folder and removes it.
         .env_remove("CARGO_TARGET_DIR");
     cargo
 }

@@ -20,8 +20,8 @@ pub struct Groups {
     pub browser: bool,
     /// The page's size and the tests of the page in Chromium.
     pub e2e: bool,
-    /// The tests on a GPU through its own driver. Only by name: what they are compiled with takes a
-    /// quarter of an hour, and few machines that test have a GPU.
+    /// The tests on a GPU through its native driver. Only by name: compiling them takes a quarter of
+    /// an hour, and few test machines have a GPU.
     pub gpu: bool,
 }
 
@@ -138,22 +138,22 @@ const CHECKS: &[Check] = &[
     },
 ];
 
-/// What the command line for a GPU is compiled with.
+/// Features of the command line for a GPU.
 const ON_GPU: &[&str] = &["--features", "gpu"];
 
-/// What the worker that computes on all of the CPU is compiled with.
+/// Features of the worker that computes on all of the CPU.
 const WITH_THREADS: &[&str] = &["--no-default-features", "--features", "worker-threads"];
 
 /// Lints are errors.
 const DENY: &[&str] = &["--", "--deny", "warnings"];
 
-/// What the tests of the page are compiled with: the server and nothing that takes minutes.
+/// Features of the tests of the page: the server and nothing that takes minutes to compile.
 const PAGE_TESTS: &[&str] = &["--no-default-features", "--features", "serve,checkpoint"];
 
-/// What the worker's tests are compiled with: all that the native tests are, which are there already.
+/// Features of the worker's tests: those of the native tests, which are compiled already.
 const WORKER_TESTS: &[&str] = &["--workspace"];
 
-/// Variables that tell a test where the page and the browser are; without them it skips itself.
+/// Variables with the places of the page and the browser; a test without them is skipped.
 const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER"];
 
 /// Runs the groups' checks to the end, even past a failed one.
@@ -231,7 +231,7 @@ fn native_tests(shell: &Shell) -> Result<String> {
     cargo(shell, arguments)
 }
 
-/// Lints what only the page compiles, with the page's own features and target.
+/// Lints the page's programs, with their features and target.
 fn page_lints(shell: &Shell) -> Result<String> {
     let compiler = wasm::compiler(shell).context("no compiler builds for the web")?;
     let lint = wasm::can_lint(compiler);

@@ -7,17 +7,9 @@
 pub const CIFAR_SIZE: usize = 32;
 
 /// The classes of CIFAR-10 in the order of its labels.
+#[rustfmt::skip]
 pub const CIFAR10_CLASSES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 ];
 
 /// The fine classes of CIFAR-100 in the order of its labels, as its `fine_label_names.txt` has them.
