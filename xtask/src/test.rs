@@ -312,7 +312,7 @@ mod tests {
             ..none
         };
         assert_eq!(native.or_all(), native);
-        assert_eq!(count(native), 6);
+        assert_eq!(count(native), 7);
     }
 
     #[test]
