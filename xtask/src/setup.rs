@@ -50,11 +50,8 @@ pub enum Need {
     Bench,
 }
 
-/// One way to get an item.
-struct Way {
-    name: &'static str,
-    get: fn(&Shell) -> Result<()>,
-}
+/// One way to get an item, and its name.
+type Way = (&'static str, fn(&Shell) -> Result<()>);
 
 /// One item.
 struct Thing {
@@ -75,14 +72,8 @@ const THINGS: &[Thing] = &[
         need: Need::Page,
         find: wasm::find,
         ways: &[
-            Way {
-                name: "rustup target add",
-                get: wasm::by_rustup,
-            },
-            Way {
-                name: "Debian's rustc-web packages",
-                get: wasm::by_debian,
-            },
+            ("rustup target add", wasm::by_rustup),
+            ("Debian's rustc-web packages", wasm::by_debian),
         ],
         optional: false,
         advice: "run `rustup target add wasm32-unknown-unknown` where the Rust download host can \
@@ -93,10 +84,7 @@ const THINGS: &[Thing] = &[
         name: "crates",
         need: Need::Page,
         find: find_crates,
-        ways: &[Way {
-            name: "cargo fetch",
-            get: fetch_crates,
-        }],
+        ways: &[("cargo fetch", fetch_crates)],
         optional: false,
         advice: "the crate registry cannot be reached: see to the network or set a mirror in \
                  cargo's configuration",
@@ -105,10 +93,7 @@ const THINGS: &[Thing] = &[
         name: "trunk",
         need: Need::Page,
         find: find_trunk,
-        ways: &[Way {
-            name: "cargo install",
-            get: install_trunk,
-        }],
+        ways: &[("cargo install", install_trunk)],
         optional: false,
         advice: "install it by hand with `cargo install trunk --version 0.21.14 --locked`",
     },
@@ -116,10 +101,7 @@ const THINGS: &[Thing] = &[
         name: "wasm-bindgen",
         need: Need::Page,
         find: find_bindgen,
-        ways: &[Way {
-            name: "cargo install",
-            get: install_bindgen,
-        }],
+        ways: &[("cargo install", install_bindgen)],
         optional: false,
         advice: "install the version that Cargo.lock names by hand, with `cargo install \
                  wasm-bindgen-cli --version VERSION`",
@@ -128,10 +110,7 @@ const THINGS: &[Thing] = &[
         name: "wasm-opt",
         need: Need::Page,
         find: find_wasm_opt,
-        ways: &[Way {
-            name: "npm install binaryen",
-            get: install_npm_binaryen,
-        }],
+        ways: &[("npm install binaryen", install_npm_binaryen)],
         optional: true,
         advice: "the page is built all the same, some 20 % larger; install `binaryen` 120 or later \
                  to change that",
@@ -140,10 +119,7 @@ const THINGS: &[Thing] = &[
         name: "rustfmt and clippy",
         need: Need::Lints,
         find: find_lints,
-        ways: &[Way {
-            name: "rustup component add",
-            get: add_lints,
-        }],
+        ways: &[("rustup component add", add_lints)],
         optional: false,
         advice: "install them as the compiler was installed, with rustup by `rustup component add \
                  rustfmt clippy`",
@@ -158,10 +134,7 @@ const THINGS: &[Thing] = &[
             let is_there = wanted.is_some() && std::fs::read(asked).ok() == wanted;
             (is_there && peers(shell).is_dir()).then(|| "installed".to_owned())
         },
-        ways: &[Way {
-            name: "npm install",
-            get: install_peers,
-        }],
+        ways: &[("npm install", install_peers)],
         optional: false,
         advice: "install npm, and see that its registry can be reached",
     },
@@ -169,10 +142,7 @@ const THINGS: &[Thing] = &[
         name: "PyTorch",
         need: Need::Bench,
         find: |shell| python(shell).map(|file| file.display().to_string()),
-        ways: &[Way {
-            name: "pip install torch",
-            get: install_torch,
-        }],
+        ways: &[("pip install torch", install_torch)],
         optional: true,
         advice: "nothing is compared with PyTorch (some gigabytes where it comes with its GPU \
                  libraries); set VENTRAL_PYTHON to a Python that has it to \
@@ -182,10 +152,9 @@ const THINGS: &[Thing] = &[
         name: "Chromium",
         need: Need::Browser,
         find: |shell| chromium(shell).map(|file| file.display().to_string()),
-        ways: &[Way {
-            name: "apt-get install chromium",
-            get: |shell| apt_install(shell, &["chromium"]),
-        }],
+        ways: &[("apt-get install chromium", |shell| {
+            apt_install(shell, &["chromium"])
+        })],
         optional: false,
         advice: "install Chromium or Chrome so that `chromium` or `google-chrome` is on the PATH; \
                  `cargo xtask test --native` needs none",
@@ -194,10 +163,9 @@ const THINGS: &[Thing] = &[
         name: "chromedriver",
         need: Need::Browser,
         find: |shell| chromedriver(shell).map(|file| file.display().to_string()),
-        ways: &[Way {
-            name: "apt-get install chromium-driver",
-            get: |shell| apt_install(shell, &["chromium-driver"]),
-        }],
+        ways: &[("apt-get install chromium-driver", |shell| {
+            apt_install(shell, &["chromium-driver"])
+        })],
         optional: false,
         advice: "install the chromedriver of Chromium's version so that it is on the PATH; \
                  `cargo xtask test --native` needs none",
@@ -228,16 +196,16 @@ fn obtain(shell: &Shell, thing: &Thing) -> Result<Outcome> {
         return Ok(Outcome::Ready(found));
     }
     let mut tried = Vec::new();
-    for way in thing.ways {
-        Progress::announce(thing.name, way.name);
-        let failure = match (way.get)(shell) {
+    for (name, get) in thing.ways {
+        Progress::announce(thing.name, name);
+        let failure = match get(shell) {
             Ok(()) => match (thing.find)(shell) {
                 Some(found) => return Ok(Outcome::Done(found)),
                 None => "it ended well but left nothing that can be used".into(),
             },
             Err(error) => format!("{error:#}"),
         };
-        tried.push(format!("{}: {failure}", way.name));
+        tried.push(format!("{name}: {failure}"));
     }
     let tried = tried.join("; ");
     let (name, advice) = (thing.name, thing.advice);
@@ -509,16 +477,7 @@ mod tests {
             name: "the moon",
             need: Need::Page,
             find: |_| None,
-            ways: &[
-                Way {
-                    name: "a ladder",
-                    get: |_| bail!("too short"),
-                },
-                Way {
-                    name: "a net",
-                    get: |_| Ok(()),
-                },
-            ],
+            ways: &[("a ladder", |_| bail!("too short")), ("a net", |_| Ok(()))],
             optional,
             advice: "wait for the night",
         };
