@@ -60,27 +60,18 @@ const CHECKS: &[Check] = &[
     Check {
         name: "lints, native",
         wanted: |groups| groups.native,
-        run: |shell| {
-            let arguments = ["clippy", "--release", "--workspace", "--all-targets"];
-            cargo(shell, &[&arguments, DENY].concat())
-        },
+        run: |shell| lint(shell, &["--workspace", "--all-targets"]),
     },
     Check {
         name: "lints, GPU",
         wanted: |groups| groups.native || groups.gpu,
-        run: |shell| {
-            let arguments = ["clippy", "--release", "--all-targets"];
-            cargo(shell, &[&arguments, ON_GPU, DENY].concat())
-        },
+        run: |shell| lint(shell, &[&["--all-targets"], ON_GPU].concat()),
     },
     // The page's own build of it needs the standard library's source, which not every machine has.
     Check {
         name: "lints, worker with threads",
         wanted: |groups| groups.native,
-        run: |shell| {
-            let arguments = ["clippy", "--release", "--bin", "worker"];
-            cargo(shell, &[&arguments, WITH_THREADS, DENY].concat())
-        },
+        run: |shell| lint(shell, &[&["--bin", "worker"], WITH_THREADS].concat()),
     },
     Check {
         name: "native tests",
@@ -209,6 +200,10 @@ fn sum_up(endings: &[(&str, Result<Outcome>, Duration)], took: Duration) -> Resu
         true => Ok(()),
         false => bail!("failed: {}", failed.join(", ")),
     }
+}
+
+fn lint(shell: &Shell, arguments: &[&str]) -> Result<String> {
+    cargo(shell, &[&["clippy", "--release"], arguments, DENY].concat())
 }
 
 fn cargo(shell: &Shell, arguments: &[&str]) -> Result<String> {
