@@ -152,7 +152,7 @@ impl Place {
         let tail_size = size.min((END_SIZE + LOCATOR64_SIZE + usize::from(u16::MAX)) as u64);
         let tail = read_at(source, size - tail_size, tail_size)?;
         let end = find_end(&tail).ok_or_else(|| ArchiveError::Truncated {
-            what: "its zip archive, whose directory stands at the end".to_owned(),
+            what: "its zip archive, whose directory is at the end".to_owned(),
             expected: END_SIZE as u64,
             found: 0,
         })?;

@@ -179,7 +179,7 @@ pub enum FetchError {
     },
     #[error("another download of {} is running", .path.display())]
     Busy { path: PathBuf },
-    #[error("the download was cancelled; run the same command again and it goes on from there")]
+    #[error("the download was cancelled; run the same command again to resume it")]
     Cancelled,
 }
 

@@ -196,7 +196,7 @@ pub enum NeuralError {
     #[error("the heat map {0} holds values that are no numbers: please leave it out or fill them")]
     MapNan(String),
     #[error(
-        "{name} is {width}x{height} and the maps before are {}x{}: please bring all to one size",
+        "{name} is {width}x{height} and the maps before are {}x{}: please resize all to one size",
         .first.0, .first.1
     )]
     MapSize {

@@ -109,7 +109,7 @@ fn parse_serve(mut words: &[&str]) -> Result<Task> {
                 port = number;
                 rest
             }
-            ["--port"] => bail!("`--port` wants a number"),
+            ["--port"] => bail!("`--port` needs a number"),
             [other, ..] => bail!("`serve` takes no `{other}`: see `cargo xtask help`"),
         }
     }

@@ -96,7 +96,7 @@ impl Shell {
         let file = open().with_context(|| format!("{} cannot be written", folder.display()))?;
         if file.try_lock().is_err() {
             Progress::announce(what, "waiting for another xtask that is at it");
-            file.lock().context("the lock cannot be had")?;
+            file.lock().context("the lock cannot be taken")?;
         }
         Ok(file)
     }

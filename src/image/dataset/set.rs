@@ -116,7 +116,8 @@ impl LabelledSet {
         };
         for index in indices {
             set.labels.extend(self.labels.get(index));
-            set.images.extend(self.image(index).into_iter().flatten());
+            set.images
+                .extend_from_slice(self.image(index).unwrap_or_default());
         }
         set
     }
@@ -139,7 +140,7 @@ impl LabelledSet {
         Ok(set)
     }
 
-    /// An empty set with the classes and the size of one of the two.
+    /// An empty set with the classes and the size of CIFAR-10 or CIFAR-100.
     pub fn cifar(which: Cifar) -> Self {
         let classes = which.classes().iter().map(|name| (*name).to_owned());
         Self {
@@ -152,7 +153,7 @@ impl LabelledSet {
     /// Adds the records of one binary batch. `name` is for the messages.
     ///
     /// # Errors
-    /// [`DatasetError::CutBatch`], [`DatasetError::Label`]; the set is then as it was.
+    /// [`DatasetError::CutBatch`], [`DatasetError::Label`]; the set is then unchanged.
     pub fn push_cifar_batch(
         &mut self,
         which: Cifar,
