@@ -27,8 +27,8 @@ use crate::model::filters;
 use crate::model::load::{self, LoadError, Loaded};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled};
-use crate::perturb::attack::Stopped;
-use crate::perturb::attack::names::NameError;
+use crate::perturb::attack::AttackError;
+use crate::perturb::attack::registry::RegistryError;
 use crate::perturb::corruption::{CorruptionError, Textures};
 
 /// Why a request was not fulfilled.
@@ -47,7 +47,7 @@ pub enum SessionError {
     #[error(transparent)]
     Corruption(#[from] CorruptionError),
     #[error(transparent)]
-    Name(#[from] NameError),
+    Name(#[from] RegistryError),
     #[error("{0}")]
     Attack(String),
     #[error(transparent)]
@@ -69,11 +69,11 @@ impl From<ExecutionError> for SessionError {
     }
 }
 
-impl From<Stopped> for SessionError {
-    fn from(stopped: Stopped) -> Self {
+impl From<AttackError> for SessionError {
+    fn from(stopped: AttackError) -> Self {
         match stopped {
-            Stopped::Cancelled => Self::Cancelled(Cancelled),
-            Stopped::Failed(sentence) => Self::Attack(sentence),
+            AttackError::Cancelled => Self::Cancelled(Cancelled),
+            other => Self::Attack(other.to_string()),
         }
     }
 }

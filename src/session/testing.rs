@@ -326,6 +326,7 @@ impl From<RunError> for SessionError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Cancelled => Self::Cancelled(crate::model::probe::Cancelled),
+            RunError::Device(lost) => Self::Attack(lost.to_string()),
             RunError::Failed(sentence) => Self::Attack(sentence),
         }
     }

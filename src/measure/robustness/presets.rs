@@ -1,7 +1,7 @@
 //! Plans that are asked for by name: the protocols the field reports.
 
 use super::plan::{Attacks, Corruptions, Plan, Radius, VERSION};
-use crate::perturb::attack::Norm;
+use crate::perturb::attack::{Norm, Setting, Settings};
 use crate::perturb::corruption::Corruption;
 
 /// A plan with a name.
@@ -90,7 +90,7 @@ fn quick(plan: &mut Plan) {
         severities: vec![3],
     }];
     plan.attacks = vec![Attacks {
-        steps: Some(8),
+        settings: Settings::of([(Setting::Steps, 8.0)]),
         ..attacks("pgd", Some(Norm::Linf), &["1/255", "4/255"])
     }];
 }
@@ -106,8 +106,7 @@ fn vonenet(plan: &mut Plan) {
     let pgd = |(norm, eps): (Norm, [&str; 4])| Attacks {
         side: Some(224),
         in_mean: Some(2),
-        steps: Some(64),
-        rel_step: Some(1.0 / 32.0),
+        settings: Settings::of([(Setting::Steps, 64.0), (Setting::RelStep, 1.0 / 32.0)]),
         ..attacks("pgd", Some(norm), &eps)
     };
     plan.attacks = radii.into_iter().map(pgd).collect();
@@ -148,7 +147,7 @@ fn minimal(plan: &mut Plan) {
     plan.attacks = vec![
         attacks("deepfool", Some(Norm::L2), &[]),
         Attacks {
-            steps: Some(100),
+            settings: Settings::of([(Setting::Steps, 100.0)]),
             ..attacks("fmn", Some(Norm::Linf), &[])
         },
         attacks("boundary", Some(Norm::L2), &[]),
@@ -164,11 +163,7 @@ fn attacks(attack: &str, norm: Option<Norm>, eps: &[&str]) -> Attacks {
         eps: eps.collect(),
         side: None,
         in_mean: None,
-        steps: None,
-        rel_step: None,
-        random_start: false,
-        restarts: None,
-        queries: None,
+        settings: Settings::default(),
     }
 }
 

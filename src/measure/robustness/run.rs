@@ -8,10 +8,9 @@ use super::plan::{Condition, Plan, PlanError, Treatment, Unit};
 use crate::image::dataset::LabelledSet;
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Taps};
-use crate::perturb::attack::look::Look;
 use crate::perturb::attack::network::{NetworkOracle, Noise, Pause, read};
 use crate::perturb::attack::plan as attacking;
-use crate::perturb::attack::{Goal, Norm, Step, Stopped};
+use crate::perturb::attack::{AttackError, Criterion, Norm, Predictions, Step};
 use crate::perturb::corruption::{self, Image, Setting, Textures};
 use crate::rng::Rng;
 
@@ -20,16 +19,20 @@ use crate::rng::Rng;
 pub enum RunError {
     #[error("cancelled")]
     Cancelled,
+    /// The device failed; nothing is wrong with the plan.
+    #[error("{0}")]
+    Device(AttackError),
     /// A sentence for the user.
     #[error("{0}")]
     Failed(String),
 }
 
-impl From<Stopped> for RunError {
-    fn from(stopped: Stopped) -> Self {
+impl From<AttackError> for RunError {
+    fn from(stopped: AttackError) -> Self {
         match stopped {
-            Stopped::Cancelled => Self::Cancelled,
-            Stopped::Failed(sentence) => Self::Failed(sentence),
+            AttackError::Cancelled => Self::Cancelled,
+            lost @ AttackError::Device { .. } => Self::Device(lost),
+            mistake => Self::Failed(mistake.to_string()),
         }
     }
 }
@@ -87,15 +90,13 @@ impl<'a> Bench<'a> {
         let condition = self.conditions[unit.condition];
         let images = self.images(unit);
         let mut oracle = self.oracle(unit);
-        let treated = self
-            .treat(unit, &condition, &images, &mut oracle, watch)
-            .await?;
-        let look = Look::at(&mut oracle, &treated, self.plan.passes).await?;
+        let treated = self.treat(unit, &condition, &images, &mut oracle, watch);
+        let (treated, predictions) = treated.await?;
         let moved = match condition.treatment {
             Treatment::Clean => Moved::new(),
             _ => self.moved(unit, &images.pixels, &treated).await?,
         };
-        let mut rows = self.rows(unit, &condition, &images, &treated, &look);
+        let mut rows = self.rows(unit, &condition, &images, &treated, &predictions);
         for (row, areas) in rows.iter_mut().zip(moved) {
             row.areas = areas;
         }
@@ -182,6 +183,7 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// The unit's images in its condition, and the model's predictions for them.
     async fn treat(
         &self,
         unit: &Unit,
@@ -189,9 +191,20 @@ impl<'a> Bench<'a> {
         images: &Images,
         oracle: &mut NetworkOracle<'a>,
         watch: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Vec<f32>, RunError> {
-        match condition.treatment {
-            Treatment::Clean => Ok(images.pixels.clone()),
+    ) -> Result<(Vec<f32>, Predictions), RunError> {
+        if let Some(attack) = condition.attack(self.set.size)? {
+            let plan = attacking::Plan {
+                attack,
+                seed: Self::seed(unit, "attack"),
+                eight_bit: false,
+                passes: self.plan.passes,
+            };
+            let criterion = Criterion::untargeted(images.labels.clone());
+            let outcome =
+                attacking::run(&plan, oracle, &images.pixels, &criterion, None, watch).await?;
+            return Ok((outcome.pixels, outcome.after));
+        }
+        let treated = match condition.treatment {
             Treatment::Corruption {
                 corruption,
                 severity,
@@ -203,23 +216,12 @@ impl<'a> Bench<'a> {
                     seed: unit.seed,
                     eight_bit: true,
                 };
-                self.corrupt(unit, images, &setting)
+                self.corrupt(unit, images, &setting)?
             }
-            Treatment::Attack { .. } => {
-                let Some(attack) = condition.attack(self.set.size)? else {
-                    return Ok(images.pixels.clone());
-                };
-                let plan = attacking::Plan {
-                    attack,
-                    seed: Self::seed(unit, "attack"),
-                    eight_bit: false,
-                    passes: self.plan.passes,
-                };
-                let goal = Goal::leave(images.labels.clone());
-                let outcome = attacking::run(&plan, oracle, &images.pixels, &goal, watch).await?;
-                Ok(outcome.pixels)
-            }
-        }
+            Treatment::Clean | Treatment::Attack { .. } => images.pixels.clone(),
+        };
+        let predictions = Predictions::of(oracle, &treated, self.plan.passes).await?;
+        Ok((treated, predictions))
     }
 
     fn corrupt(
@@ -252,12 +254,12 @@ impl<'a> Bench<'a> {
         condition: &Condition,
         images: &Images,
         treated: &[f32],
-        look: &Look,
+        predictions: &Predictions,
     ) -> Vec<Row> {
         let stride = self.set.stride();
         let condition = condition.name();
-        let best = look.best();
-        let right = look.right_shares(&images.labels);
+        let best = predictions.best();
+        let right = predictions.right_shares(&images.labels);
         let row = |i: usize| {
             let at = i * stride..(i + 1) * stride;
             let size =
@@ -270,7 +272,7 @@ impl<'a> Bench<'a> {
                 label: images.labels[i] as u16,
                 prediction: best[i] as u16,
                 right: right[i],
-                passes: look.passes() as u16,
+                passes: predictions.passes() as u16,
                 l1: size(Norm::L1),
                 l2: size(Norm::L2),
                 linf: size(Norm::Linf),

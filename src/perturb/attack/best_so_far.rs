@@ -1,22 +1,14 @@
-//! What minimal-norm and decision-based attacks share: which images are still to be attacked, the
-//! nearest success of each, and questions in portions.
+//! Shared by minimal-norm and decision-based attacks: the images that are still to be attacked, the
+//! nearest success of each, and evaluation in portions.
 
-use super::goal::Goal;
+use super::context::{Context, pick};
+use super::criterion::Criterion;
+use super::error::{AttackError, require_input};
 use super::norm::Norm;
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::oracle::Oracle;
 
-/// Images in one question of an attack that makes up many for each image.
+/// Images in one pass of an attack that tries many variants of each image.
 pub(super) const PORTION: usize = 64;
-
-/// A refusal with a sentence for the user.
-pub(super) fn failed<T>(sentence: &str) -> Result<T, Stopped> {
-    Err(Stopped::Failed(sentence.to_owned()))
-}
-
-/// `Err` with the sentence, unless `fine`.
-pub(super) fn require(fine: bool, sentence: &str) -> Result<(), Stopped> {
-    if fine { Ok(()) } else { failed(sentence) }
-}
 
 /// Into [0, 1]; 0 for what is not a number.
 pub(super) fn to_pixel(value: f64) -> f32 {
@@ -32,31 +24,31 @@ pub(super) fn unmet(flags: &[bool]) -> Vec<usize> {
     places.filter(|(_, met)| !**met).map(|(i, _)| i).collect()
 }
 
-/// What one pass over the images says before anything is done.
+/// The logits of the clean images.
 pub(super) struct Clean {
     /// `[n, classes]`.
     pub logits: Vec<f32>,
-    /// The images that do not meet the goal yet.
+    /// The images that do not meet the criterion yet.
     pub open: Vec<usize>,
 }
 
 impl Clean {
     pub async fn of<O: Oracle>(
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Self, Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        let images = goal.classes.len();
-        require(
-            pixels.len() == images * length && subject.images.len() == images,
+        criterion: &Criterion,
+    ) -> Result<Self, AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        let images = criterion.classes.len();
+        require_input(
+            pixels.len() == images * length && context.images.len() == images,
             "An attack needs one class for each image.",
         )?;
-        require(
-            goal.classes.iter().all(|class| *class < classes),
+        require_input(
+            criterion.classes.iter().all(|class| *class < classes),
             "The class an attack is about must be one of the model's.",
         )?;
-        require(
+        require_input(
             classes >= 2,
             "An attack needs a model of two classes or more.",
         )?;
@@ -66,14 +58,14 @@ impl Clean {
                 open: Vec::new(),
             });
         }
-        let logits = subject.oracle.logits(pixels).await?;
-        let open = unmet(&goal.met(&logits, classes));
+        let logits = context.oracle.logits(pixels).await?;
+        let open = unmet(&criterion.met(&logits, classes));
         Ok(Self { logits, open })
     }
 }
 
 /// The success nearest to its original, for every image; the original where there is none.
-pub(super) struct Nearest<'a> {
+pub(super) struct BestSoFar<'a> {
     norm: Norm,
     length: usize,
     originals: &'a [f32],
@@ -82,7 +74,7 @@ pub(super) struct Nearest<'a> {
     pub distances: Vec<f64>,
 }
 
-impl<'a> Nearest<'a> {
+impl<'a> BestSoFar<'a> {
     /// `originals` are `[n, length]`.
     pub fn new(norm: Norm, originals: &'a [f32], length: usize) -> Self {
         Self {
@@ -120,31 +112,31 @@ impl<'a> Nearest<'a> {
 }
 
 /// Whether each of `[tried, ...]` pixels is a success for the image it belongs to, `owners`, of
-/// `goal`. Asked in portions; told of each one.
+/// `criterion`. Evaluated in portions, each of which is reported.
 pub(super) async fn decide<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     tried: &[f32],
     owners: &[usize],
-    goal: &Goal,
+    criterion: &Criterion,
     at: [usize; 2],
-) -> Result<Vec<bool>, Stopped> {
-    let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+) -> Result<Vec<bool>, AttackError> {
+    let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
     let mut decisions = Vec::with_capacity(owners.len());
     let portions = tried.chunks(PORTION * length).zip(owners.chunks(PORTION));
     for (tried, owners) in portions {
-        let logits = subject.oracle.logits(tried).await?;
-        decisions.extend(goal.pick(owners).met(&logits, classes));
-        subject.tell_some(owners, at, &logits, tried);
+        let logits = context.oracle.logits(tried).await?;
+        decisions.extend(criterion.pick(owners).met(&logits, classes));
+        context.report_some(owners, at, &logits, tried);
     }
     Ok(decisions)
 }
 
-/// The images `which` of a batch and their goal.
+/// The images `which` of a batch and their criterion.
 pub(super) fn narrow(
     pixels: &[f32],
-    goal: &Goal,
+    criterion: &Criterion,
     length: usize,
     which: &[usize],
-) -> (Vec<f32>, Goal) {
-    (pick(pixels, length, which), goal.pick(which))
+) -> (Vec<f32>, Criterion) {
+    (pick(pixels, length, which), criterion.pick(which))
 }

@@ -1,10 +1,12 @@
 //! Models written down as a formula, to test attacks on, and the rules that every attack from
 //! decisions or scores keeps.
 
-use super::goal::{Aim, Goal};
+use super::context::{Context, Step};
+use super::criterion::{Aim, Criterion};
+use super::error::AttackError;
 use super::norm::Norm;
-use super::oracle::{Oracle, Pullback, Step, Stopped, Subject};
-use super::plan::Attack;
+use super::oracle::{Oracle, Pullback};
+use super::registry::Attack;
 use crate::rng::Rng;
 
 /// Logits of one image.
@@ -49,9 +51,9 @@ impl Oracle for Model<'_> {
         self.coin.is_some()
     }
 
-    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, Stopped> {
+    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, AttackError> {
         if self.patience == 0 {
-            return Err(Stopped::Cancelled);
+            return Err(AttackError::Cancelled);
         }
         self.patience -= 1;
         assert!(
@@ -75,8 +77,8 @@ impl Oracle for Model<'_> {
         &mut self,
         _: &[f32],
         _: &dyn Fn(&[f32]) -> Vec<f32>,
-    ) -> Result<Pullback, Stopped> {
-        Err(Stopped::Failed("It asked for a gradient.".into()))
+    ) -> Result<Pullback, AttackError> {
+        Err(AttackError::NoGradient)
     }
 }
 
@@ -85,17 +87,22 @@ pub fn attack_with(
     attack: &Attack,
     model: &mut Model<'_>,
     pixels: &[f32],
-    goal: &Goal,
+    criterion: &Criterion,
     seed: u64,
     watch: &mut dyn FnMut(Step<'_>),
-) -> Result<Vec<f32>, Stopped> {
-    let images = (0..goal.classes.len()).collect();
-    let mut subject = Subject::new(model, seed, watch, images);
-    pollster::block_on(attack.attack(&mut subject, pixels, goal))
+) -> Result<Vec<f32>, AttackError> {
+    let images = (0..criterion.classes.len()).collect();
+    let mut context = Context::new(model, seed, watch, images);
+    pollster::block_on(attack.attack(&mut context, pixels, criterion))
 }
 
-pub fn attack(attack: &Attack, model: &mut Model<'_>, pixels: &[f32], goal: &Goal) -> Vec<f32> {
-    attack_with(attack, model, pixels, goal, 1, &mut |_| {}).unwrap()
+pub fn attack(
+    attack: &Attack,
+    model: &mut Model<'_>,
+    pixels: &[f32],
+    criterion: &Criterion,
+) -> Vec<f32> {
+    attack_with(attack, model, pixels, criterion, 1, &mut |_| {}).unwrap()
 }
 
 /// A model of two classes that the attack can be successful with.
@@ -124,7 +131,10 @@ impl Rules {
 /// Checks what holds for every attack from decisions or scores.
 pub fn follows_the_rules(attack: &Attack, rules: &Rules) {
     let (length, batch) = (rules.open.len(), rules.batch());
-    for goal in [Goal::leave(vec![0; 3]), Goal::reach(vec![1; 3])] {
+    for criterion in [
+        Criterion::untargeted(vec![0; 3]),
+        Criterion::targeted(vec![1; 3]),
+    ] {
         let mut told = 0;
         let mut watch = |step: Step<'_>| {
             told += 1;
@@ -135,7 +145,7 @@ pub fn follows_the_rules(attack: &Attack, rules: &Rules) {
         };
         let mut run = |seed| {
             let model = &mut rules.model();
-            attack_with(attack, model, &batch, &goal, seed, &mut watch).unwrap()
+            attack_with(attack, model, &batch, &criterion, seed, &mut watch).unwrap()
         };
         let found = run(1);
         let same_bits = |a: &[f32], b: &[f32]| {
@@ -144,13 +154,16 @@ pub fn follows_the_rules(attack: &Attack, rules: &Rules) {
         };
         assert!(same_bits(&found, &run(1)), "a seed repeats to the bit");
         // Towards a class it may start from an image instead of noise, and end at the same optimum.
-        let draws = rules.random && goal.aim == Aim::Leave;
+        let draws = rules.random && criterion.aim == Aim::Untargeted;
         assert!(!draws || found != run(2), "seeds differ");
         assert!(found.iter().all(|v| (0.0..=1.0).contains(v)));
         assert!(same_bits(&found[length..2 * length], &rules.met));
         assert!(told > 0);
         for image in [&found[..length], &found[2 * length..]] {
-            assert!(goal.is_met(0, &(rules.formula)(image)), "{goal:?}");
+            assert!(
+                criterion.is_met(0, &(rules.formula)(image)),
+                "{criterion:?}"
+            );
             if let Some((norm, eps)) = attack.ball() {
                 assert!(norm.distance(image, &rules.open) <= f64::from(eps));
             }
@@ -161,7 +174,7 @@ pub fn follows_the_rules(attack: &Attack, rules: &Rules) {
 }
 
 fn passes_a_cancel_on(attack: &Attack, rules: &Rules) {
-    let (batch, goal) = (rules.batch(), Goal::leave(vec![0; 3]));
+    let (batch, criterion) = (rules.batch(), Criterion::untargeted(vec![0; 3]));
     for patience in 0..3 {
         let mut model = Model {
             patience,
@@ -169,13 +182,17 @@ fn passes_a_cancel_on(attack: &Attack, rules: &Rules) {
             formula: &|_| vec![1.0, 0.0],
             ..rules.model()
         };
-        let stopped = attack_with(attack, &mut model, &batch, &goal, 1, &mut |_| {});
-        assert_eq!(stopped, Err(Stopped::Cancelled), "after {patience} passes");
+        let stopped = attack_with(attack, &mut model, &batch, &criterion, 1, &mut |_| {});
+        assert_eq!(
+            stopped,
+            Err(AttackError::Cancelled),
+            "after {patience} passes"
+        );
     }
 }
 
 fn ends_without_a_success(attack: &Attack, rules: &Rules) {
-    let (batch, goal) = (rules.batch(), Goal::leave(vec![0; 3]));
+    let (batch, criterion) = (rules.batch(), Criterion::untargeted(vec![0; 3]));
     let mut silent = |_: Step<'_>| {};
     for constant in [1.0, f32::NAN] {
         let formula = move |_: &[f32]| vec![constant, 0.0];
@@ -183,22 +200,22 @@ fn ends_without_a_success(attack: &Attack, rules: &Rules) {
             formula: &formula,
             ..rules.model()
         };
-        let found = attack_with(attack, &mut model, &batch, &goal, 1, &mut silent).unwrap();
+        let found = attack_with(attack, &mut model, &batch, &criterion, 1, &mut silent).unwrap();
         assert_eq!(found, batch, "no success, no change");
     }
     let mut fickle = Model {
         coin: Some(Rng::from_seed(3)),
         ..rules.model()
     };
-    let found = attack_with(attack, &mut fickle, &batch, &goal, 1, &mut silent).unwrap();
+    let found = attack_with(attack, &mut fickle, &batch, &criterion, 1, &mut silent).unwrap();
     assert!(found.iter().all(|v| (0.0..=1.0).contains(v)));
-    let nothing = Goal::leave(Vec::new());
+    let nothing = Criterion::untargeted(Vec::new());
     let found = attack_with(attack, &mut rules.model(), &[], &nothing, 1, &mut silent);
     assert_eq!(found, Ok(Vec::new()));
 }
 
 /// A step, as one who watches sees it.
-pub struct Told {
+pub struct Reported {
     pub step: usize,
     pub distance: f64,
     /// Whether its pixels are of class 1.
@@ -280,7 +297,7 @@ impl Linear {
         let formula = self.formula();
         let each = |image: &Vec<f32>| {
             let mut model = Model::new(self.shape, 2, &formula);
-            let found = self::attack(attack, &mut model, image, &Goal::leave(vec![0]));
+            let found = self::attack(attack, &mut model, image, &Criterion::untargeted(vec![0]));
             assert!(self.rise(&found) > 0.0, "no success");
             let ratio = norm.distance(&found, image) / self.least(image, norm);
             (ratio, model.asked)
@@ -289,19 +306,19 @@ impl Linear {
     }
 
     /// What every step tells, for the first image.
-    pub fn record(&self, attack: &Attack, norm: Norm) -> Vec<Told> {
+    pub fn record(&self, attack: &Attack, norm: Norm) -> Vec<Reported> {
         let (formula, image) = (self.formula(), &self.images[0]);
         let mut model = Model::new(self.shape, 2, &formula);
         let mut record = Vec::new();
         let mut watch = |step: Step<'_>| {
-            record.push(Told {
+            record.push(Reported {
                 step: step.step,
                 distance: norm.distance(step.pixels, image),
                 met: self.rise(step.pixels) > 0.0,
             });
         };
-        let goal = Goal::leave(vec![0]);
-        attack_with(attack, &mut model, image, &goal, 1, &mut watch).unwrap();
+        let criterion = Criterion::untargeted(vec![0]);
+        attack_with(attack, &mut model, image, &criterion, 1, &mut watch).unwrap();
         record
     }
 }

@@ -1,13 +1,15 @@
 //! Models small enough to know the answer, for tests.
 
-use super::goal::{Goal, argmax};
-use super::oracle::{Oracle, Pullback, Step, Stopped, Subject};
-use super::plan::Attack;
+use super::context::{Context, Step};
+use super::criterion::{Criterion, argmax};
+use super::error::AttackError;
+use super::oracle::{Oracle, Pullback};
 use super::plane::Plane;
+use super::registry::Attack;
 use crate::rng::Rng;
 
 /// `out · tanh(hidden · x)`, or `out · x` alone; a bias with each.
-pub(super) struct Toy {
+pub(super) struct TestModel {
     shape: [usize; 3],
     hidden: Option<Layer>,
     out: Layer,
@@ -50,7 +52,7 @@ impl Layer {
     }
 }
 
-impl Toy {
+impl TestModel {
     pub fn linear(rng: &mut Rng, shape: [usize; 3], classes: usize) -> Self {
         Self {
             shape,
@@ -131,7 +133,7 @@ impl Toy {
     }
 }
 
-impl Oracle for Toy {
+impl Oracle for TestModel {
     fn shape(&self) -> [usize; 3] {
         self.shape
     }
@@ -144,7 +146,7 @@ impl Oracle for Toy {
         false
     }
 
-    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, Stopped> {
+    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, AttackError> {
         let images = pixels.chunks_exact(self.image_len());
         self.forwards += images.len();
         Ok(images.flat_map(|x| self.logits_of(x)).collect())
@@ -154,7 +156,7 @@ impl Oracle for Toy {
         &mut self,
         pixels: &[f32],
         cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
-    ) -> Result<Pullback, Stopped> {
+    ) -> Result<Pullback, AttackError> {
         let logits = self.logits(pixels).await?;
         let slopes = cotangent(&logits);
         let images = pixels.chunks_exact(self.image_len());
@@ -168,18 +170,18 @@ impl Oracle for Toy {
 
 /// Runs an attack on its own, without what the plan adds.
 pub(super) fn attack(
-    toy: &mut Toy,
+    model: &mut TestModel,
     attack: &Attack,
     pixels: &[f32],
-    goal: &Goal,
-) -> Result<Vec<f32>, Stopped> {
+    criterion: &Criterion,
+) -> Result<Vec<f32>, AttackError> {
     let mut watch = |step: Step<'_>| {
         assert!(step.pixels.iter().all(|v| (0.0..=1.0).contains(v)));
         assert!(step.step >= 1 && (step.steps == 0 || step.step <= step.steps));
     };
-    let images = (0..goal.classes.len()).collect();
-    let mut subject = Subject::new(toy, 1, &mut watch, images);
-    pollster::block_on(attack.attack(&mut subject, pixels, goal))
+    let images = (0..criterion.classes.len()).collect();
+    let mut context = Context::new(model, 1, &mut watch, images);
+    pollster::block_on(attack.attack(&mut context, pixels, criterion))
 }
 
 /// 8-bit pixels.
