@@ -22,10 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1);
     let path = path.unwrap_or_else(|| "static/samples/lorikeet.jpg".to_owned());
     let picture = decode(&fs::read(path)?)?.picture;
-    let (resize, crop) = (
-        model.config.preprocessing.resize,
-        model.config.preprocessing.crop,
-    );
+    let sides = &model.config.preprocessing;
+    let (resize, crop) = (sides.resize, sides.crop);
     let pixels = to_input(&picture, Preprocessing { resize, crop })?;
     let pixels = Tensor::from_data(TensorData::new(pixels, [1, 3, crop, crop]), &device);
 
