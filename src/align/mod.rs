@@ -2,12 +2,10 @@
 
 pub mod aligner;
 pub mod error;
-pub mod experiment;
 pub mod features;
 pub mod freezing;
 pub mod head;
 pub mod loss;
-pub mod outcome;
 pub mod plan;
 mod requirements;
 pub mod state;

@@ -1,7 +1,8 @@
 //! Questions about the last perturbation: whether the gradient was masked, and whether it transfers
 //! to other models.
 
-use super::engine::{Attachment, Host, Session, SessionError, read_weights};
+use super::engine::{Attachment, Host, Session, read_weights};
+use super::error::SessionError;
 use super::perturbing::{Last, Viewer};
 use super::protocol::{Event, FrontEndNoise, Transferred};
 use crate::clock::Clock;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ventral::experiment::robustness::summary::{Action, Lost};
 use ventral::perturb::attack::registry::{self, ATTACKS, AttackInfo, Family};
 use ventral::perturb::attack::settings::Unit;
 use ventral::perturb::attack::{Norm, Setting, Settings};
@@ -162,9 +163,13 @@ impl Default for Knobs {
 
 impl Knobs {
     /// What a test did to an image that was lost, on images of `side` px.
-    pub fn of_lost(lost: &TestedLost, seed: u64, side: usize) -> Knobs {
+    pub fn of_lost(lost: &Lost, seed: u64, side: usize) -> Knobs {
         let usual = Knobs::default();
-        let (corruption, severity) = lost.corruption.unzip();
+        let corruption = match lost.action {
+            Action::Corruption(corruption, severity) => Some((corruption, severity)),
+            _ => None,
+        };
+        let (corruption, severity) = corruption.unzip();
         let mut knobs = Knobs {
             eps: 0.0,
             seed,
@@ -172,7 +177,7 @@ impl Knobs {
             severity: severity.unwrap_or(usual.severity),
             ..usual.clone()
         };
-        if let Some((name, given)) = &lost.attack {
+        if let Action::Attack(name, given) = &lost.action {
             knobs.choose(attack(name));
             knobs.norm = given.norm.unwrap_or(usual.norm);
             let unit = radius(knobs.norm, 1.0, side);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use ventral::experiment::robustness::summary::{Lost, ModelReport};
+use ventral::measure::chart::Chart;
 use ventral::model::catalog::{Measured, TestSet};
 use ventral::model::classes::{LEFT_OUT, by_name};
-use ventral::session::protocol::{
-    Brought, Bytes, Confused, SetInfo, TestReport, TestedChart, TestedLost, TestedModel,
-};
+use ventral::session::protocol::{Brought, Bytes, Confused, SetInfo, TestReport};
 use web_sys::{File, HtmlInputElement};
 
 use super::parts::{self, icon};
@@ -449,7 +449,7 @@ fn summary(app: App) -> AnyView {
 }
 
 fn results_table(report: &TestReport, testid: &'static str) -> AnyView {
-    let row = |model: &TestedModel| {
+    let row = |model: &ModelReport| {
         view! {
             <tr data-testid="test-row" data-model=model.name.clone() data-clean=model.clean.map(|m| m.value.to_string())>
                 <th scope="row">{model.name.clone()}</th>
@@ -544,8 +544,8 @@ fn figures(report: &Arc<TestReport>) -> Option<AnyView> {
 }
 
 /// Drawings, each to be taken away.
-pub(super) fn figures_of(charts: &[TestedChart]) -> AnyView {
-    let figure = |chart: &TestedChart| {
+pub(super) fn figures_of(charts: &[Chart]) -> AnyView {
+    let figure = |chart: &Chart| {
         let (name, svg) = (chart.name.clone(), chart.svg.clone());
         let (again, drawn) = (name.clone(), svg.clone());
         let save = move || {
@@ -582,7 +582,7 @@ fn unstyled(svg: &str) -> String {
 
 /// The images that the first model loses most readily.
 fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
-    let item = move |lost: &TestedLost| {
+    let item = move |lost: &Lost| {
         let url = files::object_url(&lost.png, "image/png").unwrap_or_default();
         let kept = url.clone();
         on_cleanup(move || files::release(&kept));
@@ -597,13 +597,13 @@ fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
         };
         let told = format!(
             "{} taken for {}, {}",
-            lost.label, lost.answer, lost.condition
+            lost.label, lost.prediction, lost.condition
         );
         view! {
             <li>
                 <button class="thumb" title=format!("Open in Perturb: {told}") data-testid="lost-image" on:click=open>
                     <img src=url alt=told.clone() />
-                    <span>{lost.label.clone()} " → " {lost.answer.clone()}</span>
+                    <span>{lost.label.clone()} " → " {lost.prediction.clone()}</span>
                     <span class="hint">{lost.condition.clone()} ", wrong in " {lost.wrong} " of " {lost.of}</span>
                 </button>
             </li>
@@ -705,9 +705,11 @@ fn others(report: &Arc<TestReport>) -> Option<AnyView> {
     if rest.is_empty() {
         return None;
     }
-    let cell = |model: &TestedModel, place: usize| {
-        let m = model.cells.get(place).copied().flatten();
-        let p = model.p.get(place).copied().flatten();
+    let cell = |model: &ModelReport, place: usize| {
+        let condition = &report.conditions[place].name;
+        let m = model.accuracy(condition);
+        let mut compared = report.comparisons.iter().filter(|c| c.model == model.name);
+        let p = compared.find(|c| c.condition == *condition).map(|c| c.p);
         let p = p.map(|p| view! { <span class="hint">" p = " {numbers::short(p as f32)}</span> });
         view! { <td class="num">{m.map(|m| format!("{} ({} to {})", plain(m.value), plain(m.low), plain(m.high)))} {p}</td> }
     };
