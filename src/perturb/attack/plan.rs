@@ -84,6 +84,37 @@ fn most(shares: &[f32]) -> Vec<bool> {
 /// # Errors
 /// [`AttackError`], when cancelled, when the device failed, or with a sentence on what is wrong
 /// with the request.
+///
+/// ```
+/// use std::fs::File;
+/// use ventral::compute::device::Devices;
+/// use ventral::model::load;
+/// use ventral::model::probe::CancelToken;
+/// use ventral::perturb::attack::descent::Descent;
+/// use ventral::perturb::attack::network::{NetworkOracle, Noise};
+/// use ventral::perturb::attack::plan::{Plan, run};
+/// use ventral::perturb::attack::registry::Attack;
+/// use ventral::perturb::attack::{Criterion, Norm};
+///
+/// let cancel = CancelToken::default();
+/// let file = File::open("static/models/resnet-cifar10.safetensors")?;
+/// let model = load::read("resnet-cifar10", vec![Box::new(file)], &cancel, |_, _, _| {})?;
+/// let device = Devices::cpu("", None).device;
+/// let network = model.to_network(&device.clone().autodiff());
+/// let mut oracle = NetworkOracle::new(&network, device, 32, Noise::Off, cancel);
+/// let plan = Plan {
+///     attack: Attack::Descent(Descent::fgsm(Norm::Linf, 8.0 / 255.0)),
+///     seed: 0,
+///     eight_bit: false,
+///     passes: 1,
+/// };
+/// let pixels = vec![0.5; 3 * 32 * 32];
+/// let criterion = Criterion::untargeted(vec![0]);
+/// let attack = run(&plan, &mut oracle, &pixels, &criterion, None, &mut |_| {});
+/// let outcome = pollster::block_on(attack)?;
+/// assert!(outcome.pixels.iter().all(|v| (v - 0.5).abs() <= 8.0 / 255.0 + 1e-6));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub async fn run<O: Oracle>(
     plan: &Plan,
     oracle: &mut O,

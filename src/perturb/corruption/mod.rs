@@ -254,6 +254,23 @@ pub enum CorruptionError {
 /// # Errors
 /// A severity other than 1 to 5, a side below [`MIN_SIDE`], other than 1 or 3 channels, a buffer of
 /// another length, pixels that are not finite.
+///
+/// ```
+/// use ventral::perturb::corruption::{Corruption, Image, Setting, Textures, corrupt};
+///
+/// let pixels = vec![0.5; 3 * 32 * 32];
+/// let image = Image { pixels: &pixels, channels: 3, height: 32, width: 32 };
+/// let setting = Setting {
+///     corruption: Corruption::GaussianNoise,
+///     severity: 3,
+///     table: None,
+///     seed: 0,
+///     eight_bit: true,
+/// };
+/// let noisy = corrupt(image, &setting, &Textures::default())?;
+/// assert!(noisy.iter().all(|v| (0.0..=1.0).contains(v)));
+/// # Ok::<(), ventral::perturb::corruption::CorruptionError>(())
+/// ```
 pub fn corrupt(
     image: Image,
     setting: &Setting,

@@ -1,21 +1,13 @@
-//! What a VOneBlock makes of its filters' responses (Dapello, Marques et al. 2020): simple and
-//! complex cells, and neuronal noise.
+//! The cells of a VOneBlock (Dapello, Marques et al. 2020) on the CPU: simple and complex cells, and neuronal
+//! noise.
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::affine::each_map;
-use super::conv::Shared;
-use super::norm::{gate, positive};
-use super::{flex, own};
-
-/// Keeps the gradient of a complex cell finite where both quadratures are zero; far below what
-/// f32 resolves in a response.
-pub const COMPLEX_EPSILON: f64 = 1e-12;
-
-/// Keeps the gradient of the neuronal noise finite at zero. The published block uses the same
-/// value, 1e-4.
-pub const NOISE_EPSILON: f64 = 1e-4;
+use super::super::ops::{COMPLEX_EPSILON, NOISE_EPSILON};
+use super::epilogue::{each_map, gate, rectify};
+use super::tensor::{contiguous, tensor};
+use super::threads::Shared;
 
 /// Where a batch's cells lie.
 #[derive(Clone, Copy)]
@@ -48,13 +40,13 @@ impl Cells {
 
 /// `gain` times the positive part of the first `simple` channels of `q0`, and the root mean square
 /// of the others with `q1`.
-pub fn forward(q0: FlexTensor, q1: FlexTensor, simple: usize, gain: f32) -> FlexTensor {
+pub fn cells(q0: FlexTensor, q1: FlexTensor, simple: usize, gain: f32) -> FlexTensor {
     let cells = Cells::of(&q0, simple);
-    let q1 = own(q1);
+    let q1 = contiguous(q1);
     let second: &[f32] = q1.storage();
     each_map(q0, |channel, start, map| {
         if channel < simple {
-            return map.iter_mut().for_each(|v| *v = positive(*v) * gain);
+            return map.iter_mut().for_each(|v| *v = rectify(*v) * gain);
         }
         for (a, b) in map.iter_mut().zip(&second[cells.pair_of(start)]) {
             *a = amplitude(*a, *b) / std::f32::consts::SQRT_2 * gain;
@@ -67,16 +59,16 @@ fn amplitude(a: f32, b: f32) -> f32 {
 }
 
 /// Gradients with respect to `q0` and `q1`.
-pub fn backward(
+pub fn cells_backward(
     q0: FlexTensor,
     q1: FlexTensor,
     grad: FlexTensor,
     simple: usize,
     gain: f32,
-) -> (FlexTensor, FlexTensor) {
+) -> [FlexTensor; 2] {
     let cells = Cells::of(&q0, simple);
     let shape = q1.shape().dims::<4>();
-    let [q0, q1] = [q0, q1].map(own);
+    let [q0, q1] = [q0, q1].map(contiguous);
     let [first, second] = [&q0, &q1].map(|tensor| tensor.storage::<f32>());
     let gain_complex = gain * std::f32::consts::FRAC_1_SQRT_2;
     let to_second = Shared::unwritten(second.len());
@@ -98,41 +90,39 @@ pub fn backward(
             *g = steep * a;
         }
     });
-    (to_first, flex(to_second.into_inner(), shape))
+    [to_first, tensor(to_second.into_inner(), shape)]
 }
 
 /// The positive part of responses `x` whose spike counts, `x · scale + level`, have been given noise
-/// of their own mean's variance: `noise` holds standard normal draws, for each image or for one.
+/// whose variance is their mean: `noise` holds standard normal draws, for each image or for one.
 pub fn spiking(x: FlexTensor, noise: FlexTensor, scale: f32, level: f32) -> FlexTensor {
     let [of_noise, of_x] = [&noise, &x].map(|t| t.shape().dims::<4>()[0]);
     assert!(
         of_noise == 1 || of_noise == of_x,
         "noise for one image or for each"
     );
-    let noise = own(noise);
+    let noise = contiguous(noise);
     let noise: &[f32] = noise.storage();
     each_map(x, |_, start, map| {
         for (x, noise) in map.iter_mut().zip(&noise[start % noise.len()..]) {
             let spikes = *x * scale + level;
-            *x = positive((spikes + noise * spread(spikes) - level) / scale);
+            *x = rectify((spikes + noise * spread(spikes) - level) / scale);
         }
     })
 }
 
 fn spread(spikes: f32) -> f32 {
-    (positive(spikes) + NOISE_EPSILON as f32).sqrt()
+    (rectify(spikes) + NOISE_EPSILON as f32).sqrt()
 }
 
 /// Gradient with respect to `x`, `y` being the result.
 pub fn spiking_backward(
-    x: FlexTensor,
-    noise: FlexTensor,
-    y: FlexTensor,
+    [x, noise, y]: [FlexTensor; 3],
     grad: FlexTensor,
     scale: f32,
     level: f32,
 ) -> FlexTensor {
-    let [x, noise, y] = [x, noise, y].map(own);
+    let [x, noise, y] = [x, noise, y].map(contiguous);
     let [x, noise, y] = [&x, &noise, &y].map(|tensor| tensor.storage::<f32>());
     each_map(grad, |_, start, map| {
         let responses = x[start..].iter().zip(&y[start..]);

@@ -2,9 +2,9 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Geometry, Scratch, Shared, each, threads};
-use super::pass::{Maps, Pass};
-use super::sum::{Segment, Sum, block_rows, block_width, lanes, transpose};
+use super::geometry::{Geometry, Maps, Pass};
+use super::microkernel::{Microkernel, Segment, block_rows, block_width, lanes, transpose};
+use super::threads::{Scratch, Shared, each, threads};
 
 /// Floats of laid out maps of a group of images, read again for each block of weights.
 const GROUP_FLOATS: usize = 64 * 1024;
@@ -12,10 +12,10 @@ const GROUP_FLOATS: usize = 64 * 1024;
 /// Rows of weights of one item of work: whole blocks of every kind.
 const ROWS: usize = 48;
 
-/// Sizes of a gradient and of what it is made of.
+/// Sizes of a gradient and of its factors.
 struct Sizes<'a> {
     g: &'a Geometry,
-    /// What reads the input as the gradient does.
+    /// The forward pass, which reads the same input.
     forward: Pass<'a>,
     to: Maps,
     /// Weights of a row of the kernel. What they read lies side by side, so that they are rows of
@@ -40,7 +40,7 @@ struct Group {
 }
 
 /// `[out, in, k, k]` of `x` and the gradient of the result.
-pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {
+pub fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {
     let lanes = lanes();
     let sizes = Sizes {
         g,
@@ -134,7 +134,7 @@ impl WithSimd for Add<'_> {
             let mut row = 0;
             while row < rows {
                 let block = block_rows::<S>(rows - row, width);
-                Sum {
+                Microkernel {
                     a: &self.group.from[first + row..],
                     a_row: 1,
                     a_step: g.stride * from.pitch,

@@ -8,23 +8,11 @@ use std::ops::Range;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::conv::each_chunk;
-use super::{flex, own};
-
-/// Side, step and zeros around the map of a window.
-#[derive(Clone, Copy, Debug)]
-pub struct Window {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-}
+use super::super::ops::Window;
+use super::tensor::{contiguous, tensor};
+use super::threads::each_chunk;
 
 impl Window {
-    /// Positions of the result along a side of the map.
-    pub fn out(&self, side: usize) -> usize {
-        (side + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1
-    }
-
     /// The row of the map at place `offset` of the window of row `row`; `None` outside.
     fn source(&self, row: usize, offset: usize, side: usize) -> Option<usize> {
         let at = (row * self.stride + offset).checked_sub(self.padding)?;
@@ -46,13 +34,13 @@ pub fn forward(x: FlexTensor, window: Window) -> FlexTensor {
     let [n, channels, height, width] = x.shape().dims();
     let size = [window.out(height), window.out(width)];
     let (area, area_out) = (height * width, size[0] * size[1]);
-    let x = own(x);
+    let x = contiguous(x);
     let values: &[f32] = x.storage();
     let mut y = vec![0.0; n * channels * area_out];
     each_chunk(&mut y, area_out.max(1), |place, y| {
         maxima(&values[place * area..][..area], [height, width], window, y);
     });
-    flex(y, [n, channels, size[0], size[1]])
+    tensor(y, [n, channels, size[0], size[1]])
 }
 
 fn maxima(map: &[f32], [height, width]: [usize; 2], window: Window, y: &mut [f32]) {
@@ -90,7 +78,7 @@ pub fn backward(x: FlexTensor, y: FlexTensor, grad: FlexTensor, window: Window) 
     let shape @ [n, channels, height, width] = x.shape().dims::<4>();
     let [_, _, rows, columns] = y.shape().dims::<4>();
     let (area, area_out) = (height * width, rows * columns);
-    let (x, y, grad) = (own(x), own(y), own(grad));
+    let (x, y, grad) = (contiguous(x), contiguous(y), contiguous(grad));
     let (x, y, grad): (&[f32], &[f32], &[f32]) = (x.storage(), y.storage(), grad.storage());
     let mut out = vec![0.0; n * channels * area];
     each_chunk(&mut out, area.max(1), |place, out| {
@@ -99,7 +87,7 @@ pub fn backward(x: FlexTensor, y: FlexTensor, grad: FlexTensor, window: Window) 
         let (y, grad) = (&y[there.clone()], &grad[there]);
         hand_back(map, [height, width], window, y, grad, out);
     });
-    flex(out, shape)
+    tensor(out, shape)
 }
 
 fn hand_back(

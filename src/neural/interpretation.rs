@@ -1,25 +1,26 @@
-//! What was made of a file, in plain words, and what of it can be used.
+//! How a file of responses was interpreted, in plain words, and which of its values can be used.
 
 use serde::{Deserialize, Serialize};
 
 use super::axes::AxisTaken;
+use super::error::NeuralError;
+use super::format::Format;
 use super::names::{Listed, Matched, Rule, listed, pairs, report};
-use super::read::Format;
-use super::{NeuralError, Responses};
+use super::responses::Responses;
 
-/// What a file of responses was understood to be. [`Understood::sentences`] says it in words.
+/// How a file of responses was interpreted. [`Interpretation::sentences`] says it in words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Understood {
+pub struct Interpretation {
     pub format: Format,
     /// `[stimuli, repetitions, neuroids]` as they were read.
     pub shape: [usize; 3],
-    /// The same of what can be used.
+    /// `[stimuli, repetitions, neuroids]` that can be used.
     pub kept: [usize; 3],
-    /// What each axis of the file was taken to be and why.
+    /// How each axis of the file was interpreted.
     pub axes: Vec<AxisTaken>,
     /// Sentences on what the reader left out or chose.
     pub notes: Vec<String>,
-    /// Which names found each other; `None` where there are no pictures to match.
+    /// How names were matched; `None` where there are no pictures to match.
     pub names: Option<Matched>,
     /// Fewest and most repetitions that a stimulus was recorded in.
     pub repetitions: [usize; 2],
@@ -34,7 +35,7 @@ pub struct Understood {
     pub regions: Vec<Region>,
 }
 
-/// Values that are no numbers. A repetition that has none at all was not recorded, and does not
+/// Values that are not finite. A repetition without any finite value was not recorded, and does not
 /// count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotFinite {
@@ -76,7 +77,7 @@ pub struct Aligned {
 pub fn understand(
     responses: &Responses,
     image_names: Option<&[String]>,
-) -> Result<(Understood, Aligned), NeuralError> {
+) -> Result<(Interpretation, Aligned), NeuralError> {
     let (places, names) = match image_names {
         Some(images) => matched(responses, images)?,
         None => ((0..responses.shape[0]).map(|i| (i, i)).collect(), None),
@@ -88,7 +89,7 @@ pub fn understand(
         .keep_stimuli(&usable.stimuli)
         .keep_neuroids(&usable.neuroids);
     let images = usable.stimuli.iter().filter_map(|i| places.get(*i));
-    let understood = Understood {
+    let interpretation = Interpretation {
         format: responses.origin.format,
         shape: responses.shape,
         kept: kept.shape,
@@ -106,7 +107,7 @@ pub fn understand(
         images: images.map(|(image, _)| *image).collect(),
         responses: kept,
     };
-    Ok((understood, aligned))
+    Ok((interpretation, aligned))
 }
 
 /// Pairs of (picture, stimulus) in the order of the pictures.
@@ -305,8 +306,8 @@ fn regions(responses: &Responses) -> Vec<Region> {
         .collect()
 }
 
-impl Understood {
-    /// All of it, a sentence each, for a person.
+impl Interpretation {
+    /// The interpretation in plain sentences.
     pub fn sentences(&self) -> Vec<String> {
         let [stimuli, _, neuroids] = self.shape;
         let mut all = vec![format!(
@@ -411,7 +412,7 @@ fn names_said(names: &Matched) -> Vec<String> {
     all
 }
 
-/// A note as a sentence of its own.
+/// A note as a sentence.
 fn sentence(note: &str) -> String {
     let mut letters = note.chars();
     let first: String = letters

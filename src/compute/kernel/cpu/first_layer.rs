@@ -2,7 +2,7 @@
 //!
 //! Filters that read one colour each, as Gabor filters do, are convolved with that colour alone.
 //! Back to the input the few channels would leave most of a vector empty: there, each tap's product
-//! with the whole map comes first, positions in the lanes, and the taps are added where they belong.
+//! with the whole map comes first, positions in the lanes, and the taps are then added in their places.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use burn::backend::flex::FlexTensor;
 
-use super::affine::Finish;
-use super::conv::{Geometry, Results, Shared, each, threads};
-use super::packed::{Kept, Kind, Weight, packed};
-use super::pass::{Pass, Pointwise};
-use super::sum::lanes;
-use super::{flex, own};
+use super::super::weight_cache::{Packing, Weight, WeightCache};
+use super::epilogue::{CpuEpilogue, Output};
+use super::geometry::{Geometry, Pass};
+use super::microkernel::lanes;
+use super::pointwise::Pointwise;
+use super::tensor::{contiguous, tensor};
+use super::threads::{Shared, each, threads};
+use super::weight_cache::packed;
 
 /// Input channels at most.
 const MOST_COLOURS: usize = 4;
@@ -24,18 +26,18 @@ const MOST_COLOURS: usize = 4;
 const ROWS: usize = 16;
 
 /// Filters, the colours they read, one or all, and their weights `[filters, colours, k, k]`.
-pub(super) struct Group {
+pub struct Group {
     filters: Vec<usize>,
     colours: Range<usize>,
     weight: FlexTensor,
 }
 
-/// Filters `[out, in, k, k]` as they were handed over, which may be some of more.
+/// A layer's filters `[out, in, k, k]`, not yet contiguous: they may be a slice of a larger bank.
 #[derive(Clone)]
-pub(super) struct Bank(pub FlexTensor);
+pub struct Filters(pub FlexTensor);
 
-impl Weight for Bank {
-    type Made = Arc<Vec<Group>>;
+impl Weight for Filters {
+    type Packed = Arc<Vec<Group>>;
 
     fn is_same(&self, other: &Self) -> bool {
         self.0.is_same(&other.0) && self.0.layout() == other.0.layout()
@@ -45,8 +47,10 @@ impl Weight for Bank {
         self.0.is_unheld()
     }
 
-    fn floats(made: &Self::Made) -> usize {
-        let sizes = made.iter().map(|group| group.weight.storage::<f32>().len());
+    fn floats(groups: &Self::Packed) -> usize {
+        let sizes = groups
+            .iter()
+            .map(|group| group.weight.storage::<f32>().len());
         sizes.sum()
     }
 }
@@ -54,33 +58,33 @@ impl Weight for Bank {
 /// Floats of filters that are kept at most: a VOneBlock's are a million.
 const MOST: usize = 16 << 20;
 
-static BANKS: Kept<Bank> = Kept::new(MOST);
+static CACHE: WeightCache<Filters> = WeightCache::new(MOST);
 
-/// Drops what was made of filters that nobody else holds any more.
+/// Drops the groups of filters that nobody else holds any more.
 pub fn forget_unused() {
-    BANKS.forget_unused();
+    CACHE.forget_unused();
 }
 
-/// Whether this is such a convolution.
-pub(super) fn is_stem(g: &Geometry) -> bool {
+/// Whether it is a network's first convolution: a few input channels, and more than one tap.
+pub fn is_first_layer(g: &Geometry) -> bool {
     g.channels_in <= MOST_COLOURS && g.kernel > 1
 }
 
 /// The filters by the colour each reads; `None` where one reads several.
-fn by_colour(g: &Geometry, bank: &Bank) -> Option<Arc<Vec<Group>>> {
-    // What is packed of filters that are not split holds them, as a bank does; each would keep the other
-    // from being dropped. So a layer's filters are in one of the two, forward and back.
+fn by_colour(g: &Geometry, all: &Filters) -> Option<Arc<Vec<Group>>> {
+    // Both caches hold the weights they know, so weights in both would never be dropped: a layer's filters are in
+    // one of the two, forward and back.
     if g.channels_in < 2 || g.positions_out() < lanes() {
         return None;
     }
-    let kind = Kind::default();
-    if let Some(known) = BANKS.find(bank, kind) {
+    let packing = Packing::default();
+    if let Some(known) = CACHE.find(all, packing) {
         return Some(known);
     }
-    let weight = own(bank.0.clone());
+    let weight = contiguous(all.0.clone());
     let groups = split(g, weight.storage())?;
     drop(weight);
-    Some(BANKS.keep(bank, kind, Arc::new(groups)))
+    Some(CACHE.insert(all, packing, Arc::new(groups)))
 }
 
 fn split(g: &Geometry, weight: &[f32]) -> Option<Vec<Group>> {
@@ -103,18 +107,18 @@ fn split(g: &Geometry, weight: &[f32]) -> Option<Vec<Group>> {
     )
 }
 
-/// The convolution of `x`, finished, where each filter reads one colour of several.
-pub(super) fn forward(
+/// The convolution of `x` with its epilogue, where each filter reads one colour of several.
+pub fn forward(
     g: &Geometry,
     x: &[f32],
-    bank: &Bank,
-    finish: Option<&Finish>,
+    all: &Filters,
+    epilogue: Option<&CpuEpilogue>,
 ) -> Option<Vec<f32>> {
     let (area_in, area_out) = (g.positions_in(), g.positions_out());
     if area_in * area_out == 0 {
         return None;
     }
-    let groups = by_colour(g, bank)?;
+    let groups = by_colour(g, all)?;
     let part = |group: &Group| Geometry {
         channels_in: 1,
         channels_out: group.filters.len(),
@@ -129,28 +133,29 @@ pub(super) fn forward(
     };
     // All groups' at once, so that threads wait for each other once.
     let bands: Vec<_> = works.iter().enumerate().flat_map(bands).collect();
-    let y = Results::new(g.images, [g.channels_out, area_out], finish);
+    let y = Output::new(g.images, [g.channels_out, area_out], epilogue);
     each(&bands, |(place, band), scratch| {
         let work = &works[*place];
-        work.pass.run(*band, &work.seen, &work.packed, &y, scratch);
+        work.pass
+            .run(*band, &work.planes, &work.packed, &y, scratch);
     });
     Some(y.into_inner())
 }
 
-/// What a group's filters make of the colour they read.
+/// A group's pass over the planes of its colour.
 struct Work<'a> {
     pass: Pass<'a>,
-    seen: Vec<f32>,
+    planes: Vec<f32>,
     packed: Arc<Vec<f32>>,
 }
 
 /// Gradient with respect to the input; `None` where maps are smaller than a vector.
-pub(super) fn backward_x(g: &Geometry, grad: &[f32], bank: &Bank) -> Option<Vec<f32>> {
+pub fn backward_x(g: &Geometry, grad: &[f32], all: &Filters) -> Option<Vec<f32>> {
     let area_out = g.positions_out();
     if area_out < lanes() {
         return None;
     }
-    let groups = by_colour(g, bank).unwrap_or_else(|| Arc::new(vec![Group::all(g, bank)]));
+    let groups = by_colour(g, all).unwrap_or_else(|| Arc::new(vec![Group::all(g, all)]));
     let size = g.channels_in * g.positions_in();
     let x = Shared::zeros(g.images * size);
     let images: Vec<usize> = (0..g.images).collect();
@@ -163,8 +168,8 @@ pub(super) fn backward_x(g: &Geometry, grad: &[f32], bank: &Bank) -> Option<Vec<
                 let start = image * size + colour * g.positions_in() + rows.start * g.size_in[1];
                 // SAFETY: every image is one item, and so is every band of a colour's rows.
                 let x = &mut unsafe { x.get() }[start..][..rows.len() * g.size_in[1]];
-                let own = (colour - group.colours.start) * g.area() * area_out;
-                add_taps(g, &taps[own..][..g.area() * area_out], rows.clone(), x);
+                let first = (colour - group.colours.start) * g.area() * area_out;
+                add_taps(g, &taps[first..][..g.area() * area_out], rows.clone(), x);
             });
         }
     });
@@ -176,16 +181,16 @@ impl Group {
     fn new(g: &Geometry, weight: &[f32], filters: Vec<usize>, colour: usize) -> Self {
         let (area, row) = (g.area(), g.channels_in * g.area());
         let of = |f: &usize| &weight[f * row + colour * area..][..area];
-        let own = filters.iter().flat_map(of).copied().collect();
+        let values = filters.iter().flat_map(of).copied().collect();
         let shape = [filters.len(), 1, g.kernel, g.kernel];
         Self {
-            weight: flex(own, shape),
+            weight: tensor(values, shape),
             colours: colour..colour + 1,
             filters,
         }
     }
 
-    /// Rows of the input's planes that this reads, some at a time.
+    /// Rows of the group's input planes, some at a time.
     fn bands(&self, g: &Geometry) -> impl Iterator<Item = (usize, Range<usize>)> {
         let height = g.size_in[0];
         let bands = move || (0..height).step_by(ROWS);
@@ -195,11 +200,11 @@ impl Group {
             .flat_map(move |colour| bands().map(move |start| (colour, band(start))))
     }
 
-    fn all(g: &Geometry, bank: &Bank) -> Self {
+    fn all(g: &Geometry, all: &Filters) -> Self {
         Self {
             filters: (0..g.channels_out).collect(),
             colours: 0..g.channels_in,
-            weight: own(bank.0.clone()),
+            weight: contiguous(all.0.clone()),
         }
     }
 
@@ -207,36 +212,40 @@ impl Group {
     fn work<'a>(&'a self, part: &'a Geometry, g: &Geometry, x: &[f32]) -> Work<'a> {
         let pass = Pass::forward(part, lanes()).placed(&self.filters);
         let area = g.positions_in();
-        let mut seen = Vec::with_capacity(g.images * area);
+        let mut planes = Vec::with_capacity(g.images * area);
         for image in x.chunks_exact(g.channels_in * area) {
-            seen.extend_from_slice(&image[self.colours.start * area..][..area]);
+            planes.extend_from_slice(&image[self.colours.start * area..][..area]);
         }
-        let kind = Kind::default();
-        // Another holds them too: what nobody else holds is packed for one pass.
+        let packing = Packing::default();
+        // A clone: weights that nobody else holds would not be cached.
         let weight = self.weight.clone();
-        let packed = packed(&weight, kind, |weight| pass.pack(weight));
-        Work { pass, seen, packed }
+        let packed = packed(&weight, packing, |weight| pass.pack(weight));
+        Work {
+            pass,
+            planes,
+            packed,
+        }
     }
 
     /// The maps of its filters side by side.
-    fn own_maps(&self, maps: &[f32], area: usize) -> Vec<f32> {
-        let own = Shared::unwritten(self.filters.len() * area);
+    fn gather(&self, maps: &[f32], area: usize) -> Vec<f32> {
+        let all = Shared::unwritten(self.filters.len() * area);
         let places: Vec<_> = self.filters.iter().enumerate().collect();
         each(&places, |(place, filter), _| {
             // SAFETY: every map is one item.
-            let own = &mut unsafe { own.get() }[place * area..][..area];
-            own.copy_from_slice(&maps[**filter * area..][..area]);
+            let map = &mut unsafe { all.get() }[place * area..][..area];
+            map.copy_from_slice(&maps[**filter * area..][..area]);
         });
-        own.into_inner()
+        all.into_inner()
     }
 
-    /// `[colours · k², h′ · w′]`: what each tap brings of one image's gradient.
+    /// `[colours · k², h′ · w′]`: each tap's share of one image's gradient.
     fn taps(&self, g: &Geometry, grad: &[f32]) -> Vec<f32> {
         let area_out = g.positions_out();
         let whole = self.filters.len() == g.channels_out;
         let grad = match whole {
             true => Cow::Borrowed(grad),
-            false => Cow::Owned(self.own_maps(grad, area_out)),
+            false => Cow::Owned(self.gather(grad, area_out)),
         };
         let product = Geometry {
             images: 1,
@@ -248,7 +257,7 @@ impl Group {
             size_in: g.size_out,
             size_out: g.size_out,
         };
-        let taps = Results::new(1, [product.channels_in, area_out], None);
+        let taps = Output::new(1, [product.channels_in, area_out], None);
         let pass = Pass::backward(&product, lanes());
         let work = Pointwise {
             pass: &pass,
@@ -263,7 +272,7 @@ impl Group {
     }
 }
 
-/// Adds what each tap brings where it belongs in these rows of a colour's plane.
+/// Adds each tap's share to its places in these rows of a colour's plane.
 fn add_taps(g: &Geometry, taps: &[f32], rows: Range<usize>, x: &mut [f32]) {
     let (width, [down, across]) = (g.size_in[1], g.size_out);
     for (tap_at, tap) in taps.chunks_exact(down * across).enumerate() {
@@ -293,61 +302,5 @@ fn add_line(line: &[f32], to: &mut [f32], stride: usize) {
             .step_by(stride)
             .zip(line)
             .for_each(|(to, v)| *to += v),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::super::{conv, forget_unused};
-    use super::*;
-
-    /// `[filters, colours, k, k]`, each filter reading one colour.
-    fn gabors(filters: usize, colours: usize, kernel: usize) -> FlexTensor {
-        let area = kernel * kernel;
-        let value = |i: usize| {
-            let (filter, colour) = (i / (colours * area), i / area % colours);
-            f32::from(u8::from(colour == filter % colours)) * (i % 7) as f32
-        };
-        let values = (0..filters * colours * area).map(value).collect();
-        flex(values, [filters, colours, kernel, kernel])
-    }
-
-    fn ones(shape: [usize; 4]) -> FlexTensor {
-        flex(vec![1.0; shape.iter().product()], shape)
-    }
-
-    #[test]
-    fn filters_that_are_gone_are_held_by_nothing_made_of_them() {
-        for (colours, side) in [(1, 9), (3, 9), (3, 3)] {
-            let filters = gabors(6, colours, 3);
-            let gone = Arc::downgrade(&filters.data_arc());
-            for _ in 0..2 {
-                let x = ones([2, colours, side, side]);
-                let y = conv::forward(x, filters.clone(), 1, 1, None);
-                conv::backward_x([side, side], filters.clone(), y, 1, 1);
-            }
-            drop(filters);
-            forget_unused();
-            assert!(gone.upgrade().is_none(), "{colours} colours, {side} px");
-        }
-    }
-
-    #[test]
-    fn some_of_a_banks_filters_make_what_they_make_among_all() {
-        let all = gabors(8, 3, 5);
-        let some = all.narrow(0, 3, 5);
-        let x = ones([2, 3, 12, 12]);
-        for _ in 0..2 {
-            let [of_all, of_some] =
-                [&all, &some].map(|f| conv::forward(x.clone(), f.clone(), 2, 2, None));
-            let ours: &[f32] = of_some.storage();
-            let theirs: &[f32] = of_all.storage();
-            for image in 0..2 {
-                let theirs = &theirs[(image * 8 + 3) * 36..][..5 * 36];
-                assert_eq!(&ours[image * 5 * 36..][..5 * 36], theirs);
-            }
-        }
     }
 }

@@ -1,8 +1,9 @@
-//! The sum that every pass of a convolution is, in the registers of whatever vectors there are.
+//! The microkernel of every convolution: sums of products that stay in registers to the end, with whatever
+//! vectors there are.
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Where one run of a [`Sum`] begins in its two factors.
+/// Where one run of a [`Microkernel`] begins in its two factors.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
     pub a: usize,
@@ -11,7 +12,7 @@ pub struct Segment {
 
 /// `out[j · out_row + v] = Σ_s Σ_i a[s.a + j · a_row + i · a_step] · b[s.b + i · b_step + v]` for
 /// the segments `s`, `i` below `length`, some `j` and some vectors of `v`.
-pub struct Sum<'a> {
+pub struct Microkernel<'a> {
     pub a: &'a [f32],
     pub a_row: usize,
     pub a_step: usize,
@@ -29,7 +30,7 @@ pub struct Sum<'a> {
 /// sums, a row of `b` and a value of `a` are held at once.
 #[inline(always)]
 fn block<S: Simd>(vectors: usize) -> (usize, usize) {
-    // WebAssembly tells nothing of the machine's registers; most have 16.
+    // WebAssembly does not say how many registers a machine has; most have 16.
     let many = cfg!(not(target_arch = "wasm32")) && S::REGISTER_COUNT >= 32;
     match (many, vectors) {
         (true, 4..) => (4, 6),
@@ -55,11 +56,11 @@ pub fn block_rows<S: Simd>(left: usize, width: usize) -> usize {
     BLOCKS[left.div_ceil(left.div_ceil(most))]
 }
 
-impl Sum<'_> {
-    /// `rows` and `width` are of [`block_rows`] and [`block_width`].
+impl Microkernel<'_> {
+    /// `rows` and `width` come from [`block_rows`] and [`block_width`].
     ///
     /// # Panics
-    /// Where a factor or the result would be left, and for other blocks.
+    /// Where an index would be past the end of a factor or the result, and for other blocks.
     #[inline(always)]
     pub fn run<S: Simd>(self, simd: S, rows: usize, width: usize) {
         match width / S::F32_LANES {
@@ -86,7 +87,7 @@ impl Sum<'_> {
     #[inline(always)]
     fn run_block<S: Simd, const V: usize, const J: usize>(self, simd: S) {
         match cfg!(target_arch = "wasm32") {
-            true => apart(simd, Block::<V, J>(self)),
+            true => vectorized(simd, Block::<V, J>(self)),
             false => self.run_block_here::<S, V, J>(simd),
         }
     }
@@ -165,11 +166,11 @@ impl Sum<'_> {
 /// `work` in a function of its own. A browser's compiler gives registers to a whole function at
 /// once: in one with many loops it leaves sums in memory, which takes half as long again.
 #[inline(never)]
-pub fn apart<S: Simd, W: WithSimd>(simd: S, work: W) -> W::Output {
+pub fn vectorized<S: Simd, W: WithSimd>(simd: S, work: W) -> W::Output {
     simd.vectorize(work)
 }
 
-struct Block<'a, const V: usize, const J: usize>(Sum<'a>);
+struct Block<'a, const V: usize, const J: usize>(Microkernel<'a>);
 
 impl<const V: usize, const J: usize> WithSimd for Block<'_, V, J> {
     type Output = ();
@@ -289,7 +290,7 @@ fn four(line: &[f32], start: usize) -> [f32; 4] {
     four
 }
 
-/// Compilers make sixteen moves of this where it is not spelled out.
+/// Spelled out, because compilers make sixteen moves of it otherwise.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn transpose_4(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {

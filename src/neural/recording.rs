@@ -1,18 +1,18 @@
-//! What a reader has found in a file, before it is in the order of [`Responses`].
+//! An array of responses as a file has it, before its axes are in the order of [`Responses`].
 
 use std::collections::HashMap;
 
 use crate::archive::gather;
 
-use super::axes::{Axis, AxisTaken};
-use super::names::Column;
-use super::read::Format;
+use super::axes::{Axis, AxisTaken, Role};
+use super::error::NeuralError;
+use super::format::{Format, MOST_VALUES};
+use super::names::{Column, picked};
 use super::responses::{Origin, Responses, check};
-use super::{MOST_VALUES, NeuralError};
 
 /// An array with its axes in the file's own order, and the labels of their entries.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Recording {
     pub format: Format,
     /// Row-major, by `axes`.
     pub values: Vec<f32>,
@@ -23,9 +23,9 @@ pub(super) struct Found {
     pub presentations: bool,
     pub neuroids: Option<Vec<String>>,
     pub regions: Option<Vec<String>>,
-    /// What each stimulus or presentation shows.
+    /// The class of each stimulus or presentation.
     pub objects: Option<Vec<String>>,
-    /// What the time bins are: `70 to 170`; may be empty.
+    /// The time bins as text, `70 to 170`; may be empty.
     pub bins: Vec<String>,
     /// The time bin to take.
     pub time_bin: Option<usize>,
@@ -33,7 +33,7 @@ pub(super) struct Found {
     pub notes: Vec<String>,
 }
 
-impl Found {
+impl Recording {
     pub fn new(format: Format, values: Vec<f32>, axes: Vec<AxisTaken>) -> Self {
         Self {
             format,
@@ -50,8 +50,18 @@ impl Found {
         }
     }
 
-    /// Brings the axes to `[stimuli, repetitions, neuroids]` and presentations of the same
-    /// stimulus together.
+    /// Sorts the columns of names, the most trusted first: it tells which rows are the same stimulus.
+    pub fn sort_names(&mut self) {
+        let trust = |column: &Column| {
+            let names = Role::Name.names();
+            let is_it = |known: &&str| known.eq_ignore_ascii_case(&column.name);
+            names.iter().position(is_it).unwrap_or(0)
+        };
+        self.names.sort_by_key(trust);
+    }
+
+    /// Reorders the axes to `[stimuli, repetitions, neuroids]` and folds presentations of the same
+    /// stimulus into repetitions.
     ///
     /// # Errors
     /// Axes that are there twice or not at all, labels that do not fit them, no values, several
@@ -100,7 +110,7 @@ impl Found {
             return Err(NeuralError::AxisMissing(Axis::Stimulus));
         }
         let values = std::mem::take(&mut self.values);
-        // Values that lie right are not moved.
+        // Values in this order already are not moved.
         let lies_right = steps == [(shape[1] * shape[2]) as u64, shape[2] as u64, 1];
         let values = match lies_right && shape.iter().product::<usize>() == values.len() {
             true => values,
@@ -176,7 +186,7 @@ fn strides(sizes: &[usize]) -> Vec<u64> {
     strides
 }
 
-/// Brings rows of the same name together: they are repetitions of one stimulus.
+/// Folds rows of the same name into repetitions of one stimulus.
 fn fold(flat: Responses, presentations: bool) -> Result<Responses, NeuralError> {
     let Some(names) = flat.names.first().map(|column| &column.values) else {
         return Ok(flat);
@@ -243,7 +253,7 @@ fn group(names: &[String]) -> Vec<Vec<usize>> {
     rows
 }
 
-/// In a table without numbered repetitions, a name more often than others is a slip.
+/// In a table without numbered repetitions, a name that occurs more often than others is a mistake.
 fn check_even(names: &[String], rows: &[Vec<usize>]) -> Result<(), NeuralError> {
     let least = rows.iter().map(Vec::len).min().unwrap_or_default();
     match rows.iter().find(|rows| rows.len() > least) {
@@ -258,9 +268,4 @@ fn check_even(names: &[String], rows: &[Vec<usize>]) -> Result<(), NeuralError> 
             other: least,
         }),
     }
-}
-
-pub(super) fn picked<T: Clone>(values: &[T], indices: &[usize]) -> Vec<T> {
-    let found = indices.iter().filter_map(|index| values.get(*index));
-    found.cloned().collect()
 }

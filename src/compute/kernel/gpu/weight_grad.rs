@@ -11,8 +11,7 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::pointwise::cubes;
-use super::{argument, dims, made, own, reshaped};
+use super::tensor::{argument, contiguous, cubes, dims, empty, reshaped};
 
 /// Threads of a cube along taps, and along channels.
 const ACROSS: usize = 16;
@@ -31,7 +30,7 @@ const CUBES: usize = 64;
 /// Positions of a cube, at least.
 const LEAST_POSITIONS: usize = 128;
 
-/// What a kernel is told of one pass; `x` is what is read, `y` what is made.
+/// Sizes of one pass; `x` is what is read, `y` what is made.
 #[derive(CubeLaunch, CubeType)]
 struct Sizes {
     /// Channels of `x` and of `y`.
@@ -206,14 +205,14 @@ fn add_parts(parts: &Tensor<f32>, y: &mut Tensor<f32>, count: usize, number: usi
 }
 
 /// Gradient with respect to the weights, `[out, in, side, side]`.
-pub fn backward_weight(
+pub fn weight_gradient(
     x: CubeTensor,
     side: usize,
     grad: CubeTensor,
     stride: usize,
     padding: usize,
 ) -> CubeTensor {
-    let (x, grad) = (own(x), own(grad));
+    let (x, grad) = (contiguous(x), contiguous(grad));
     let [_, from, ..] = dims(&x);
     let [images, to, height_out, width_out] = dims(&grad);
     let columns = from * side * side;
@@ -228,9 +227,9 @@ pub fn backward_weight(
     let of_part = positions.div_ceil(parts).next_multiple_of(STEPS);
     let parts = positions.div_ceil(of_part.max(1)).max(1);
 
-    let made_of = made(&x, [parts, to, from, side * side]);
+    let partial = empty(&x, [parts, to, from, side * side]);
     if to * columns == 0 {
-        return reshaped(made_of, [to, from, side, side]);
+        return reshaped(partial, [to, from, side, side]);
     }
     let count = CubeCount::Static(across as u32, down as u32, parts as u32);
     let sizes = sizes(dims(&x), dims(&grad), padding);
@@ -242,7 +241,7 @@ pub fn backward_weight(
             CubeDim::new_2d(ACROSS as u32, DOWN as u32),
             argument(&x),
             argument(&grad),
-            argument(&made_of),
+            argument(&partial),
             sizes,
             of_part,
             side,
@@ -252,9 +251,9 @@ pub fn backward_weight(
         );
     }
     if parts == 1 {
-        return reshaped(made_of, [to, from, side, side]);
+        return reshaped(partial, [to, from, side, side]);
     }
-    let y = made(&x, [to, from, side, side]);
+    let y = empty(&x, [to, from, side, side]);
     let (cube_count, cube) = cubes(&x, to * columns);
     // SAFETY: no thread past the last weight goes on.
     unsafe {
@@ -262,7 +261,7 @@ pub fn backward_weight(
             &x.client,
             cube_count,
             cube,
-            argument(&made_of),
+            argument(&partial),
             argument(&y),
             to * columns,
             parts,

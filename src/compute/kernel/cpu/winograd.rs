@@ -1,421 +1,42 @@
-//! Convolution by 3x3 kernels with fewer multiplications (Winograd 1980; Lavin and Gray 2016),
-//! forward or back to the input, at stride 1 or 2.
-//!
-//! A tile of the result, 2x2 or 4x4, is made of a patch of the input, 4x4 or 6x6, by as many
-//! products as the patch has values, where the sum over taps takes 36 or 144. Patches and kernels
-//! are evaluated at points, channels are summed there, and the result is interpolated. The larger
-//! tile's points are 0, ±√½, ±√2 and infinity: with them its rounding errors are those of the sum
-//! over taps, with the usual 0, ±1, ±2 four times as large.
-//!
-//! At stride 2 the first and last tap of an axis read every second value, and are a kernel of two
-//! taps at stride 1 there, evaluated at one point more than there are results; the middle tap reads
-//! the values between, and is a product a result. That is 25 products for 2x2 results in the place
-//! of 36, or 81 for 4x4 in the place of 144. Back to the input it is the same with the two halves
-//! of the results in the place of the two halves of the values.
+//! Convolution by 3x3 kernels with fewer multiplications, by the tiles of [`super::super::tiles`].
 
-use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::conv::{Results, Scratch, Shared, each, grown, shares, threads};
-use super::pass::{PART, Part, Pass, most_read};
-use super::sum::{Segment, Sum, apart, block_rows, block_width, transpose};
+use super::super::tiles::{Convolution, MOST, Sizes, Tile, Transform, with_transform};
+use super::epilogue::Output;
+use super::geometry::{PART, Part, Pass, most_read};
+use super::microkernel::{Microkernel, Segment, block_rows, block_width, transpose, vectorized};
+use super::threads::{Scratch, Shared, each, grown, shares, threads};
 
-/// Floats of evaluated patches that are made before they are summed: they stay in a second-level
-/// cache of 1 MB beside the weights.
+/// Floats of evaluated patches at a time: they stay in a second-level cache of 1 MB beside the weights.
 const PATCH_FLOATS: usize = 128 * 1024;
 
-/// Of fewer tiles the evaluated weights would be read for too little.
-/// The wider a machine's vectors, the sooner a weight is used up, and reading the next takes as long.
+/// Tiles a lane at least: with fewer, reading the evaluated weights takes longer than the products save. Wider
+/// vectors use a weight up sooner, and reading the next takes as long.
 const LEAST_TILES: usize = 2;
 
 /// Floats of evaluated weights at most: forward those of the widest layer of CORnet-S at its smaller
-/// tile, back of the next. What is kept for both directions then fits a browser's memory.
+/// tile, back those of the next. The cached weights of both directions then fit a browser's memory.
 const MOST_WEIGHTS: usize = 80 << 20;
 const MOST_WEIGHTS_BACK: usize = 40 << 20;
 
 /// Channels whose kernels are evaluated before they are laid out.
 const PACKED_AT_ONCE: usize = 8;
 
-/// Of fewer channels the evaluations cost more than the products save.
+/// With fewer channels the evaluations cost more than the products save.
 const LEAST_CHANNELS: usize = 8;
 
-/// Values, points or results of a patch along an axis, at most.
-pub(super) const MOST: usize = 9;
-
-/// How an axis is evaluated and interpolated.
-trait Tile {
-    /// Results along an axis, from one tile to the next.
-    const OUT: usize;
-    /// Values read along an axis.
-    const READ: usize;
-    /// Values from one tile to the next.
-    const STEP: usize;
-    /// Products along an axis.
-    const POINTS: usize;
-    /// Values of a kernel's axis; the points past them share the last.
-    const WEIGHTS: usize;
-
-    /// Values of a kernel's axis at the points.
-    fn weight(w: [f32; 3]) -> [f32; MOST];
-
-    /// The same of an input's axis.
-    fn input<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST];
-
-    /// Results of the products.
-    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST];
-}
-
-/// At 0, 1, −1 and infinity.
-struct Two;
-
-impl Tile for Two {
-    const OUT: usize = 2;
-    const READ: usize = 4;
-    const STEP: usize = 2;
-    const POINTS: usize = 4;
-    const WEIGHTS: usize = 4;
-
-    fn weight([a, b, c]: [f32; 3]) -> [f32; MOST] {
-        let (even, odd) = (0.5 * (a + c), 0.5 * b);
-        first([a, even + odd, even - odd, c], 0.0)
-    }
-
-    #[inline(always)]
-    fn input<S: Simd>(simd: S, [a, b, c, d, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let points = [
-            simd.sub_f32s(a, c),
-            simd.add_f32s(b, c),
-            simd.sub_f32s(c, b),
-            simd.sub_f32s(b, d),
-        ];
-        first(points, a)
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, [a, b, c, d, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let (even, odd) = (simd.add_f32s(b, c), simd.sub_f32s(b, c));
-        first([simd.add_f32s(a, even), simd.sub_f32s(odd, d)], a)
-    }
-}
-
-/// At 0, ±√½, ±√2 and infinity.
-struct Four;
-
-impl Tile for Four {
-    const OUT: usize = 4;
-    const READ: usize = 6;
-    const STEP: usize = 4;
-    const POINTS: usize = 6;
-    const WEIGHTS: usize = 6;
-
-    fn weight([a, b, c]: [f32; 3]) -> [f32; MOST] {
-        let (near, near_odd) = (-(2.0 * a + c) / 3.0, -2.0 / 3.0 * FRAC_1_SQRT_2 * b);
-        let (far, far_odd) = ((a + 2.0 * c) / 6.0, SQRT_2 / 6.0 * b);
-        let points = [
-            a,
-            near + near_odd,
-            near - near_odd,
-            far + far_odd,
-            far - far_odd,
-            c,
-        ];
-        first(points, 0.0)
-    }
-
-    #[inline(always)]
-    fn input<S: Simd>(simd: S, [a, b, c, d, e, f, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let near = fma(simd, -2.0, c, e);
-        let near_odd = scaled(simd, FRAC_1_SQRT_2, fma(simd, -2.0, b, d));
-        let far = fma(simd, -0.5, c, e);
-        let far_odd = scaled(simd, SQRT_2, fma(simd, -0.5, b, d));
-        let points = [
-            fma(simd, -2.5, c, simd.add_f32s(a, e)),
-            simd.add_f32s(near, near_odd),
-            simd.sub_f32s(near, near_odd),
-            simd.add_f32s(far, far_odd),
-            simd.sub_f32s(far, far_odd),
-            fma(simd, -2.5, d, simd.add_f32s(b, f)),
-        ];
-        first(points, a)
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, [a, b, c, d, e, f, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let (near, far) = (simd.add_f32s(b, c), simd.add_f32s(d, e));
-        let near_odd = scaled(simd, FRAC_1_SQRT_2, simd.sub_f32s(b, c));
-        let far_odd = scaled(simd, SQRT_2, simd.sub_f32s(d, e));
-        let results = [
-            simd.add_f32s(a, simd.add_f32s(near, far)),
-            simd.add_f32s(near_odd, far_odd),
-            fma(simd, 0.5, near, simd.add_f32s(far, far)),
-            fma(simd, 0.5, near_odd, fma(simd, 2.0, far_odd, f)),
-        ];
-        first(results, a)
-    }
-}
-
-/// A kernel of two taps: some results of one value more, by as many products as values.
-trait Pair {
-    const OUT: usize;
-
-    fn weight(w: [f32; 2]) -> [f32; MOST];
-
-    fn input<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST];
-
-    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST];
-}
-
-/// At 0, 1 and infinity.
-struct PairTwo;
-
-impl Pair for PairTwo {
-    const OUT: usize = 2;
-
-    fn weight([a, b]: [f32; 2]) -> [f32; MOST] {
-        first([a, a + b, b], 0.0)
-    }
-
-    #[inline(always)]
-    fn input<S: Simd>(simd: S, [a, b, c, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        first([simd.sub_f32s(a, b), b, simd.sub_f32s(c, b)], a)
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, [a, b, c, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        first([simd.add_f32s(a, b), simd.add_f32s(b, c)], a)
-    }
-}
-
-/// At ±√½, ±√2 and infinity.
-struct PairFour;
-
-impl Pair for PairFour {
-    const OUT: usize = 4;
-
-    fn weight([a, b]: [f32; 2]) -> [f32; MOST] {
-        let (near, far) = (FRAC_1_SQRT_2 * b, SQRT_2 * b);
-        let points = [-(a + near), near - a, a + far, a - far];
-        let [p, q, r, s] = points.map(|point| point / 3.0);
-        first([p, q, r, s, b], 0.0)
-    }
-
-    #[inline(always)]
-    fn input<S: Simd>(simd: S, [a, b, c, d, e, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let near = fma(simd, -2.0, a, c);
-        let near_odd = scaled(simd, SQRT_2, fma(simd, -2.0, b, d));
-        let far = fma(simd, -0.5, a, c);
-        let far_odd = scaled(simd, FRAC_1_SQRT_2, fma(simd, -0.5, b, d));
-        let points = [
-            simd.add_f32s(near, near_odd),
-            simd.sub_f32s(near, near_odd),
-            simd.add_f32s(far, far_odd),
-            simd.sub_f32s(far, far_odd),
-            fma(simd, -2.5, c, simd.add_f32s(a, e)),
-        ];
-        first(points, a)
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, [a, b, c, d, e, ..]: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let (near, far) = (simd.add_f32s(a, b), simd.add_f32s(c, d));
-        let near_odd = scaled(simd, FRAC_1_SQRT_2, simd.sub_f32s(a, b));
-        let far_odd = scaled(simd, SQRT_2, simd.sub_f32s(c, d));
-        let results = [
-            simd.add_f32s(near, far),
-            simd.add_f32s(near_odd, far_odd),
-            fma(simd, 0.5, near, simd.add_f32s(far, far)),
-            fma(simd, 0.5, near_odd, fma(simd, 2.0, far_odd, e)),
-        ];
-        first(results, a)
-    }
-}
-
-/// At stride 2, forward.
-struct Halved<P>(PhantomData<P>);
-
-impl<P: Pair> Tile for Halved<P> {
-    const OUT: usize = P::OUT;
-    const READ: usize = 2 * P::OUT + 1;
-    const STEP: usize = 2 * P::OUT;
-    const POINTS: usize = 2 * P::OUT + 1;
-    const WEIGHTS: usize = P::OUT + 2;
-
-    fn weight([a, b, c]: [f32; 3]) -> [f32; MOST] {
-        let mut weights = P::weight([a, c]);
-        weights[P::OUT + 1] = b;
-        weights
-    }
-
-    #[inline(always)]
-    fn input<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let mut even = x;
-        for i in 0..=P::OUT {
-            even[i] = x[2 * i];
-        }
-        let mut points = P::input(simd, even);
-        for i in 0..P::OUT {
-            points[P::OUT + 1 + i] = x[2 * i + 1];
-        }
-        points
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let mut results = P::output(simd, x);
-        for i in 0..P::OUT {
-            results[i] = simd.add_f32s(results[i], x[P::OUT + 1 + i]);
-        }
-        results
-    }
-}
-
-/// At stride 2, back to the input.
-struct Doubled<P>(PhantomData<P>);
-
-impl<P: Pair> Tile for Doubled<P> {
-    const OUT: usize = 2 * P::OUT;
-    const READ: usize = P::OUT + 1;
-    const STEP: usize = P::OUT;
-    const POINTS: usize = 2 * P::OUT + 1;
-    const WEIGHTS: usize = P::OUT + 2;
-
-    fn weight(w: [f32; 3]) -> [f32; MOST] {
-        Halved::<P>::weight(w)
-    }
-
-    #[inline(always)]
-    fn input<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let mut points = P::input(simd, x);
-        for i in 0..P::OUT {
-            points[P::OUT + 1 + i] = x[i];
-        }
-        points
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, x: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        let odd = P::output(simd, x);
-        let mut results = x;
-        for i in 0..P::OUT {
-            results[2 * i] = x[P::OUT + 1 + i];
-            results[2 * i + 1] = odd[i];
-        }
-        results
-    }
-}
-
-/// The tiles there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Form {
-    Two,
-    Four,
-    HalvedTwo,
-    HalvedFour,
-    DoubledTwo,
-    DoubledFour,
-}
-
-/// `$body` with `$tile` the tile of a form.
-macro_rules! with_tile {
-    ($form:expr, $tile:ident => $body:expr) => {
-        with_tile!(@each $form, $tile, $body,
-            Two: Two, Four: Four,
-            HalvedTwo: Halved<PairTwo>, HalvedFour: Halved<PairFour>,
-            DoubledTwo: Doubled<PairTwo>, DoubledFour: Doubled<PairFour>)
-    };
-    (@each $form:expr, $tile:ident, $body:expr, $($name:ident: $type:ty),*) => {
-        match $form {
-            $(Form::$name => {
-                type $tile = $type;
-                $body
-            })*
-        }
-    };
-}
-
-/// What a pass asks of its tile.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    pub out: usize,
-    pub read: usize,
-    pub step: usize,
-    pub points: usize,
-    pub weights: usize,
-}
-
-/// How an axis is evaluated and interpolated, a row for each value made; rows and columns past those
-/// that a tile has are of no account.
-#[cfg(any(feature = "worker", feature = "gpu"))]
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Matrices {
-    pub input: [[f32; MOST]; MOST],
-    pub weight: [[f32; MOST]; MOST],
-    pub output: [[f32; MOST]; MOST],
-}
-
-/// The matrix of a linear map.
-#[cfg(any(feature = "worker", feature = "gpu"))]
-fn matrix(map: impl Fn([f32; MOST]) -> [f32; MOST]) -> [[f32; MOST]; MOST] {
-    let mut rows = [[0.0; MOST]; MOST];
-    for j in 0..MOST {
-        let mut unit = [0.0; MOST];
-        unit[j] = 1.0;
-        for (row, value) in rows.iter_mut().zip(map(unit)) {
-            row[j] = value;
-        }
-    }
-    rows
-}
-
-impl Form {
-    /// Those that compute a pass by kernels of this side.
-    pub(super) fn of(
-        side: usize,
-        stride: usize,
-        padding: usize,
-        backward: bool,
-    ) -> &'static [Self] {
-        match (side, stride, padding, backward) {
-            (3, 1, 0..=2, _) => &[Self::Two, Self::Four],
-            (3, 2, 1, false) => &[Self::HalvedTwo, Self::HalvedFour],
-            (3, 2, 1, true) => &[Self::DoubledTwo, Self::DoubledFour],
-            _ => &[],
-        }
-    }
-
-    /// What the tile makes of each value, as matrices.
-    #[cfg(any(feature = "worker", feature = "gpu"))]
-    pub(super) fn matrices(self) -> Matrices {
-        let simd = pulp::Scalar::new();
-        with_tile!(self, T => Matrices {
-            input: matrix(|x| T::input(simd, x)),
-            weight: matrix(|[a, b, c, ..]: [f32; MOST]| T::weight([a, b, c])),
-            output: matrix(|x| T::output(simd, x)),
-        })
-    }
-
-    pub(super) fn sizes(self) -> Sizes {
-        with_tile!(self, T => Sizes {
-            out: T::OUT,
-            read: T::READ,
-            step: T::STEP,
-            points: T::POINTS,
-            weights: T::WEIGHTS,
-        })
-    }
-}
-
 /// A pass by tiles of one size.
-pub(super) struct Winograd<'a> {
+pub struct Winograd<'a> {
     pass: &'a Pass<'a>,
-    form: Form,
+    tile: Tile,
     sizes: Sizes,
     /// Tiles of an image, down and across.
     tiles: [usize; 2],
-    /// Zeros above and left of what is read.
+    /// Zeros above and left of the input.
     padding: usize,
     /// Floats from one position to the next, channels in whole vectors.
     pitch: usize,
@@ -434,7 +55,7 @@ struct Unit {
 struct Places<'a> {
     /// `[points][tiles][pitch]`.
     patches: &'a mut [f32],
-    /// Of the tiles the first.
+    /// The first of the tiles.
     first: usize,
     tiles: usize,
 }
@@ -476,37 +97,42 @@ struct Block<'a> {
 }
 
 impl<'a> Winograd<'a> {
-    /// With the tiles that promise most; `None` where a sum over taps does as well.
+    /// With the cheapest tiles; `None` where a sum over taps is as cheap.
     pub fn of(pass: &'a Pass<'a>, lanes: usize) -> Option<Self> {
-        let g = pass.geometry();
+        let g = pass.g;
         if g.channels_in.min(g.channels_out) < LEAST_CHANNELS || pass.from.image() == 0 {
             return None;
         }
-        let tiles = |form: Form| pass.size.map(|side| side.div_ceil(form.sizes().out));
-        let count = |form: Form| tiles(form).iter().product::<usize>();
+        let tiles = |tile: Tile| pass.size.map(|side| side.div_ceil(tile.sizes().out));
+        let count = |tile: Tile| tiles(tile).iter().product::<usize>();
         // Products of an image, with what the evaluations add to them.
-        let cost = |form: Form| form.sizes().points.pow(2) * count(form) * 9 / 8;
-        let most = match pass.is_backward() {
+        let cost = |tile: Tile| tile.sizes().points.pow(2) * count(tile) * 9 / 8;
+        let most = match pass.backward {
             true => MOST_WEIGHTS_BACK,
             false => MOST_WEIGHTS,
         };
-        let enough = |form: &Form| {
-            let weights = form.sizes().weights.pow(2) * pass.from.channels * pass.to_whole();
-            g.images * count(*form) >= LEAST_TILES * lanes && weights <= most
+        let enough = |tile: &Tile| {
+            let weights = tile.sizes().weights.pow(2) * pass.from.channels * pass.to_whole;
+            g.images * count(*tile) >= LEAST_TILES * lanes && weights <= most
         };
         let by_taps = match g.stride {
             1 => 9 * pass.size[0] * pass.size[1],
             _ => 9 * g.positions_out(),
         };
-        let forms = Form::of(g.kernel, g.stride, g.padding, pass.is_backward());
-        let possible = forms.iter().copied().filter(enough);
-        let form = possible.min_by_key(|form| cost(*form))?;
-        (cost(form) < by_taps).then(|| Self {
+        let convolution = Convolution {
+            kernel: g.kernel,
+            stride: g.stride,
+            padding: g.padding,
+            backward: pass.backward,
+        };
+        let possible = convolution.tiles().iter().copied().filter(enough);
+        let tile = possible.min_by_key(|tile| cost(*tile))?;
+        (cost(tile) < by_taps).then(|| Self {
             pass,
-            form,
-            sizes: form.sizes(),
-            tiles: tiles(form),
-            padding: match (g.stride, pass.is_backward()) {
+            tile,
+            sizes: tile.sizes(),
+            tiles: tiles(tile),
+            padding: match (g.stride, pass.backward) {
                 (2, true) => 0,
                 _ => pass.padding(),
             },
@@ -514,8 +140,8 @@ impl<'a> Winograd<'a> {
         })
     }
 
-    pub fn form(&self) -> Form {
-        self.form
+    pub fn tile(&self) -> Tile {
+        self.tile
     }
 
     /// Products of a patch.
@@ -535,11 +161,11 @@ impl<'a> Winograd<'a> {
             type Output = ();
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) {
-                with_tile!(self.0.form, T => self.0.pack_for::<S, T>(self.1, self.2, self.3));
+                with_transform!(self.0.tile, T => self.0.pack_for::<S, T>(self.1, self.2, self.3));
             }
         }
         let row = self.pass.from.channels * self.weights();
-        let packed = Shared::zeros(self.pass.to_whole() * row);
+        let packed = Shared::zeros(self.pass.to_whole * row);
         each(&self.pass.parts(threads()), |part, _| {
             // SAFETY: no two parts share a channel.
             let packed = &mut unsafe { packed.get() }[part.first * row..part.end * row];
@@ -549,7 +175,7 @@ impl<'a> Winograd<'a> {
     }
 
     #[inline(always)]
-    fn pack_for<S: Simd, T: Tile>(&self, weight: &[f32], part: Part, packed: &mut [f32]) {
+    fn pack_for<S: Simd, T: Transform>(&self, weight: &[f32], part: Part, packed: &mut [f32]) {
         let (from, to) = (self.pass.from.channels, self.pass.to);
         let points = self.weights();
         let mut near = vec![0.0; points * PACKED_AT_ONCE * block_width::<S>(part.end - part.first)];
@@ -558,8 +184,8 @@ impl<'a> Winograd<'a> {
             let width = block_width::<S>(part.end - first);
             let start = (first - part.first) * from * points;
             let block = &mut packed[start..][..width * from * points];
-            // A kernel's values lie far apart, and powers of two: they are brought together first,
-            // and go out in runs.
+            // A kernel's values lie apart by powers of two, which share few places of a cache: they are gathered
+            // first, and written in runs.
             for f in (0..from).step_by(PACKED_AT_ONCE) {
                 let run = PACKED_AT_ONCE.min(from - f);
                 for i in 0..run {
@@ -592,17 +218,17 @@ impl<'a> Winograd<'a> {
     /// Whether threads share the channels: there are more of these than tiles, and so more weights to
     /// read than values.
     fn is_by_channels(&self, threads: usize) -> bool {
-        let tiles = self.pass.geometry().images * self.tiles[0] * self.tiles[1];
-        threads > 1 && self.pass.to_whole() > tiles
+        let tiles = self.pass.g.images * self.tiles[0] * self.tiles[1];
+        threads > 1 && self.pass.to_whole > tiles
     }
 
-    /// What is evaluated at a time, work for this many threads.
+    /// Units of work for this many threads.
     fn units(&self, threads: usize) -> Vec<Unit> {
-        let images = self.pass.geometry().images;
+        let images = self.pass.g.images;
         let [down, across] = self.tiles;
-        // Rows of tiles whose patches fit, and as many as leave every thread some, and as much: rows
-        // between two units are evaluated for both.
-        let weights = self.weights() * self.pass.from.channels * self.pass.to_whole();
+        // As many rows of tiles as fit the cache and leave every thread an equal share. Rows between two units are
+        // evaluated for both.
+        let weights = self.weights() * self.pass.from.channels * self.pass.to_whole;
         let fit = most_read(PATCH_FLOATS, weights) / (self.points() * self.pitch * across);
         let least = shares(threads).div_ceil(2);
         if images >= least && fit >= down {
@@ -617,7 +243,7 @@ impl<'a> Winograd<'a> {
                 .collect();
         }
         let wanted = least.div_ceil(images).max(down.div_ceil(fit.max(1)));
-        // Weights are read once a unit: not for many more of them.
+        // Weights are read once a unit, so there should not be many more units.
         let count = (wanted..=down.min(2 * wanted))
             .find(|count| (images * count).is_multiple_of(threads))
             .unwrap_or(wanted.min(down));
@@ -626,7 +252,7 @@ impl<'a> Winograd<'a> {
             .collect()
     }
 
-    /// Units with the channels made of them. Where units are few and would leave a thread idle, the
+    /// Units with their channels. Where units are few and would leave a thread idle, the
     /// last of them are shared by channels, and evaluated for each share.
     fn items(&self, threads: usize) -> Vec<(Unit, Part)> {
         let units = self.units(threads);
@@ -646,7 +272,7 @@ impl<'a> Winograd<'a> {
     }
 
     /// `[n, from, h, w]` to `[n, to, h′, w′]`.
-    pub fn run(&self, x: &[f32], packed: &[f32], y: &Results) {
+    pub fn run(&self, x: &[f32], packed: &[f32], y: &Output) {
         let floats = |unit: &Unit| self.points() * self.count(*unit) * self.pitch;
         if !self.is_by_channels(threads()) {
             each(&self.items(threads()), |(unit, part), scratch| {
@@ -658,7 +284,7 @@ impl<'a> Winograd<'a> {
             });
             return;
         }
-        // They share the channels, and so every unit.
+        // Threads share the channels, and so every unit.
         let units = self.units(1);
         let patches = Shared::unwritten(units.iter().map(floats).max().unwrap_or(0));
         for unit in units {
@@ -706,9 +332,9 @@ impl<'a> Winograd<'a> {
                     scratch,
                 } = self;
                 winograd.lay_out(part, x, scratch);
-                with_tile!(winograd.form, T => {
+                with_transform!(winograd.tile, T => {
                     let maps = &scratch.maps;
-                    apart(simd, Evaluate::<T>(winograd, part, maps, places, PhantomData))
+                    vectorized(simd, Evaluate::<T>(winograd, part, maps, places, PhantomData))
                 });
             }
         }
@@ -734,7 +360,7 @@ impl<'a> Winograd<'a> {
         part: Part,
         patches: &[f32],
         packed: &[f32],
-        y: &Results,
+        y: &Output,
         scratch: &mut Scratch,
     ) {
         struct Run<'a> {
@@ -743,7 +369,7 @@ impl<'a> Winograd<'a> {
             part: Part,
             patches: &'a [f32],
             packed: &'a [f32],
-            y: &'a Results<'a>,
+            y: &'a Output<'a>,
             scratch: &'a mut Scratch,
         }
         impl WithSimd for Run<'_> {
@@ -753,7 +379,7 @@ impl<'a> Winograd<'a> {
                 let (winograd, unit, scratch) = (self.winograd, self.unit, self.scratch);
                 let made = [self.patches, self.packed];
                 winograd.multiply(simd, unit, self.part, made, scratch);
-                winograd.hand_out(unit, self.part, scratch, self.y);
+                winograd.write_out(unit, self.part, scratch, self.y);
             }
         }
         Arch::new().dispatch(Run {
@@ -819,7 +445,7 @@ impl<'a> Winograd<'a> {
 
     /// The patches at the points, `[points][tiles][pitch]`.
     #[inline(always)]
-    fn evaluate<S: Simd, T: Tile>(&self, simd: S, unit: Unit, maps: &[f32], places: Places) {
+    fn evaluate<S: Simd, T: Transform>(&self, simd: S, unit: Unit, maps: &[f32], places: Places) {
         let lanes = S::F32_LANES;
         let row = self.width() * self.pitch;
         let (rows, plane) = (self.height(unit), places.tiles * self.pitch);
@@ -854,8 +480,8 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// Sums over channels at each point, and the results they make: positions of the unit's tiles
-    /// with channels innermost.
+    /// Sums over channels at each point, and their interpolation: positions of the unit's tiles with channels
+    /// innermost.
     #[inline(always)]
     fn multiply<S: Simd>(
         &self,
@@ -865,7 +491,7 @@ impl<'a> Winograd<'a> {
         [patches, packed]: [&[f32]; 2],
         scratch: &mut Scratch,
     ) {
-        let (from, whole) = (self.pass.from.channels, self.pass.to_whole());
+        let (from, whole) = (self.pass.from.channels, self.pass.to_whole);
         let (side, tiles) = (self.sizes.weights, self.count(unit));
         let positions = tiles * self.sizes.out.pow(2);
         grown(&mut scratch.sums, positions * whole);
@@ -895,9 +521,9 @@ impl<'a> Winograd<'a> {
                     done += width;
                 }
             }
-            with_tile!(self.form, T => {
+            with_transform!(self.tile, T => {
                 let channels = [first, group];
-                apart(simd, Interpolate::<T>(self, unit, channels, scratch, PhantomData));
+                vectorized(simd, Interpolate::<T>(self, unit, channels, scratch, PhantomData));
             });
             first += group;
         }
@@ -924,7 +550,7 @@ impl<'a> Winograd<'a> {
         let mut done = all.start;
         while done < all.end {
             let rows = block_rows::<S>(all.end - done, block.width);
-            Sum {
+            Microkernel {
                 a: &patches[done * self.pitch..],
                 a_row: self.pitch,
                 a_step: 1,
@@ -942,14 +568,14 @@ impl<'a> Winograd<'a> {
     }
 
     #[inline(always)]
-    fn interpolate<S: Simd, T: Tile>(
+    fn interpolate<S: Simd, T: Transform>(
         &self,
         simd: S,
         unit: Unit,
         [first, width]: [usize; 2],
         scratch: &mut Scratch,
     ) {
-        let whole = self.pass.to_whole();
+        let whole = self.pass.to_whole;
         let plane = self.count(unit) * width;
         let row = self.tiles[1] * T::OUT * whole;
         let zero = simd.splat_f32s(0.0);
@@ -980,10 +606,10 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// The results to where they belong in `[n, to, h′, w′]`.
+    /// Copies the results to their places in `[n, to, h′, w′]`.
     #[inline(always)]
-    fn hand_out(&self, unit: Unit, part: Part, scratch: &Scratch, y: &Results) {
-        let whole = self.pass.to_whole();
+    fn write_out(&self, unit: Unit, part: Part, scratch: &Scratch, y: &Output) {
+        let whole = self.pass.to_whole;
         let [height, width] = self.pass.size;
         let across = self.tiles[1] * self.sizes.out;
         let area = height * width;
@@ -1004,7 +630,7 @@ impl<'a> Winograd<'a> {
                 );
             }
             let positions = top * width..(top + there) * width;
-            y.finish(unit.image + image, out, channels.clone(), positions);
+            y.apply_epilogue(unit.image + image, out, channels.clone(), positions);
         }
     }
 }
@@ -1017,7 +643,7 @@ struct Evaluate<'a, T>(
     PhantomData<T>,
 );
 
-impl<T: Tile> WithSimd for Evaluate<'_, T> {
+impl<T: Transform> WithSimd for Evaluate<'_, T> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
@@ -1033,7 +659,7 @@ struct Interpolate<'a, T>(
     PhantomData<T>,
 );
 
-impl<T: Tile> WithSimd for Interpolate<'_, T> {
+impl<T: Transform> WithSimd for Interpolate<'_, T> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
@@ -1043,17 +669,6 @@ impl<T: Tile> WithSimd for Interpolate<'_, T> {
 
 // No closures where vectors are: one that is not inlined would be compiled without them.
 
-/// `k · x + y`.
-#[inline(always)]
-fn fma<S: Simd>(simd: S, k: f32, x: S::f32s, y: S::f32s) -> S::f32s {
-    simd.mul_add_e_f32s(simd.splat_f32s(k), x, y)
-}
-
-#[inline(always)]
-fn scaled<S: Simd>(simd: S, k: f32, x: S::f32s) -> S::f32s {
-    simd.mul_f32s(simd.splat_f32s(k), x)
-}
-
 /// The values at `x` of each.
 #[inline(always)]
 fn across_at<V: Copy>(columns: &[[V; MOST]; MOST], x: usize) -> [V; MOST] {
@@ -1062,14 +677,6 @@ fn across_at<V: Copy>(columns: &[[V; MOST]; MOST], x: usize) -> [V; MOST] {
         *value = row[x];
     }
     column
-}
-
-/// These, and the rest of no account.
-#[inline(always)]
-fn first<V: Copy, const N: usize>(values: [V; N], rest: V) -> [V; MOST] {
-    let mut all = [rest; MOST];
-    all[..N].copy_from_slice(&values);
-    all
 }
 
 /// The first vector of `from`.

@@ -6,13 +6,12 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::conv::{LEAST_SHARED, Shared, each};
-use super::{flex, own};
+use super::epilogue::{gate, rectify};
+use super::tensor::{contiguous, tensor};
+use super::threads::{LEAST_SHARED, Shared, each};
 
 /// Sums are taken in this many lanes, which the compiler keeps in vector registers.
 const LANES: usize = 16;
-
-type Three = (FlexTensor, FlexTensor, FlexTensor);
 
 /// The result, mean and biased variance.
 pub fn forward(
@@ -21,9 +20,9 @@ pub fn forward(
     bias: FlexTensor,
     epsilon: f32,
     relu: bool,
-) -> Three {
+) -> (FlexTensor, FlexTensor, FlexTensor) {
     let shape: [usize; 4] = x.shape().dims();
-    let (x, gain, bias) = (own(x), own(gain), own(bias));
+    let (x, gain, bias) = (contiguous(x), contiguous(gain), contiguous(bias));
     let (values, gain, bias): (&[f32], &[f32], &[f32]) =
         (x.storage(), gain.storage(), bias.storage());
     let batch = Batch::new(shape);
@@ -35,12 +34,12 @@ pub fn forward(
         let variance = batch.mean(c, |run| sum(values, run, |v| (v - mean) * (v - mean)));
         let scale = gain[c] / (variance + epsilon).sqrt();
         let shift = bias[c] - mean * scale;
-        // SAFETY: every channel is one item, and what is written is its own.
+        // SAFETY: every channel is one item, and writes to its own places only.
         let [y, means, variances] = [&y, &means, &variances].map(|all| unsafe { all.get() });
         for run in batch.runs(c) {
             let pairs = y[run.clone()].iter_mut().zip(&values[run]);
             match relu {
-                true => pairs.for_each(|(y, x)| *y = positive(x * scale + shift)),
+                true => pairs.for_each(|(y, x)| *y = rectify(x * scale + shift)),
                 false => pairs.for_each(|(y, x)| *y = x * scale + shift),
             }
         }
@@ -48,27 +47,26 @@ pub fn forward(
         variances[c] = variance;
     });
     (
-        flex(y.into_inner(), shape),
-        flex(means.into_inner(), [channels]),
-        flex(variances.into_inner(), [channels]),
+        tensor(y.into_inner(), shape),
+        tensor(means.into_inner(), [channels]),
+        tensor(variances.into_inner(), [channels]),
     )
 }
 
 /// Gradients with respect to the input, the gain and the bias.
 pub fn backward(
-    x: FlexTensor,
-    y: FlexTensor,
+    [x, y]: [FlexTensor; 2],
     gain: FlexTensor,
     [mean, variance]: [FlexTensor; 2],
     grad: FlexTensor,
     epsilon: f32,
     relu: bool,
-) -> Three {
+) -> [FlexTensor; 3] {
     let shape: [usize; 4] = x.shape().dims();
-    let all = [x, y, gain, mean, variance, grad].map(own);
+    let all = [x, y, gain, mean, variance, grad].map(contiguous);
     let [x, y, gain, mean, variance, grad] = all.each_ref().map(|tensor| tensor.storage::<f32>());
     let batch = Batch::new(shape);
-    // Where the ReLU was shut nothing comes back.
+    // Where the ReLU was shut the gradient is zero.
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     let channels = shape[1];
     let x_grad = Shared::unwritten(x.len());
@@ -85,7 +83,7 @@ pub fn backward(
         let count = batch.count() as f64;
         let (drift, tilt) = ((sum / count) as f32, (weighted / count) as f32);
         let scale = gain[c] * inverse;
-        // SAFETY: every channel is one item, and what is written is its own.
+        // SAFETY: every channel is one item, and writes to its own places only.
         let [to_x, to_gain, to_bias] =
             [&x_grad, &gain_grad, &bias_grad].map(|all| unsafe { all.get() });
         for run in batch.runs(c) {
@@ -97,11 +95,11 @@ pub fn backward(
         to_gain[c] = weighted as f32;
         to_bias[c] = sum as f32;
     });
-    (
-        flex(x_grad.into_inner(), shape),
-        flex(gain_grad.into_inner(), [channels]),
-        flex(bias_grad.into_inner(), [channels]),
-    )
+    [
+        tensor(x_grad.into_inner(), shape),
+        tensor(gain_grad.into_inner(), [channels]),
+        tensor(bias_grad.into_inner(), [channels]),
+    ]
 }
 
 /// Where the channels of a batch lie.
@@ -158,17 +156,6 @@ fn input_gradient(
         let g = gate(*g, *y > floor);
         *out = scale * (g + shift - x * steep);
     }
-}
-
-/// 0 for what is negative; what is no number stays none. Compilers have a vector's instruction for
-/// this, and none for `f32::max`.
-pub(super) fn positive(v: f32) -> f32 {
-    if v < 0.0 { 0.0 } else { v }
-}
-
-/// `g` where `open`, 0 elsewhere; by bits, because the compiler makes a jump of a choice.
-pub(super) fn gate(g: f32, open: bool) -> f32 {
-    f32::from_bits(g.to_bits() & u32::from(open).wrapping_neg())
 }
 
 /// Sum of `f` over a run.
