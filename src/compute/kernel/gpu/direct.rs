@@ -108,7 +108,7 @@ impl Plan {
     }
 }
 
-/// What a kernel is maps of one pass; `x` is what is read, `y` what is made.
+/// Sizes of one pass; `x` is what is read, `y` what is computed.
 #[derive(CubeLaunch, CubeType)]
 struct MapSizes {
     /// Channels of `x` and of `y`.

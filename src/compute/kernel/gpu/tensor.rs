@@ -16,12 +16,12 @@ const FEW: usize = 512;
 const RUN: usize = 4;
 
 /// Memory for a result on the device of `like`; the kernel fills it.
-pub fn made<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
+pub fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     empty_of(like, shape, like.dtype)
 }
 
 /// The same, of this type.
-pub fn made_of<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
+pub fn empty_of<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
     let count = shape.iter().product::<usize>();
     let memory = like.client.empty(count * dtype.size());
     let (client, device) = (like.client.clone(), like.device.clone());

@@ -36,7 +36,7 @@ const LEAST_TILES: usize = 4;
 /// Floats of a buffer at most: what WebGPU promises a kernel.
 const MOST_FLOATS: usize = 32 << 20;
 
-/// What a kernel is maps of one pass.
+/// Sizes of one pass.
 #[derive(CubeLaunch, CubeType)]
 struct MapSizes {
     /// Channels of these maps.
