@@ -11,6 +11,7 @@ pub mod descent;
 #[cfg(feature = "cli")]
 pub mod examples;
 pub mod experiment;
+pub mod fields;
 pub mod fourier;
 pub mod head;
 pub mod loss;

@@ -7,6 +7,7 @@ use burn::tensor::{ExecutionError, Tensor, TensorData};
 
 use super::aligning::Recordings;
 use super::perturbing::Bench;
+use super::plans;
 use super::protocol::{
     BackendChoice, Bytes, Event, Failure, ImageInfo, ModelInfo, Prediction, Preprocessing,
     Progress, Request, Rgba,
@@ -198,6 +199,7 @@ impl Session {
                 self.bring(&name, attachment, host).await
             }
             Request::TakeSet { name } => self.take_set(&name, attachment, host),
+            Request::ReadPlan { kind, text } => plans::read(kind, &text, host),
             Request::Test(options) => self.test(&options, host).await,
             Request::Confuse { model, condition } => self.confuse(&model, condition, host),
             Request::ReadReport { bytes } => testing::read_report(&bytes, host),

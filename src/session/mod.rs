@@ -11,6 +11,8 @@ mod engine;
 #[cfg(feature = "compute")]
 mod perturbing;
 #[cfg(feature = "compute")]
+mod plans;
+#[cfg(feature = "compute")]
 mod running;
 #[cfg(feature = "compute")]
 mod seeing;

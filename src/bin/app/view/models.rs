@@ -3,7 +3,7 @@
 use leptos::html;
 use leptos::prelude::*;
 use ventral::model::catalog::Measured;
-use ventral::session::protocol::ModelInfo;
+use ventral::session::protocol::{Brought, ModelInfo};
 
 use super::image::take_chosen;
 use super::parts::{self, icon};
@@ -202,9 +202,15 @@ fn measures(app: App, name: &str) -> Option<AnyView> {
     Some(view! { <ul class="measures" data-testid="model-measures" aria-label="Accuracy">{rows}</ul> }.into_any())
 }
 
-/// The models that the visitor has brought to the benches Test and Align, or made there.
+/// A model in a few words.
+pub fn short_facts(model: &Brought) -> String {
+    let noise = if model.stochastic { ", stochastic" } else { "" };
+    format!("{} px, {} classes{noise}", model.side, model.classes.len())
+}
+
+/// The visitor's own models from the tabs Test and Align.
 fn made(app: App) -> Option<AnyView> {
-    let files = app.lab.own.get();
+    let files = app.models.own.get();
     let card = |file: &web_sys::File| {
         let (name, shown) = (file.name(), file.name());
         let in_use = move || {
@@ -238,7 +244,7 @@ fn made(app: App) -> Option<AnyView> {
     })
 }
 
-/// How a model gets here: shipped with the page, fetched, or brought by the visitor.
+/// How a model gets here: shipped with the page, or downloaded.
 fn way(app: App, entry: &Entry) -> AnyView {
     let load = move |source: Source| {
         app.dialog.set(None);

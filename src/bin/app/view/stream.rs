@@ -235,7 +235,7 @@ fn controls(app: App) -> AnyView {
     let channels = move |event: web_sys::Event| {
         if let Ok(count) = event_target_value(&event).parse() {
             app.channels.set(count);
-            app.look_again();
+            app.refresh();
         }
     };
     let option = move |count: usize| {
@@ -246,7 +246,7 @@ fn controls(app: App) -> AnyView {
         app.model.with(|m| m.as_ref().is_some_and(|m| m.stochastic)).then(|| {
             let turn = move |_| {
                 app.see_noise.update(|on| *on = !*on);
-                app.look_again();
+                app.refresh();
             };
             view! {
                 <label class="check">
