@@ -13,6 +13,7 @@ use std::time::Instant;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use support::{Browser, Gpu};
+use ventral::compute::description::BackendChoice;
 use ventral::compute::device::{Active, Devices};
 use ventral::compute::kernel::halve_weights;
 use ventral::model::checkpoint::Source;
@@ -26,7 +27,6 @@ use ventral::model::load::{Loaded, read};
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::model::{onnx, save};
-use ventral::session::protocol::BackendChoice;
 
 const ROUNDS: usize = 7;
 

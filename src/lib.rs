@@ -19,13 +19,12 @@ pub mod align {
 #[cfg(feature = "archive")]
 pub mod archive;
 pub mod clock;
-#[cfg(feature = "compute")]
 pub mod compute;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 #[cfg(feature = "picture")]
 pub mod image;
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 pub mod measure;
 pub mod model;
 #[cfg(feature = "neural")]

@@ -8,14 +8,13 @@ use burn::tensor::{Device, DeviceKind, Tensor, TensorData};
 use common::native::{NativeHost, done};
 use common::parity::{CASES, Case, Reference, cosine_of, errors, hold, requests, worst_error};
 use half::f16;
+use ventral::compute::description::{BackendChoice, BackendInfo};
 use ventral::compute::device::Adapter;
 use ventral::compute::kernel::convolution;
 use ventral::compute::self_check::relative;
 use ventral::rng::Rng;
 use ventral::session::Session;
-use ventral::session::protocol::{
-    BackendChoice, BackendInfo, Event, RawTensor, Request, RunOptions,
-};
+use ventral::session::protocol::{Event, RawTensor, Request, RunOptions};
 
 /// Largest relative error of a network, as natively on the CPU.
 const TOLERANCE: f32 = 1e-4;

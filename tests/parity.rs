@@ -5,8 +5,9 @@ mod common;
 
 use common::native::NativeHost;
 use common::parity::{CASES, Case, hold, requests, worst_error};
+use ventral::compute::description::BackendChoice;
 use ventral::session::Session;
-use ventral::session::protocol::{BackendChoice, Event, Request};
+use ventral::session::protocol::{Event, Request};
 
 /// Largest relative error natively; single precision against the reference's single precision.
 const TOLERANCE: f32 = 1e-4;

@@ -11,9 +11,10 @@ use common::native::NativeHost;
 use common::parity::{CASES, Case, Reference};
 use common::roundtrip::{WIDTHS, logit_requests, published, read, rewritten, worst_logit};
 use safetensors::{Dtype, SafeTensors};
+use ventral::compute::description::BackendChoice;
 use ventral::model::checkpoint::{Checkpoint, Limits};
 use ventral::session::Session;
-use ventral::session::protocol::{BackendChoice, Event, RawTensor, Request, RunOptions};
+use ventral::session::protocol::{Event, RawTensor, Request, RunOptions};
 
 /// Counts batches for PyTorch's own averaging; no network reads it, so none of ours has it.
 const COUNTER: &str = ".num_batches_tracked";

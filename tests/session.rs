@@ -15,10 +15,11 @@ use ventral::perturb::attack::names::Options;
 use ventral::perturb::attack::plan::Attack;
 use ventral::perturb::attack::square::Square;
 use ventral::perturb::corruption::{Corruption, Setting};
+use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::Session;
 use ventral::session::protocol::{
-    Analysis, AttackChoice, AttackOptions, Event, PerturbOptions, Perturbed, PixelNoise,
-    PixelNoiseKind, Request, SeeOptions, Stage,
+    Analysis, AttackChoice, AttackOptions, Event, PerturbOptions, Perturbed, Request, SeeOptions,
+    Stage,
 };
 
 fn here(path: &str) -> PathBuf {

@@ -16,6 +16,7 @@ use ventral::align::recipe::{
 };
 use ventral::align::trainer::{EpochMetrics, Run, TrainError, TrainEvent, cross_entropy, train};
 use ventral::image::dataset::LabelledSet;
+use ventral::model::config::Preprocessing;
 use ventral::model::config::{
     BodyConfig, CornetSConfig, GaborConfig, ModelConfig, NoiseConfig, StemConfig, VOneConfig,
 };
@@ -26,7 +27,6 @@ use ventral::model::network::Network;
 use ventral::model::save;
 use ventral::perturb::attack::{Loss, Norm};
 use ventral::rng::Rng;
-use ventral::session::protocol::Preprocessing;
 
 fn to_host(network: &Network) -> BTreeMap<String, HostTensor> {
     pollster::block_on(save::to_host(network)).unwrap()

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device};
 
 use super::{kernel, self_check};
-use crate::session::protocol::{BackendChoice, BackendInfo, SelfCheck};
+use crate::compute::description::{BackendChoice, BackendInfo, SelfCheck};
 
 /// Programs on the CPU that play a GPU. The worker's loader knows them too.
 const SOFTWARE: [&str; 6] = [

@@ -151,7 +151,7 @@ impl Robustness {
 }
 
 /// What `ventral report --record` has written, by the models' names.
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 pub const ROBUSTNESS: &str = include_str!("../../static/models/robustness.json");
 
 /// Reads such a file.

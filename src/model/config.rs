@@ -3,8 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::session::protocol::Preprocessing;
-
 /// A whole network: an optional simulated V1 in front, a body, a number of classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
@@ -14,6 +12,17 @@ pub struct ModelConfig {
     pub front: Option<VOneConfig>,
     pub classes: usize,
     pub preprocessing: Preprocessing,
+}
+
+/// What happens to a picture before the first layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// The short side is brought to this many pixels (bilinear, as PIL does) …
+    pub resize: usize,
+    /// … and the centre square of this side is kept.
+    pub crop: usize,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 use std::f64::consts::TAU;
 
 use super::load::Loaded;
-use crate::session::protocol::{Bytes, FilterBank, GaborInfo};
+use crate::model::filter_bank::{FilterBank, GaborInfo};
+use serde_bytes::ByteBuf;
 
 /// The layers that see the image, by published name, in the order they are looked for.
 const FIRST_LAYERS: [&str; 6] = [
@@ -47,7 +48,7 @@ pub fn first_layer(loaded: &Loaded) -> Option<FilterBank> {
         layer: name.trim_end_matches(".weight").to_owned(),
         count,
         size,
-        weights: Bytes::from(bytes),
+        weights: ByteBuf::from(bytes),
         gabors,
     })
 }

@@ -6,6 +6,8 @@ pub mod checkpoint;
 pub mod classes;
 pub mod config;
 pub mod cost;
+pub mod filter_bank;
+pub mod taps;
 
 #[cfg(feature = "compute")]
 pub mod alexnet;

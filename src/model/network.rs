@@ -10,8 +10,8 @@ use super::layers::Conv;
 use super::probe::{CancelToken, Cancelled, Probe, Taps};
 use super::resnet::ResNet;
 use super::vone_block::VOneBlock;
+use crate::model::taps::TapInfo;
 use crate::rng::Rng;
-use crate::session::protocol::TapInfo;
 
 /// The networks that can stand behind a normalised image or a VOneBlock.
 #[derive(Module, Debug)]

@@ -6,9 +6,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Attachment, Host, Session, SessionError};
-use super::protocol::{
-    AlignOptions, AlignReport, BackendChoice, Bytes, Event, Progress, Recorded, Understood,
-};
+use super::protocol::{AlignOptions, AlignReport, Bytes, Event, Progress, Recorded, Understood};
 use super::testing::{Archive, batch, digest, drawn, whole};
 use crate::align::aligner::{AlignError, Aligner, Kept, Look};
 use crate::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
@@ -17,6 +15,7 @@ use crate::align::outcome::{Outcome, Robust, rows, table, verdict};
 use crate::align::plan::{Control, Plan, Target};
 use crate::align::target::Answers;
 use crate::clock::Clock;
+use crate::compute::description::BackendChoice;
 use crate::compute::device::Active;
 use crate::image::dataset::{LabelledSet, OpenOptions, encoded, open, quiet};
 use crate::measure::alignment_charts::{Series, curves, dissimilarities, similarities};

@@ -3,9 +3,10 @@
 
 use super::engine::{Attachment, Host, Session, SessionError, read_weights};
 use super::perturbing::{Last, Viewer};
-use super::protocol::{Event, FrontEndNoise, Preprocessing, Transferred};
+use super::protocol::{Event, FrontEndNoise, Transferred};
 use crate::clock::Clock;
 use crate::image::{self, Pixels};
+use crate::model::config::Preprocessing;
 use crate::perturb::attack::Subject;
 use crate::perturb::attack::masking::{self, Effort};
 

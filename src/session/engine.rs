@@ -9,13 +9,13 @@ use super::aligning::Recordings;
 use super::perturbing::Bench;
 use super::plans;
 use super::protocol::{
-    BackendChoice, Bytes, Event, Failure, ImageInfo, ModelInfo, Prediction, Preprocessing,
-    Progress, Request, Rgba,
+    Bytes, Event, Failure, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba,
 };
 use super::testing::{self, Laboratory};
 use super::warming::Cold;
 use crate::align::aligner::AlignError;
 use crate::clock::Clock;
+use crate::compute::description::BackendChoice;
 use crate::compute::device::{Active, Adapter, Devices};
 use crate::compute::kernel::forget_unused;
 use crate::compute::self_check;
@@ -23,6 +23,7 @@ use crate::image::dataset::DatasetError;
 use crate::image::{self, ImageError, Picture};
 use crate::measure::robustness::plan::PlanError;
 use crate::model::checkpoint::Source;
+use crate::model::config::Preprocessing;
 use crate::model::filters;
 use crate::model::load::{self, LoadError, Loaded};
 use crate::model::network::Network;

@@ -8,15 +8,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compute::description::{BackendChoice, BackendInfo};
 use crate::model::catalog::Measured;
+use crate::model::config::Preprocessing;
+use crate::model::filter_bank::FilterBank;
+use crate::model::taps::TapInfo;
 use crate::perturb::attack::masking::Masking;
 use crate::perturb::attack::names::Options;
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 use crate::perturb::attack::names::{self, NameError};
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 use crate::perturb::attack::plan::Attack;
 use crate::perturb::corruption::{Corruption, Setting};
-pub use crate::perturb::noise::{PixelNoise, PixelNoiseKind};
+use crate::perturb::noise::PixelNoise;
 
 /// A raw buffer: `Uint8Array` in the browser.
 pub type Bytes = serde_bytes::ByteBuf;
@@ -81,21 +85,8 @@ pub enum Request {
     Align(AlignOptions),
     /// Run the model on a batch of numbers and hand the numbers back: what a script asks for, not
     /// the page.
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     Run(Box<RunOptions>),
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BackendChoice {
-    /// WebGPU where there is a real adapter, CPU otherwise.
-    #[default]
-    Auto,
-    Cpu,
-    /// WebGPU even on a software adapter: the user asked for it.
-    WebGpu,
-    /// The same, convolutions reading weights in 16 bits a number, where the adapter has `shader-f16`.
-    WebGpuHalf,
 }
 
 /// The noise of a stochastic front-end (VOneBlock). Models without one ignore it.
@@ -235,11 +226,11 @@ pub enum AttackChoice {
     Named { name: String, options: Options },
     /// With all its settings. Not in the page, which never asks for one: to write and read every
     /// attack's own settings would make it a tenth larger.
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     Exact(Attack),
 }
 
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 impl AttackChoice {
     /// The attack with all its settings.
     ///
@@ -253,7 +244,7 @@ impl AttackChoice {
     }
 }
 
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 impl From<Attack> for AttackChoice {
     fn from(attack: Attack) -> Self {
         Self::Exact(attack)
@@ -315,7 +306,7 @@ pub enum Event {
     /// How far an alignment is; the last one has the documents.
     Aligned(Box<AlignReport>),
     /// The answer to `Run`.
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     Tensors(Vec<RawTensor>),
     Done,
     Cancelled,
@@ -329,30 +320,6 @@ pub struct Failure {
     pub sentence: String,
     /// The chain of causes, for the log.
     pub cause: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BackendInfo {
-    /// CPU or WebGPU.
-    pub kind: BackendChoice,
-    /// As the user reads it: "NVIDIA RTX 4070 (WebGPU)", "CPU, SIMD, 1 thread".
-    pub name: String,
-    /// Convolutions read weights in 16 bits a number.
-    pub half: bool,
-    /// A WebGPU adapter that is really a program on the CPU.
-    pub software: bool,
-    /// Why this one: "no WebGPU in this browser", "WebGPU disagreed with the CPU by 3 %; …".
-    pub note: String,
-    /// What `navigator.gpu` offers, whether in use or not.
-    pub adapter: Option<String>,
-    /// Largest relative error of the self-check against CPU, and how long it took.
-    pub self_check: Option<SelfCheck>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SelfCheck {
-    pub max_relative_error: f32,
-    pub milliseconds: f32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -385,48 +352,6 @@ pub struct ModelInfo {
     pub load_milliseconds: f32,
     /// Remarks from the loader: tensors that were dropped, and why.
     pub remarks: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TapInfo {
-    pub name: String,
-    /// `V1`, `V2`, `V4`, `IT`, `decoder`; for the baselines `conv1`, `layer1`, ….
-    pub area: String,
-    pub time_step: Option<usize>,
-}
-
-/// What happens to a picture before the first layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Preprocessing {
-    /// The short side is brought to this many pixels (bilinear, as PIL does) …
-    pub resize: usize,
-    /// … and the centre square of this side is kept.
-    pub crop: usize,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
-}
-
-/// First-layer filters as pictures.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FilterBank {
-    /// The layer they belong to: `V1.conv1`, `vone_block.simple_conv_q0`.
-    pub layer: String,
-    pub count: usize,
-    pub size: usize,
-    /// f32 little-endian, `[count, 3, size, size]`.
-    pub weights: Bytes,
-    /// For a Gabor bank: what each filter is.
-    pub gabors: Vec<GaborInfo>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GaborInfo {
-    /// Degrees; 0 is vertical stripes.
-    pub orientation: f32,
-    /// Cycles per degree of visual angle.
-    pub frequency: f32,
-    pub phase: f32,
-    pub complex: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

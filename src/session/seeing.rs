@@ -4,12 +4,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::engine::{Host, Session, SessionError, read, rgba, softmax, top};
-use super::protocol::{
-    Analysis, Bytes, Event, FrontEndNoise, Readout, Response, SeeOptions, TapInfo,
-};
+use super::protocol::{Analysis, Bytes, Event, FrontEndNoise, Readout, Response, SeeOptions};
 use crate::clock::Clock;
 use crate::model::network::Network;
 use crate::model::probe::Taps;
+use crate::model::taps::TapInfo;
 use crate::rng::Rng;
 
 const TOP: usize = 5;

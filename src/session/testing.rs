@@ -13,6 +13,7 @@ use super::protocol::{
 };
 use crate::align::stages::stages;
 use crate::clock::Clock;
+use crate::compute::description::BackendChoice;
 use crate::compute::device::Active;
 use crate::image::dataset::{LabelledSet, OpenOptions, Opened, open, quiet};
 use crate::image::{Picture, encode_png};
@@ -28,7 +29,6 @@ use crate::model::classes::{self, LEFT_OUT, match_classes};
 use crate::model::cost::multiply_adds;
 use crate::model::load::Loaded;
 use crate::model::network::Network;
-use crate::session::protocol::BackendChoice;
 
 /// The largest archive of images that is taken, bytes: a page has at most 4 GB.
 const MOST_BYTES: u64 = 1 << 30;

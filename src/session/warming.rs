@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::engine::{LoadedModel, Session, SessionError, read};
-use super::protocol::BackendChoice;
 use super::running::summed_cross_entropy;
+use crate::compute::description::BackendChoice;
 use crate::compute::device::Active;
 use crate::rng::Rng;
 

@@ -1,7 +1,7 @@
 //! Where a command computes.
 
+use ventral::compute::description::BackendChoice;
 use ventral::compute::device::{Active, Devices};
-use ventral::session::protocol::BackendChoice;
 
 use crate::Failure;
 

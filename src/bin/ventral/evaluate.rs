@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use burn::tensor::Device;
 use indicatif::ProgressBar;
 use ventral::align::shards::Crew;
+use ventral::compute::description::{BackendChoice, BackendInfo};
 use ventral::image::dataset::{
     DatasetError, LabelledSet, LoadOptions, Opened, Split, load_readable, quiet,
 };
@@ -19,7 +20,6 @@ use ventral::model::load::Loaded;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::perturb::corruption::Textures;
-use ventral::session::protocol::{BackendChoice, BackendInfo};
 
 use crate::backend::Place;
 use crate::recipe::Hashed;

@@ -9,8 +9,8 @@ use ventral::image;
 use ventral::image::dataset::pictures_below;
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Data, read_npy};
+use ventral::model::config::Preprocessing;
 use ventral::model::config::{BodyConfig, ModelConfig};
-use ventral::session::protocol::Preprocessing;
 
 use crate::Failure;
 

@@ -112,7 +112,7 @@ pub struct Named {
     pub norms: &'static [Norm],
     pub takes: &'static [Takes],
     /// Not in the page, which asks for attacks by name and links none of them.
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     build: fn(&Settings) -> Attack,
 }
 
@@ -190,7 +190,7 @@ const fn row(
     norms: &'static [Norm],
     takes: &'static [Takes],
     #[cfg_attr(
-        not(any(not(feature = "page"), feature = "compute")),
+        not(feature = "compute"),
         expect(unused_variables, reason = "the page links no attack")
     )]
     build: fn(&Settings) -> Attack,
@@ -203,7 +203,7 @@ const fn row(
         targeted: true,
         norms,
         takes,
-        #[cfg(any(not(feature = "page"), feature = "compute"))]
+        #[cfg(feature = "compute")]
         build,
     }
 }
@@ -237,7 +237,7 @@ pub fn find(name: &str) -> Option<&'static Named> {
     ATTACKS.iter().find(|row| row.name == wanted)
 }
 
-#[cfg(any(not(feature = "page"), feature = "compute"))]
+#[cfg(feature = "compute")]
 /// The attack of this name, in kebab or snake case, with these settings.
 ///
 /// The values themselves are checked when the attack runs.
@@ -271,7 +271,7 @@ impl Named {
         })
     }
 
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     /// The attack with these settings. The values themselves are checked when it runs.
     ///
     /// # Errors
@@ -281,7 +281,7 @@ impl Named {
         Ok((self.build)(&self.settle(options)?))
     }
 
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     /// A setting that would be ignored is a misunderstanding.
     fn refuse_others(&'static self, options: &Options) -> Result<(), NameError> {
         let given = [
@@ -301,7 +301,7 @@ impl Named {
         }
     }
 
-    #[cfg(any(not(feature = "page"), feature = "compute"))]
+    #[cfg(feature = "compute")]
     fn settle(&'static self, options: &Options) -> Result<Settings, NameError> {
         let usual = self.norms.first().copied();
         let norm = options.norm.or(usual).unwrap_or_default();

@@ -3,6 +3,7 @@
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::names::{self, ATTACKS, Kind, Named, Options, Takes};
 use ventral::perturb::corruption::{Corruption, Setting};
+use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::protocol::*;
 
 /// Steps of an attack while its slider is being dragged; the rest follow on release.

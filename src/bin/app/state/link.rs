@@ -2,8 +2,9 @@
 //!
 //! `#perturb?model=cornet-s-cifar10&sample=cifar/cat.png&backend=cpu&eps=4&steps=10`
 
+use ventral::compute::description::BackendChoice;
 use ventral::perturb::attack::{Norm, names};
-use ventral::session::protocol::{BackendChoice, PixelNoiseKind};
+use ventral::perturb::noise::PixelNoiseKind;
 
 use super::knobs::{Knobs, MOST_STEPS};
 use super::tab::Tab;

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use ventral::compute::description::{BackendChoice, BackendInfo};
 use ventral::perturb::attack::masking::Masking;
 use ventral::session::protocol::*;
 

@@ -1,6 +1,7 @@
 //! The worker's life: its device, its restart, and what a fresh one is given.
 
 use leptos::prelude::*;
+use ventral::compute::description::BackendChoice;
 use ventral::session::protocol::*;
 
 use super::App;

@@ -1,7 +1,7 @@
 //! The device: which, why, how well it agrees with the CPU, and the choice of another.
 
 use leptos::prelude::*;
-use ventral::session::protocol::{BackendChoice, BackendInfo};
+use ventral::compute::description::{BackendChoice, BackendInfo};
 
 use super::parts;
 use crate::numbers;

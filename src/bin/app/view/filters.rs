@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
-use ventral::session::protocol::{Analysis, FilterBank, GaborInfo, ModelInfo};
+use ventral::model::filter_bank::{FilterBank, GaborInfo};
+use ventral::session::protocol::{Analysis, ModelInfo};
 
 use super::parts;
 use crate::export::{self, Tile};

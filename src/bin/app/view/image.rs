@@ -1,7 +1,8 @@
 //! The picture in use, where it may come from, and what happens to it before the first layer.
 
 use leptos::prelude::*;
-use ventral::session::protocol::{ImageInfo, Preprocessing};
+use ventral::model::config::Preprocessing;
+use ventral::session::protocol::ImageInfo;
 use web_sys::HtmlInputElement;
 
 use super::parts::{self, icon};

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::names::Kind;
 use ventral::perturb::corruption::{Category, Corruption};
-use ventral::session::protocol::PixelNoiseKind;
+use ventral::perturb::noise::PixelNoiseKind;
 
 use super::parts::{self, icon};
 use crate::numbers;

@@ -98,7 +98,7 @@ pub(super) fn config(
         Family::SmallCnn => small_cnn(&shapes)?,
     };
     let preprocessing = match &body {
-        BodyConfig::SmallCnn(c) => crate::session::protocol::Preprocessing {
+        BodyConfig::SmallCnn(c) => crate::model::config::Preprocessing {
             resize: c.input,
             crop: c.input,
             ..imagenet_preprocessing()

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use super::RecogniseError;
 use crate::model::checkpoint::Value;
+use crate::model::config::Preprocessing;
 use crate::model::config::{
     GaborConfig, ModelConfig, NoiseConfig, NoiseMode, StemConfig, VOneConfig,
     imagenet_preprocessing, vonenet_preprocessing,
 };
-use crate::session::protocol::Preprocessing;
 
 /// Flags, read with defaults.
 #[derive(Clone, Copy)]
