@@ -24,7 +24,6 @@ pub mod compute;
 pub mod fetch;
 #[cfg(feature = "picture")]
 pub mod image;
-#[cfg(feature = "compute")]
 pub mod measure;
 pub mod model;
 #[cfg(feature = "neural")]

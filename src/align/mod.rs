@@ -20,7 +20,6 @@ pub mod mix;
 pub mod optimise;
 pub mod outcome;
 pub mod plan;
-pub mod plot;
 pub mod recipe;
 #[cfg(feature = "cli")]
 pub mod shards;

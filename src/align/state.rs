@@ -12,9 +12,10 @@ use burn::tensor::Device;
 use super::average::Average;
 use super::metrics::EpochMetrics;
 use super::optimise::optimiser;
-use super::plot::plot;
 use super::recipe::Recipe;
 use super::trainer::TrainError;
+use crate::measure::chart::{Curves, Figure, Plot, Series};
+use crate::measure::draw::side_by_side;
 use crate::model::init::initialise;
 use crate::model::network::Network;
 
@@ -185,8 +186,7 @@ impl StateFiles {
         }
         let metrics = [before, std::slice::from_ref(now)].concat();
         let path = self.folder.join("plot.svg");
-        fs::write(&path, plot(&recipe.title, recipe.epochs, &metrics))
-            .map_err(|e| failed(&path, e))?;
+        fs::write(&path, plot(recipe, &metrics)).map_err(|e| failed(&path, e))?;
         self.append(now)?;
         let oldest = recipe
             .keep
@@ -206,6 +206,39 @@ impl StateFiles {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|e| failed(&path, e))
     }
+}
+
+/// Loss and accuracy after every epoch, side by side, as an SVG document.
+fn plot(recipe: &Recipe, metrics: &[EpochMetrics]) -> String {
+    let series = |name: &str, value: fn(&EpochMetrics) -> f32| Series {
+        name: name.to_owned(),
+        points: metrics
+            .iter()
+            .map(|m| ((m.epoch + 1) as f64, f64::from(value(m))))
+            .collect(),
+    };
+    let figure = |y_label: &str, series: Vec<Series>, range: [f64; 2]| {
+        let plot = Curves {
+            x_label: "epoch".to_owned(),
+            y_label: y_label.to_owned(),
+            series,
+            range: Some(range),
+            end: recipe.epochs as f64,
+        };
+        let title = format!("{}: {y_label}", recipe.title);
+        Figure::new("curves", title, Plot::Curves(plot))
+    };
+    let loss = vec![series("training", |m| m.train_loss)];
+    let accuracy = vec![
+        series("training", |m| 100.0 * m.train_accuracy),
+        series("test", |m| 100.0 * m.test_accuracy),
+    ];
+    let figures = [
+        figure("Loss", loss, [0.0, 0.0]),
+        figure("Accuracy, %", accuracy, [0.0, 100.0]),
+    ];
+    let title = format!("{}: loss and accuracy by epoch", recipe.title);
+    side_by_side(&title, &figures)
 }
 
 fn line(metrics: &EpochMetrics) -> Result<String, serde_json::Error> {

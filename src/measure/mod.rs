@@ -1,9 +1,9 @@
-//! Measures: how robust a model is, and how sure one can be of it.
+//! Measures of a model: its robustness, its similarity to responses, and how certain they are.
 
-#[cfg(feature = "charts")]
-pub mod alignment_charts;
+pub mod chart;
 #[cfg(feature = "charts")]
 pub(crate) mod draw;
 pub mod interval;
+#[cfg(feature = "compute")]
 pub mod robustness;
 pub mod similarity;

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::compute::description::BackendChoice;
 use crate::compute::device::Active;
 use crate::image::dataset::{LabelledSet, OpenOptions, encoded, open, quiet};
-use crate::measure::alignment_charts::{Series, curves, dissimilarities, similarities};
+use crate::measure::chart::{Chart, Curves, Dissimilarities, Figure, Plot, Series};
 use crate::measure::robustness::plan::Plan as TestPlan;
 use crate::measure::robustness::presets;
 use crate::measure::similarity::cka::of_centred;
@@ -751,7 +751,7 @@ impl Work {
 
     /// The curves of every run, the one under way last, and at the end of the aligned one pictures
     /// of its areas.
-    fn charts(&self, state: &State) -> Vec<crate::measure::robustness::charts::Chart> {
+    fn charts(&self, state: &State) -> Vec<Chart> {
         let ended = state.ended.iter();
         let mut runs: Vec<(&str, &Curve)> =
             ended.map(|e| (e.outcome.control.run(), &e.curve)).collect();
@@ -788,22 +788,21 @@ impl Work {
                 points: over(&|l| l.accuracy.map_or(f64::NAN, |a| 100.0 * a), curve),
             })
             .collect();
-        let mut charts = vec![curves(
-            &format!("CKA of {} with the target", self.plan.tap),
-            "unbiased linear CKA",
-            &similarity,
-            None,
-            self.plan.steps,
-        )];
+        let curves = |title: &str, y_label: &str, series: Vec<Series>| {
+            let plot = Curves {
+                x_label: "optimiser step".to_owned(),
+                y_label: y_label.to_owned(),
+                series,
+                range: None,
+                end: self.plan.steps as f64,
+            };
+            Figure::new("curves", title, Plot::Curves(plot)).draw()
+        };
+        let title = format!("CKA of {} with the target", self.plan.tap);
+        let mut charts = vec![curves(&title, "unbiased linear CKA", similarity)];
         if !self.images.rest.is_empty() {
             let title = "Accuracy on images that are no stimuli";
-            charts.push(curves(
-                title,
-                "accuracy, %",
-                &accuracy,
-                None,
-                self.plan.steps,
-            ));
+            charts.push(curves(title, "accuracy, %", accuracy));
         }
         // Of the run under way, and at the end of the aligned one.
         let shown = match under_way {
@@ -812,7 +811,7 @@ impl Work {
         };
         if let Some((name, curve)) = shown {
             let title = format!("Terms of the loss, {name}");
-            charts.push(curves(&title, "loss", &terms(curve), None, self.plan.steps));
+            charts.push(curves(&title, "loss", terms(curve)));
         }
         charts.extend(
             state
@@ -823,7 +822,7 @@ impl Work {
         charts
     }
 
-    fn pictures(&self, likeness: &Likeness) -> Vec<crate::measure::robustness::charts::Chart> {
+    fn pictures(&self, likeness: &Likeness) -> Vec<Chart> {
         let columns: Vec<String> = likeness
             .areas
             .iter()
@@ -833,7 +832,7 @@ impl Work {
         let tables = [("before", &likeness.before), ("after", &likeness.after)];
         let maps = tables.map(|(when, values)| {
             let title = format!("CKA of areas {when} alignment, held-out stimuli");
-            similarities(&title, &likeness.areas, &columns, values)
+            Figure::similarities(&title, &likeness.areas, &columns, values).draw()
         });
         let titles = [
             format!("{} before: dissimilarity of stimuli", self.plan.tap),
@@ -842,8 +841,14 @@ impl Work {
         ];
         let named = &self.images.stimuli.classes;
         let matrices = titles.iter().zip(&likeness.rdms);
-        let matrices =
-            matrices.map(|(title, rdm)| dissimilarities(title, rdm, &likeness.classes, named));
+        let matrices = matrices.map(|(title, rdm)| {
+            let plot = Dissimilarities {
+                rdm: rdm.clone(),
+                classes: likeness.classes.clone(),
+                names: named.clone(),
+            };
+            Figure::new("dissimilarities", title, Plot::Dissimilarities(plot)).draw()
+        });
         maps.into_iter().chain(matrices).collect()
     }
 

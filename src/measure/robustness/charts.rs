@@ -1,16 +1,9 @@
-//! Charts of a report, as SVG documents.
-
-use svg::Document;
-use svg::node::element::{Group as Node, Polyline, Rectangle, Title};
+//! Figures of a report.
 
 use super::outcomes::Confusion;
 use super::plan::{Condition, Group, PlanError, Treatment};
 use super::report::{Cell, ModelReport, Report};
-pub use crate::measure::draw::Chart;
-use crate::measure::draw::{
-    Fields, LEFT, Labels, RIGHT, WIDTH, colour, document, field_width, legend, line, mark, round,
-    slug, text, upright,
-};
+use crate::measure::chart::{Accuracies, Chart, Figure, HeatMap, Plot, slug};
 use crate::model::catalog::Measured;
 use crate::perturb::corruption::Category;
 
@@ -22,71 +15,18 @@ impl Report {
     /// As [`super::plan::Plan::conditions`].
     pub fn charts(&self) -> Result<Vec<Chart>, PlanError> {
         let conditions = self.plan.conditions()?;
-        let mut charts = curves(self, &conditions);
-        charts.extend(
+        let of_models = |figure: fn(&ModelReport, &[Condition]) -> Option<Figure>| {
             self.models
                 .iter()
-                .filter_map(|model| heat(model, &conditions)),
-        );
-        charts.extend(categories(self));
-        charts.extend(
-            self.models
-                .iter()
-                .filter_map(|model| sensitivity(model, &conditions)),
-        );
-        Ok(charts)
-    }
-}
-
-/// The vertical axis of accuracies: its ends in pixels.
-#[derive(Clone, Copy)]
-struct Accuracy {
-    top: f64,
-    bottom: f64,
-}
-
-impl Accuracy {
-    /// Where a share from 0 to 1 lies.
-    fn y(self, share: f64) -> f64 {
-        self.bottom - (self.bottom - self.top) * share
-    }
-
-    fn draw(self, document: Document) -> Document {
-        let tick = |document: Document, step: u8| {
-            let share = f64::from(step) / 4.0;
-            let y = self.y(share);
-            document
-                .add(line("grid", [LEFT, y, WIDTH - RIGHT, y]))
-                .add(text(
-                    LEFT - 8.0,
-                    y + 4.0,
-                    "end",
-                    format!("{:.0}", 100.0 * share),
-                ))
+                .filter_map(|model| figure(model, &conditions))
+                .collect::<Vec<_>>()
         };
-        let middle = self.y(0.5);
-        (0..=4)
-            .fold(document, tick)
-            .add(upright(18.0, middle, "accuracy, %"))
+        let mut figures = curves(self, &conditions);
+        figures.extend(of_models(corruptions));
+        figures.extend(categories(self));
+        figures.extend(of_models(sensitivity));
+        Ok(figures.iter().map(Figure::draw).collect())
     }
-
-    /// An interval as a line with its ends.
-    fn whisker(self, x: f64, share: &Measured, colour: &str) -> Node {
-        let (low, high) = (self.y(share.low), self.y(share.high));
-        let part = |ends| {
-            line("", ends)
-                .set("stroke", colour)
-                .set("stroke-width", 1.2)
-        };
-        Node::new()
-            .add(part([x, low, x, high]))
-            .add(part([x - 3.0, low, x + 3.0, low]))
-            .add(part([x - 3.0, high, x + 3.0, high]))
-    }
-}
-
-fn names(report: &Report) -> impl Iterator<Item = &str> {
-    report.models.iter().map(|model| model.name.as_str())
 }
 
 fn cell<'r>(model: &'r ModelReport, condition: &str) -> Option<&'r Measured> {
@@ -102,7 +42,7 @@ struct Place {
     condition: String,
 }
 
-fn curves(report: &Report, conditions: &[Condition]) -> Vec<Chart> {
+fn curves(report: &Report, conditions: &[Condition]) -> Vec<Figure> {
     let mut series: Vec<(String, Vec<Place>)> = Vec::new();
     for condition in conditions {
         let Treatment::Attack {
@@ -123,73 +63,32 @@ fn curves(report: &Report, conditions: &[Condition]) -> Vec<Chart> {
             None => series.push((title, vec![place])),
         }
     }
-    let chart = |(title, mut places): (String, Vec<Place>)| {
+    let figure = |(title, mut places): (String, Vec<Place>)| {
         places.push(Place {
             radius: 0.0,
             label: "0".to_owned(),
             condition: "clean".to_owned(),
         });
         places.sort_by(|a, b| a.radius.total_cmp(&b.radius));
-        curve(report, &title, &places)
+        curve(report, &title, places)
     };
-    series.into_iter().map(chart).collect()
+    series.into_iter().map(figure).collect()
 }
 
-/// The radii stand side by side, the weakest first: published ones double or quadruple from one to
-/// the next.
-fn curve(report: &Report, title: &str, places: &[Place]) -> Chart {
-    let axis = Accuracy {
-        top: 36.0,
-        bottom: 246.0,
+fn curve(report: &Report, title: &str, places: Vec<Place>) -> Figure {
+    let values = |model: &ModelReport| {
+        let value = |place: &Place| cell(model, &place.condition).copied();
+        (model.name.clone(), places.iter().map(value).collect())
     };
-    let step = (WIDTH - LEFT - RIGHT - 30.0) / (places.len() - 1).max(1) as f64;
-    let x = |place: usize| LEFT + 15.0 + step * place as f64;
-    let height = 300.0 + 18.0 * report.models.len() as f64;
-    let mut drawing = axis.draw(document(title, height));
-    for (place, Place { label, .. }) in places.iter().enumerate() {
-        drawing = drawing
-            .add(line(
-                "axis",
-                [x(place), axis.bottom, x(place), axis.bottom + 4.0],
-            ))
-            .add(text(x(place), axis.bottom + 18.0, "middle", label.clone()));
-    }
-    let named = "radius ε, in the norm of pixels from 0 to 1 (evenly spaced)";
-    drawing = drawing.add(text(
-        (LEFT + WIDTH - RIGHT) / 2.0,
-        axis.bottom + 38.0,
-        "middle",
-        named,
-    ));
-    for (i, model) in report.models.iter().enumerate() {
-        // Models beside each other, so that no interval hides another.
-        let aside = 3.0 * (i as f64 - (report.models.len() - 1) as f64 / 2.0);
-        let found = places.iter().enumerate();
-        let found =
-            found.filter_map(|(at, place)| Some((x(at) + aside, cell(model, &place.condition)?)));
-        let found: Vec<(f64, &Measured)> = found.collect();
-        let point = |(x, m): &(f64, &Measured)| format!("{:.1},{:.1}", x, axis.y(m.value));
-        let points: Vec<String> = found.iter().map(point).collect();
-        let way = Polyline::new()
-            .set("class", "line")
-            .set("stroke", colour(i))
-            .set("points", points.join(" "));
-        drawing = drawing.add(way);
-        for (x, m) in found {
-            let hint = Title::new(format!("{}: {m} %", model.name));
-            drawing = drawing
-                .add(axis.whisker(x, m, colour(i)))
-                .add(mark(i, x, axis.y(m.value)).add(hint));
-        }
-    }
-    Chart {
-        name: format!("curve-{}", slug(title)),
-        title: title.to_owned(),
-        svg: legend(drawing, names(report), 306.0).to_string(),
-    }
+    let plot = Accuracies {
+        x_label: "radius ε, in the norm of pixels from 0 to 1 (evenly spaced)".to_owned(),
+        series: report.models.iter().map(values).collect(),
+        labels: places.into_iter().map(|place| place.label).collect(),
+    };
+    Figure::new("curve", title, Plot::Intervals(plot))
 }
 
-fn heat(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
+fn corruptions(model: &ModelReport, conditions: &[Condition]) -> Option<Figure> {
     let of = |c: &Condition| matches!(c.treatment, Treatment::Corruption { .. });
     let mut rows: Vec<String> = Vec::new();
     let mut columns: Vec<String> = Vec::new();
@@ -206,30 +105,34 @@ fn heat(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
         return None;
     }
     columns.sort_unstable();
-    let field = |row: usize, column: usize| {
+    let value = |row: &String, column: &String| {
         let mut own = conditions.iter().filter(|c| of(c));
-        let found = own.find(|c| c.title() == rows[row] && c.strength() == columns[column])?;
+        let found = own.find(|c| c.title() == *row && c.strength() == *column)?;
         let m = cell(model, &found.name())?;
         Some((m.value, format!("{:.0}", 100.0 * m.value)))
     };
-    let fields = Fields {
-        title: format!("{}: accuracy under corruptions, %", model.name),
-        across: "severity",
-        rows: rows.clone(),
-        columns: columns.clone(),
-        labels: Labels::Short,
-        field: &field,
-    };
-    Some(Chart {
+    Some(Figure {
         name: format!("corruptions-{}", slug(&model.name)),
-        svg: fields.draw(),
-        title: fields.title,
+        title: format!("{}: accuracy under corruptions, %", model.name),
+        plot: Plot::HeatMap(HeatMap {
+            x_label: "severity".to_owned(),
+            cells: table(&rows, &columns, value),
+            rows,
+            columns,
+            short_names: true,
+        }),
     })
+}
+
+/// Cells of a table, row-major.
+fn table<R, C, T>(rows: &[R], columns: &[C], cell: impl Fn(&R, &C) -> T) -> Vec<T> {
+    let row = |row| columns.iter().map(|column| cell(row, column)).collect();
+    rows.iter().flat_map::<Vec<T>, _>(row).collect()
 }
 
 /// How far each area moves: a row for each corruption, the mean over its severities, and for each
 /// other condition.
-fn sensitivity(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
+fn sensitivity(model: &ModelReport, conditions: &[Condition]) -> Option<Figure> {
     let mut rows: Vec<(String, Vec<&Cell>)> = Vec::new();
     for condition in conditions {
         let name = condition.name();
@@ -248,35 +151,29 @@ fn sensitivity(model: &ModelReport, conditions: &[Condition]) -> Option<Chart> {
     }
     let first = rows.first()?.1.first()?;
     let columns: Vec<String> = first.areas.iter().map(|(area, _)| area.clone()).collect();
-    let mean = |(_, cells): &(String, Vec<&Cell>), column: usize| {
-        let moved = cells.iter().filter_map(|cell| cell.areas.get(column));
+    let mean = |(_, cells): &(String, Vec<&Cell>), column: &usize| {
+        let moved = cells.iter().filter_map(|cell| cell.areas.get(*column));
         moved.map(|(_, moved)| moved).sum::<f64>() / cells.len() as f64
     };
-    let all = rows
-        .iter()
-        .flat_map(|row| (0..columns.len()).map(move |column| mean(row, column)));
-    let most = all.fold(f64::MIN_POSITIVE, f64::max);
-    let field = |row: usize, column: usize| {
-        let moved = mean(&rows[row], column);
-        Some((moved / most, format!("{:.0}", 100.0 * moved)))
-    };
-    let fields = Fields {
-        title: format!("{}: how far each area moves, % of its response", model.name),
-        across: "area",
-        labels: Labels::fitting(&columns, field_width(columns.len())),
-        rows: rows.iter().map(|(row, _)| row.clone()).collect(),
-        columns: columns.clone(),
-        field: &field,
-    };
-    Some(Chart {
+    let places: Vec<usize> = (0..columns.len()).collect();
+    let means = table(&rows, &places, mean);
+    let most = means.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let value = |moved: &f64| Some((moved / most, format!("{:.0}", 100.0 * moved)));
+    Some(Figure {
         name: format!("areas-{}", slug(&model.name)),
-        svg: fields.draw(),
-        title: fields.title,
+        title: format!("{}: how far each area moves, % of its response", model.name),
+        plot: Plot::HeatMap(HeatMap {
+            x_label: "area".to_owned(),
+            rows: rows.into_iter().map(|(row, _)| row).collect(),
+            columns,
+            short_names: false,
+            cells: means.iter().map(value).collect(),
+        }),
     })
 }
 
 /// The mean over a category's conditions, as the summary's means are made.
-fn categories(report: &Report) -> Option<Chart> {
+fn categories(report: &Report) -> Option<Figure> {
     let mean = |model: &ModelReport, category: Category| {
         let own = model
             .cells
@@ -290,97 +187,61 @@ fn categories(report: &Report) -> Option<Chart> {
     if there.is_empty() {
         return None;
     }
-    let title = "Accuracy by category of corruption";
-    let axis = Accuracy {
-        top: 36.0,
-        bottom: 216.0,
+    let shares = |model: &ModelReport| {
+        let shares = there.iter().map(|category| mean(model, *category));
+        (model.name.clone(), shares.collect())
     };
-    let height = 250.0 + 18.0 * report.models.len() as f64;
-    let mut drawing = axis.draw(document(title, height));
-    let group = (WIDTH - LEFT - RIGHT) / there.len() as f64;
-    let bar = (0.7 * group / report.models.len().max(1) as f64).min(48.0);
-    for (place, category) in there.iter().enumerate() {
-        let middle = LEFT + group * (place as f64 + 0.5);
-        drawing = drawing.add(text(middle, axis.bottom + 18.0, "middle", category.title()));
-        for (i, model) in report.models.iter().enumerate() {
-            let Some(share) = mean(model, *category) else {
-                continue;
-            };
-            let x = middle + bar * (i as f64 - report.models.len() as f64 / 2.0);
-            let column = Rectangle::new()
-                .set("class", "column")
-                .set("x", round(x + 1.0))
-                .set("y", round(axis.y(share)))
-                .set("width", round(bar - 2.0))
-                .set("height", round(axis.bottom - axis.y(share)))
-                .set("fill", colour(i))
-                .add(Title::new(format!(
-                    "{}: {:.1} %",
-                    model.name,
-                    100.0 * share
-                )));
-            let words = format!("{:.0}", 100.0 * share);
-            drawing =
-                drawing
-                    .add(column)
-                    .add(text(x + bar / 2.0, axis.y(share) - 5.0, "middle", words));
-        }
-    }
-    Some(Chart {
+    let titles = there.iter().map(|category| category.title().to_owned());
+    Some(Figure {
         name: "categories".to_owned(),
-        title: title.to_owned(),
-        svg: legend(drawing, names(report), 256.0).to_string(),
+        title: "Accuracy by category of corruption".to_owned(),
+        plot: Plot::Bars(Accuracies {
+            x_label: String::new(),
+            labels: titles.collect(),
+            series: report.models.iter().map(shares).collect(),
+        }),
     })
 }
 
 /// Above so many classes a matrix is not readable.
 const MOST_CLASSES: usize = 20;
 
-/// What was predicted for each class, in per cent of its images; `None` with too many classes.
-/// `names` are the classes', their numbers where there are none.
+/// Predictions for each class, in per cent of its images; `None` with too many classes. `names` are
+/// the classes' names; their numbers stand where there are none.
 pub fn confusion(found: &Confusion, names: &[String]) -> Option<Chart> {
     let classes = found.classes();
     if classes > MOST_CLASSES || classes == 0 {
         return None;
     }
-    let name = |class: usize| {
-        names
-            .get(class)
-            .cloned()
-            .unwrap_or_else(|| class.to_string())
+    let all: Vec<usize> = (0..classes).collect();
+    let name = |class: &usize| names.get(*class).cloned().unwrap_or(class.to_string());
+    let share = |label: &usize, prediction: &usize| {
+        let of = found.of(*label);
+        let count = found.count(*label, *prediction);
+        let share = count as f64 / of.max(1) as f64;
+        let text = match count {
+            0 => String::new(),
+            _ => format!("{:.0}", 100.0 * share),
+        };
+        (of > 0).then_some((share, text))
     };
-    let field = |label: usize, prediction: usize| {
-        let of = found.of(label);
-        let count = found.count(label, prediction);
-        (of > 0).then(|| {
-            let share = count as f64 / of as f64;
-            (
-                share,
-                if count == 0 {
-                    String::new()
-                } else {
-                    format!("{:.0}", 100.0 * share)
-                },
-            )
-        })
-    };
-    let fields = Fields {
-        title: format!(
-            "{}, {}: answers, % of a class",
-            found.model, found.condition
-        ),
-        across: "answer",
-        rows: (0..classes).map(name).collect(),
-        columns: (0..classes).map(name).collect(),
-        labels: Labels::Short,
-        field: &field,
-    };
-    Some(Chart {
+    let names: Vec<String> = all.iter().map(name).collect();
+    let figure = Figure {
         name: format!(
             "confusion-{}",
             slug(&format!("{} {}", found.model, found.condition))
         ),
-        svg: fields.draw(),
-        title: fields.title,
-    })
+        title: format!(
+            "{}, {}: answers, % of a class",
+            found.model, found.condition
+        ),
+        plot: Plot::HeatMap(HeatMap {
+            x_label: "answer".to_owned(),
+            rows: names.clone(),
+            columns: names,
+            short_names: true,
+            cells: table(&all, &all, share),
+        }),
+    };
+    Some(figure.draw())
 }

@@ -1,10 +1,11 @@
 //! A report as one HTML file that needs nothing else: tables, charts, the plan that repeats it.
 
 use super::Row;
-use super::charts::{Chart, confusion as confusion_chart};
+use super::charts::confusion as confusion_chart;
 use super::outcomes::{confusion, confusion_table, lost_table};
 use super::plan::PlanError;
 use super::report::{Report, Table};
+use crate::measure::chart::Chart;
 
 /// Images of the list of the worst.
 const MOST_LOST: usize = 12;

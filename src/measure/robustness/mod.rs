@@ -5,9 +5,9 @@
 //! out the same: everything random in one follows from its place in the plan. [`run::Bench`] runs
 //! a unit, [`report::Report`] makes tables of the rows.
 
-#[cfg(feature = "charts")]
+#[cfg(feature = "compute")]
 pub mod charts;
-#[cfg(feature = "charts")]
+#[cfg(feature = "compute")]
 pub mod html;
 pub mod journal;
 pub mod outcomes;
