@@ -1,8 +1,9 @@
 //! Ventral beside ONNX Runtime Web and TensorFlow.js in one Chromium, and beside PyTorch natively,
 //! on the same weights and in turns. `cargo xtask bench` gets the peers and runs it.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/common/browser.rs"]
+mod browser;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -10,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
+use browser::{Browser, Gpu};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde_json::{Value, json};
-use support::{Browser, Gpu};
 use ventral::compute::description::BackendChoice;
 use ventral::compute::device::{Active, Devices};
 use ventral::compute::kernel::halve_weights;

@@ -7,9 +7,8 @@ use std::fs::File;
 use std::io::BufReader;
 
 use burn::tensor::Device;
+use common::arrays::{Arrays, f32s, fixture};
 use common::shared;
-use ventral::model::checkpoint::Limits;
-use ventral::model::checkpoint::npy::Npz;
 use ventral::model::load;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
@@ -28,23 +27,6 @@ use ventral::perturb::attack::square::Square;
 use ventral::perturb::attack::universal::Universal;
 use ventral::perturb::attack::{Goal, Loss, Norm, Oracle, Step, Subject};
 
-type Store = Npz<BufReader<File>>;
-
-fn open(name: &str) -> Option<Store> {
-    let path = shared(&format!("fixtures/{name}"))?;
-    Some(
-        Npz::open(
-            BufReader::new(File::open(path).unwrap()),
-            &Limits::default(),
-        )
-        .unwrap(),
-    )
-}
-
-fn values(store: &mut Store, name: &str) -> Vec<f32> {
-    store.read(name).unwrap().data.to_f32()
-}
-
 /// Share of the pixels that are the same within 1e-4.
 fn agreement(ours: &[f32], theirs: &[f32]) -> f64 {
     let pairs = ours.iter().zip(theirs);
@@ -58,7 +40,7 @@ struct Case {
     pixels: Vec<f32>,
     labels: Vec<usize>,
     side: usize,
-    adversarial: Store,
+    adversarial: Arrays,
 }
 
 impl Case {
@@ -67,7 +49,7 @@ impl Case {
         let source = Box::new(BufReader::new(File::open(path).unwrap()));
         let token = CancelToken::default();
         let loaded = load::read(weights, vec![source], &token, |_, _, _: &str| {}).unwrap();
-        let mut inputs = open("attack_inputs.npz")?;
+        let mut inputs = fixture("attack_inputs.npz")?;
         let x = inputs.read(&format!("x_{suffix}")).unwrap();
         let labels = inputs.read(&format!("y_{suffix}")).unwrap();
         Some(Self {
@@ -75,7 +57,7 @@ impl Case {
             side: x.shape[2],
             pixels: x.data.to_f32(),
             labels: labels.data.to_f32().iter().map(|l| *l as usize).collect(),
-            adversarial: open(store)?,
+            adversarial: fixture(store)?,
         })
     }
 
@@ -126,8 +108,8 @@ impl Case {
     /// Success flags equal, norms of the perturbation within 1 %; pixels where `exact`.
     fn agrees(&mut self, name: &str, attack: Attack, exact: bool) {
         let (ours, success) = self.attack(attack.clone());
-        let theirs = values(&mut self.adversarial, &format!("{name}/adv"));
-        let flags = values(&mut self.adversarial, &format!("{name}/success"));
+        let theirs = f32s(&mut self.adversarial, &format!("{name}/adv"));
+        let flags = f32s(&mut self.adversarial, &format!("{name}/success"));
         let flags: Vec<bool> = flags.iter().map(|f| *f != 0.0).collect();
         assert_eq!(success, flags, "{name}: success");
         let norms = match &attack {
@@ -155,7 +137,7 @@ impl Case {
 #[test]
 fn descent_on_the_small_network_is_the_reference_pixel_by_pixel() {
     let Some(mut case) = Case::small() else {
-        return eprintln!("skipped: no shared fixtures here");
+        return;
     };
     let (small, large) = (4.0 / 255.0, 16.0 / 255.0);
     let steps = |norm, eps, steps, rel_step| Descent {
@@ -194,7 +176,7 @@ fn descent_on_the_small_network_is_the_reference_pixel_by_pixel() {
 #[test]
 fn descent_on_cornet_s_has_the_reference_success_and_norms() {
     let Some(mut case) = Case::cornet() else {
-        return eprintln!("skipped: no shared fixtures here");
+        return;
     };
     let meta = shared("fixtures/attacks_meta.json").unwrap();
     let meta: serde_json::Value = serde_json::from_reader(File::open(meta).unwrap()).unwrap();
@@ -267,7 +249,7 @@ fn minimal(case: &str, name: &str) -> Attack {
 #[test]
 fn minimal_attacks_on_the_small_network_are_the_reference_pixel_by_pixel() {
     let Some(mut case) = Case::small() else {
-        return eprintln!("skipped: no shared fixtures here");
+        return;
     };
     for name in ["l2_deepfool", "linf_deepfool"] {
         case.agrees(name, minimal("small_cnn", name), true);
@@ -278,7 +260,7 @@ fn minimal_attacks_on_the_small_network_are_the_reference_pixel_by_pixel() {
 #[test]
 fn minimal_attacks_on_cornet_s_are_the_reference_pixel_by_pixel() {
     let Some(mut case) = Case::cornet() else {
-        return eprintln!("skipped: no shared fixtures here");
+        return;
     };
     let settings = |name| minimal("cornet_s_div8", name);
     case.agrees("l2_deepfool", settings("l2_deepfool"), true);
@@ -289,7 +271,7 @@ fn minimal_attacks_on_cornet_s_are_the_reference_pixel_by_pixel() {
 #[test]
 fn fab_and_fmn_find_perturbations_as_small_as_the_reference_of_other_attacks() {
     let Some(mut case) = Case::small() else {
-        return eprintln!("skipped: no shared fixtures here");
+        return;
     };
     for (norm, names) in [
         (Norm::L2, &["l2_deepfool", "l2_cw"][..]),
@@ -297,7 +279,7 @@ fn fab_and_fmn_find_perturbations_as_small_as_the_reference_of_other_attacks() {
     ] {
         let mut least = vec![f64::INFINITY; case.labels.len()];
         for name in names {
-            let theirs = values(&mut case.adversarial, &format!("{name}/adv"));
+            let theirs = f32s(&mut case.adversarial, &format!("{name}/adv"));
             let sizes = case.distances(norm, &theirs);
             least.iter_mut().zip(sizes).for_each(|(l, s)| *l = l.min(s));
         }
@@ -326,9 +308,7 @@ fn fab_and_fmn_find_perturbations_as_small_as_the_reference_of_other_attacks() {
 
 #[test]
 fn auto_attack_brings_down_all_that_a_part_brings_down() {
-    let Some(case) = Case::small() else {
-        return eprintln!("skipped: no shared fixtures here");
-    };
+    let Some(case) = Case::small() else { return };
     let mut stood = 0;
     for (norm, radii) in [
         (Norm::Linf, [0.01, 0.015, 0.02]),
@@ -361,9 +341,7 @@ fn auto_attack_brings_down_all_that_a_part_brings_down() {
 
 #[test]
 fn jsma_and_universal_perturbations_work_on_a_network() {
-    let Some(case) = Case::small() else {
-        return eprintln!("skipped: no shared fixtures here");
-    };
+    let Some(case) = Case::small() else { return };
     let (found, success) = case.attack(Attack::Jsma(Jsma::default()));
     assert!(success.iter().all(|s| *s), "{success:?}");
     let changed = found.iter().zip(&case.pixels).filter(|(a, b)| a != b);
@@ -382,9 +360,7 @@ fn jsma_and_universal_perturbations_work_on_a_network() {
 
 #[test]
 fn stronger_attacks_find_at_least_what_weaker_ones_find() {
-    let Some(case) = Case::small() else {
-        return eprintln!("skipped: no shared fixtures here");
-    };
+    let Some(case) = Case::small() else { return };
     let count = |success: Vec<bool>| success.into_iter().filter(|s| *s).count();
     for eps in [4.0 / 255.0, 8.0 / 255.0] {
         let fgsm = count(
@@ -417,9 +393,7 @@ fn stronger_attacks_find_at_least_what_weaker_ones_find() {
 
 #[test]
 fn an_honest_gradient_raises_no_flag_and_a_masked_one_does() {
-    let Some(case) = Case::small() else {
-        return eprintln!("skipped: no shared fixtures here");
-    };
+    let Some(case) = Case::small() else { return };
     let eps = 16.0 / 255.0;
     let (perturbed, _) = case.attack(Attack::Descent(Descent::bim(Norm::Linf, eps)));
     let honest = look(&mut case.oracle(), &case, &perturbed, eps);

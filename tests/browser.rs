@@ -3,20 +3,18 @@
 #![cfg(feature = "compute")]
 
 mod common;
-mod support;
 
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::fs;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use common::arrays::{array, fixture};
+use common::browser::{Browser, Gpu};
 use common::parity::{CASES, Case, errors, hold, move_by_rounding, requests};
 use common::roundtrip::{WIDTHS, logit_requests, published, rewritten, worst_logit};
 use serde_json::{Value, json};
-use support::{Browser, Gpu};
-use ventral::model::checkpoint::Limits;
-use ventral::model::checkpoint::npy::{Array, Npz};
+use ventral::archive::npy::Array;
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::descent::Descent;
 use ventral::perturb::attack::goal::argmax;
@@ -414,9 +412,7 @@ const ATTACKED: [Attacked; 2] = [
 ];
 
 fn read(npz: &str, key: &str) -> Option<Array> {
-    let file = File::open(common::shared(&format!("fixtures/{npz}"))?).expect("a fixture opens");
-    let mut store = Npz::open(BufReader::new(file), &Limits::default()).expect("a fixture reads");
-    Some(store.read(key).expect("a stored tensor"))
+    Some(array(&mut fixture(npz)?, key))
 }
 
 fn floats(tensors: &[RawTensor], name: &str) -> Vec<f32> {
@@ -523,7 +519,7 @@ fn pgd(place: Place) {
         let labels: Vec<usize> = labels.into_iter().map(|l| l as usize).collect();
         let (clean, n) = (x.data.to_f32(), x.shape[0]);
         let path = common::shared(&format!("fixtures/{}", case.weights)).expect("it was there");
-        let weights = std::fs::read(path).expect("a fixture reads");
+        let weights = fs::read(path).expect("a fixture reads");
         let mut run = |which: Option<usize>, moved: usize| {
             let (from, mut runs) = attacked(&case, &x, &labels, moved);
             if let Some(which) = which {

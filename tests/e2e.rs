@@ -1,11 +1,11 @@
 //! The page as a person uses it, in Chromium.
 
-mod support;
+mod common;
 
 use std::path::{Path, PathBuf};
 
+use common::browser::{Browser, DroppedFile, Gpu};
 use serde_json::{Value, json};
-use support::{Browser, DroppedFile, Gpu};
 use ventral::pack;
 
 fn testid(id: &str) -> String {

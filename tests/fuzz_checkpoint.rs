@@ -3,7 +3,7 @@
 
 #![cfg(feature = "checkpoint")]
 
-mod checkpoint_support;
+mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
@@ -13,9 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use checkpoint_support::{
-    archive, fixtures, pickle, small, small_object, small_storages, zip_of_pickle,
-};
+use common::shared;
+use common::torch::{archive, pickle, small, small_object, small_storages, zip_of_pickle};
 use ventral::model::checkpoint::npy::{Array, Data, Npz, NpzWriter, read_npy, write_npy};
 use ventral::model::checkpoint::{Checkpoint, Limits, write_safetensors};
 
@@ -211,7 +210,7 @@ fn files() -> Vec<Vec<u8>> {
         npz.finish().unwrap(),
         deflated_npz,
     ];
-    if let Some(fixtures) = fixtures() {
+    if let Some(fixtures) = shared("fixtures") {
         for name in [
             "cornet_z_div8.pth",
             "voneresnet50_small.pth.tar",

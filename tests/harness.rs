@@ -2,11 +2,10 @@
 //! server's headers do in a browser what they promise.
 #![cfg(feature = "serve")]
 
-#[path = "support/mod.rs"]
-mod support;
+mod common;
 
+use common::browser::{Browser, DroppedFile, Gpu, LogLine, key};
 use serde_json::{Value, json};
-use support::{Browser, DroppedFile, Gpu, key};
 
 const PAGE: &str = r#"<!doctype html>
 <html><head><meta charset="utf-8"><title>Harness</title>
@@ -202,9 +201,8 @@ fn the_servers_policy_holds_in_a_browser() {
         return await answer;";
     assert_eq!(page.run(work, &[]), json!(42));
     let lines = page.log();
-    let inline = |line: &support::LogLine| {
-        line.level == "SEVERE" && line.message.contains("Content Security Policy")
-    };
+    let inline =
+        |line: &LogLine| line.level == "SEVERE" && line.message.contains("Content Security Policy");
     assert!(lines.iter().any(inline), "{lines:?}");
     page.expect_no_errors(&[]);
 }

@@ -2,12 +2,7 @@
 
 mod common;
 
-use std::fs::{self, File};
-use std::io::BufReader;
-
-use common::shared;
-use ventral::archive::Limits;
-use ventral::archive::npy::Npz;
+use common::arrays::{Reference, close};
 use ventral::measure::similarity::cka::{self, Estimator, Kernel, cka};
 use ventral::measure::similarity::dimension::participation_ratio;
 use ventral::measure::similarity::inference::{Repeated, ceiling, permutation_test, reliabilities};
@@ -15,39 +10,13 @@ use ventral::measure::similarity::rdm::{Comparison, Dissimilarity, compare, rdm}
 use ventral::measure::similarity::{Matrix, SimilarityError, spearman};
 use ventral::rng::Rng;
 
-/// Reference arrays and numbers, where this checkout has them beside it.
-struct Reference {
-    arrays: Npz<BufReader<File>>,
-    numbers: serde_json::Value,
-}
-
-impl Reference {
-    fn open() -> Option<Self> {
-        let arrays = File::open(shared("fixtures/metrics.npz")?).unwrap();
-        let numbers = fs::read_to_string(shared("fixtures/metrics.json")?).unwrap();
-        Some(Self {
-            arrays: Npz::open(BufReader::new(arrays), &Limits::default()).unwrap(),
-            numbers: serde_json::from_str(&numbers).unwrap(),
-        })
-    }
-
-    fn matrix(&mut self, name: &str) -> Matrix {
-        let array = self.arrays.read(name).unwrap();
-        let [rows, columns] = array.shape[..] else {
-            panic!("{name} has shape {:?}", array.shape)
-        };
-        Matrix::new(rows, columns, array.data.to_f64()).unwrap()
-    }
-
-    fn number(&self, pointer: &str) -> f64 {
-        let value = self.numbers.pointer(pointer);
-        value.and_then(|v| v.as_f64()).expect(pointer)
-    }
-}
-
-#[track_caller]
-fn close(ours: f64, theirs: f64, tolerance: f64) {
-    assert!((ours - theirs).abs() <= tolerance, "{ours} and {theirs}");
+/// Array `name` of the reference, responses `[stimuli, neuroids]`.
+fn matrix(reference: &mut Reference, name: &str) -> Matrix {
+    let array = reference.array(name);
+    let [rows, columns] = array.shape[..] else {
+        panic!("{name} has shape {:?}", array.shape)
+    };
+    Matrix::new(rows, columns, array.data.to_f64()).unwrap()
 }
 
 /// `n` answers of `m` neuroids, normal.
@@ -68,10 +37,10 @@ fn times(x: &Matrix, w: &Matrix) -> Matrix {
 
 #[test]
 fn cka_is_the_references() {
-    let Some(mut reference) = Reference::open() else {
-        return eprintln!("skipped: no shared fixtures here");
+    let Some(mut reference) = Reference::open("metrics") else {
+        return;
     };
-    let (x, y) = (reference.matrix("X"), reference.matrix("Y"));
+    let (x, y) = (matrix(&mut reference, "X"), matrix(&mut reference, "Y"));
     let ours = |kernel, estimator| cka(&x, &y, kernel, estimator).unwrap();
     close(
         ours(Kernel::Linear, Estimator::Biased),
@@ -97,12 +66,13 @@ fn cka_is_the_references() {
 
 #[test]
 fn dissimilarities_and_their_comparison_are_the_references() {
-    let Some(mut reference) = Reference::open() else {
-        return eprintln!("skipped: no shared fixtures here");
+    let Some(mut reference) = Reference::open("metrics") else {
+        return;
     };
-    let [x, y] = ["X", "Y"].map(|name| rdm(&reference.matrix(name), Dissimilarity::Correlation));
+    let [x, y] =
+        ["X", "Y"].map(|name| rdm(&matrix(&mut reference, name), Dissimilarity::Correlation));
     for (ours, name) in [(&x, "rdm_X"), (&y, "rdm_Y")] {
-        let theirs = reference.matrix(name);
+        let theirs = matrix(&mut reference, name);
         for i in 0..theirs.rows {
             for (ours, theirs) in ours.row(i).iter().zip(theirs.row(i)) {
                 close(*ours, *theirs, 1e-6);
@@ -129,10 +99,10 @@ fn dissimilarities_and_their_comparison_are_the_references() {
 
 #[test]
 fn the_participation_ratio_is_the_textbooks() {
-    let Some(mut reference) = Reference::open() else {
-        return eprintln!("skipped: no shared fixtures here");
+    let Some(mut reference) = Reference::open("metrics") else {
+        return;
     };
-    let x = reference.matrix("X");
+    let x = matrix(&mut reference, "X");
     let (rows, columns): (Vec<usize>, Vec<usize>) = ((0..60).collect(), (0..40).collect());
     let part = x.select_rows(&rows).select_columns(&columns);
     let theirs = reference.number("/participation_ratio/textbook (sum l)^2~1sum l^2");
@@ -141,8 +111,8 @@ fn the_participation_ratio_is_the_textbooks() {
 
 #[test]
 fn reliabilities_of_halves_are_the_references() {
-    let Some(mut reference) = Reference::open() else {
-        return eprintln!("skipped: no shared fixtures here");
+    let Some(mut reference) = Reference::open("metrics") else {
+        return;
     };
     let array = reference.arrays.read("reps_12x40x10").unwrap();
     let values = array.data.to_f32();
@@ -152,8 +122,8 @@ fn reliabilities_of_halves_are_the_references() {
         neuroids: 10,
         values: &values,
     };
-    let theirs = reference.matrix("sh_r_spearman_brown");
-    let [first, second] = ["sh_half1", "sh_half2"].map(|name| reference.matrix(name));
+    let theirs = matrix(&mut reference, "sh_r_spearman_brown");
+    let [first, second] = ["sh_half1", "sh_half2"].map(|name| matrix(&mut reference, name));
     for split in 0..first.rows {
         let [a, b] = [&first, &second].map(|half| {
             let repetitions: Vec<usize> = half.row(split).iter().map(|r| *r as usize).collect();

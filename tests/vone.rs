@@ -3,45 +3,19 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use common::arrays::{Arrays, array, f32s, f64s, fixture};
 use common::shared;
 use serde_json::Value;
-use ventral::model::checkpoint::Limits;
-use ventral::model::checkpoint::npy::{Array, Npz};
 use ventral::model::config::{GaborConfig, NoiseConfig, NoiseMode, VOneConfig};
 use ventral::model::gabor::{Draws, FilterBank, Gabor, Population, weights};
 use ventral::model::vone_block::VOneBlock;
 
-type Fixture = Npz<BufReader<File>>;
-
-fn open(name: &str) -> Option<Fixture> {
-    let Some(path) = shared(&format!("fixtures/{name}")) else {
-        println!("skipped: ../shared/fixtures/{name} is not here");
-        return None;
-    };
-    let file = BufReader::new(File::open(path).expect("a fixture opens"));
-    Some(Npz::open(file, &Limits::default()).expect("a fixture is an npz file"))
-}
-
 fn meta() -> Value {
     let path = shared("fixtures/vone_meta.json").expect("it lies beside the arrays");
     serde_json::from_str(&std::fs::read_to_string(path).expect("it is text")).expect("it is JSON")
-}
-
-fn array(npz: &mut Fixture, key: &str) -> Array {
-    npz.read(key).unwrap_or_else(|e| panic!("{key}: {e}"))
-}
-
-fn f64s(npz: &mut Fixture, key: &str) -> Vec<f64> {
-    array(npz, key).data.to_f64()
-}
-
-fn f32s(npz: &mut Fixture, key: &str) -> Vec<f32> {
-    array(npz, key).data.to_f32()
 }
 
 #[track_caller]
@@ -64,7 +38,7 @@ fn assert_relative(name: &str, ours: &[f32], theirs: &[f32], tolerance: f32) {
 
 #[test]
 fn populations_follow_from_the_stored_draws() {
-    let Some(mut npz) = open("gabor_params.npz") else {
+    let Some(mut npz) = fixture("gabor_params.npz") else {
         return;
     };
     let sets = meta()["sets"].as_object().expect("a table of sets").clone();
@@ -108,7 +82,7 @@ fn populations_follow_from_the_stored_draws() {
 
 #[test]
 fn single_kernels_agree() {
-    let Some(mut npz) = open("gabor_kernels.npz") else {
+    let Some(mut npz) = fixture("gabor_kernels.npz") else {
         return;
     };
     let kernels = meta()["gabor_kernels"].as_array().expect("a list").clone();
@@ -137,10 +111,10 @@ fn single_kernels_agree() {
 
 #[test]
 fn the_official_bank_agrees() {
-    let Some(mut npz) = open("vone_fullsize_filters.npz") else {
+    let Some(mut npz) = fixture("vone_fullsize_filters.npz") else {
         return;
     };
-    let Some(mut parameters) = open("gabor_params.npz") else {
+    let Some(mut parameters) = fixture("gabor_params.npz") else {
         return;
     };
     let mut draw = |key: &str| f64s(&mut parameters, &format!("default_seed0/draw_{key}"));
@@ -181,7 +155,7 @@ fn the_official_bank_agrees() {
 }
 
 /// The block of `vone_small.npz` with the stored weights.
-fn small_block(npz: &mut Fixture, noise: NoiseConfig, device: &Device) -> VOneBlock {
+fn small_block(npz: &mut Arrays, noise: NoiseConfig, device: &Device) -> VOneBlock {
     let config = VOneConfig {
         image_size: 64,
         visual_degrees: 2.0,
@@ -203,7 +177,7 @@ fn small_block(npz: &mut Fixture, noise: NoiseConfig, device: &Device) -> VOneBl
     block.freeze()
 }
 
-fn tensor(npz: &mut Fixture, key: &str, device: &Device) -> Tensor<4> {
+fn tensor(npz: &mut Arrays, key: &str, device: &Device) -> Tensor<4> {
     let stored = array(npz, key);
     Tensor::from_data(TensorData::new(stored.data.to_f32(), stored.shape), device)
 }
@@ -214,7 +188,7 @@ fn values(tensor: Tensor<4>) -> Vec<f32> {
 
 #[test]
 fn responses_noise_and_gradients_agree() {
-    let Some(mut npz) = open("vone_small.npz") else {
+    let Some(mut npz) = fixture("vone_small.npz") else {
         return;
     };
     let device = Device::flex().autodiff();

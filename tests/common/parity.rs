@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 
-use ventral::model::checkpoint::npy::{Array, Npz};
-use ventral::model::checkpoint::{Limits, Source};
+use ventral::archive::npy::Array;
+use ventral::model::checkpoint::Source;
 use ventral::rng::Rng;
 use ventral::session::protocol::{Bytes, RawTensor, RunOptions};
 
+use super::arrays::{Arrays, array, fixture};
 use super::shared;
 
 /// A checkpoint and the reference's tensors.
@@ -187,15 +188,6 @@ struct ChannelStep {
     map: usize,
 }
 
-fn open(name: &str) -> Option<Npz<BufReader<File>>> {
-    let file = File::open(shared(&format!("fixtures/{name}"))?).ok()?;
-    Some(Npz::open(BufReader::new(file), &Limits::default()).expect("a fixture is an npz file"))
-}
-
-fn array(npz: &mut Npz<BufReader<File>>, key: &str) -> Array {
-    npz.read(key).unwrap_or_else(|e| panic!("{key}: {e}"))
-}
-
 /// The checkpoint of a case; it is there when [`requests`] found its tensors.
 pub fn weights(case: &Case) -> Box<dyn Source> {
     let path = shared(&format!("fixtures/{}", case.weights)).expect("the fixtures are here");
@@ -204,7 +196,7 @@ pub fn weights(case: &Case) -> Box<dyn Source> {
 
 /// The requests of a case with their references; `None` without `../shared`.
 pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
-    let mut io = open(case.io)?;
+    let mut io = fixture(case.io)?;
     let input = array(&mut io, case.input);
     let labels = array(&mut io, case.labels).data.to_i64()?;
     let mut reference = Reference::new();
@@ -220,7 +212,7 @@ pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
     let (file, key, factor) = case.gradient;
     let gradient = match file {
         "" => array(&mut io, key),
-        other => array(&mut open(other)?, key),
+        other => array(&mut fixture(other)?, key),
     };
     let gradient = Expected {
         factor,
@@ -251,7 +243,7 @@ pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
     Some(requests)
 }
 
-fn vone_reference(io: &mut Npz<BufReader<File>>) -> Expected {
+fn vone_reference(io: &mut Arrays) -> Expected {
     let stored = array(io, "vone_block_ch_every8");
     let [_, kept, height, width] = stored.shape[..] else {
         panic!("the VOneBlock's answer has four axes");
@@ -269,7 +261,7 @@ fn vone_reference(io: &mut Npz<BufReader<File>>) -> Expected {
 
 /// The first image under the stored noise.
 fn noisy(input: &Array, logits: Array) -> Option<(RunOptions, Reference)> {
-    let mut npz = open("vonenet_fixed_noise.npz")?;
+    let mut npz = fixture("vonenet_fixed_noise.npz")?;
     let noise = array(&mut npz, "fixed_noise");
     let mut first = raw(input);
     let images = first.shape[0];

@@ -84,6 +84,14 @@ const CHECKS: &[Check] = &[
         run: |shell| cargo(shell, &["test", "--release", "--workspace", "--doc"]),
     },
     Check {
+        name: "licences and sources of dependencies",
+        wanted: |groups| groups.native,
+        run: |shell| match shell.find("cargo-deny") {
+            Some(_) => cargo(shell, &["deny", "check", "licenses", "bans", "sources"]),
+            None => Ok("skipped: cargo-deny is not installed".into()),
+        },
+    },
+    Check {
         name: "tests on the GPU",
         wanted: |groups| groups.gpu,
         run: |shell| {
@@ -292,7 +300,7 @@ mod tests {
             ..none
         };
         assert_eq!(native.or_all(), native);
-        assert_eq!(count(native), 5);
+        assert_eq!(count(native), 6);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Driving headless Chromium from a test, over chromedriver's JSON protocol.
 //!
 //! ```ignore
-//! #[path = "support/mod.rs"]
-//! mod support;
-//! use support::{Browser, Gpu};
+//! mod common;
+//! use common::browser::{Browser, Gpu};
 //!
 //! #[test]
 //! fn a_dropped_photo_is_named() {
@@ -25,9 +24,6 @@
 //! The client is written out here, some hundred lines over plain HTTP, because half of what the
 //! tests need (colour scheme, viewport, console, full-page pictures) are chromedriver's own
 //! extensions, and a general client would add two minutes of compiling.
-
-// Each file of tests is a crate of its own and uses its part of this.
-#![allow(dead_code)]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,4 @@
 //! `ventral evaluate` and `ventral report` as a user runs them.
-#![cfg(feature = "cli")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::command::{command, fails, succeeds};
+use crate::common::command::{command, fails, succeeds};
 
 /// Two "models", so that they can be compared: the shipped one and its copy under another name.
 const PLAN: &str = r#"
@@ -307,7 +304,7 @@ fn own_images_are_mapped_and_bad_files_listed() {
         "[classes]\nvessel = \"ship\"\nbackground = \"\"\n\n[[",
     );
     fs::write(folder.path().join("plan.toml"), mapped).unwrap();
-    let output = common::command::run(&arguments, folder.path());
+    let output = crate::common::command::run(&arguments, folder.path());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(

@@ -1,15 +1,13 @@
-//! The bench Align as its page asks for it, natively.
-#![cfg(feature = "compute")]
-
-mod common;
+//! An alignment, as the page asks for one.
 
 use std::io::Cursor;
 use std::path::Path;
 
-use common::native::{NativeHost, done, shipped};
 use ventral::model::checkpoint::Source;
 use ventral::session::Session;
 use ventral::session::protocol::{AlignOptions, AlignReport, Event, Recorded, Request, Understood};
+
+use crate::common::native::{NativeHost, done, shipped};
 
 const MODEL: &str = "cornet-s-cifar10";
 

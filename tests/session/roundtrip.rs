@@ -1,20 +1,19 @@
 //! Published checkpoints through our own file format: `.pth` to safetensors to the session that
 //! the page's worker runs, and the logits are still the reference's. The browser's half is in
-//! `browser.rs`.
-
-mod common;
+//! `tests/browser.rs`.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use common::native::NativeHost;
-use common::parity::{CASES, Case, Reference};
-use common::roundtrip::{WIDTHS, logit_requests, published, read, rewritten, worst_logit};
 use safetensors::{Dtype, SafeTensors};
 use ventral::compute::description::BackendChoice;
 use ventral::model::checkpoint::{Checkpoint, Limits};
 use ventral::session::Session;
 use ventral::session::protocol::{Event, RawTensor, Request, RunOptions};
+
+use crate::common::native::NativeHost;
+use crate::common::parity::{CASES, Case, Reference};
+use crate::common::roundtrip::{WIDTHS, logit_requests, published, read, rewritten, worst_logit};
 
 /// Counts batches for PyTorch's own averaging; no network reads it, so none of ours has it.
 const COUNTER: &str = ".num_batches_tracked";
@@ -88,7 +87,7 @@ fn logits_survive_the_way_from_pth_to_safetensors_to_a_session() {
 #[test]
 fn published_names_shapes_and_bits_are_kept() {
     for (case, _) in cases() {
-        let loaded = read(case.weights, common::parity::weights(case));
+        let loaded = read(case.weights, crate::common::parity::weights(case));
         for (f16, dtype) in [(false, Dtype::F32), (true, Dtype::F16)] {
             let (_, bytes) = rewritten(case, f16);
             let file = SafeTensors::deserialize(&bytes);
@@ -113,7 +112,7 @@ fn published_names_shapes_and_bits_are_kept() {
 #[test]
 fn the_description_is_kept() {
     for (case, _) in cases() {
-        let before = read(case.weights, common::parity::weights(case));
+        let before = read(case.weights, crate::common::parity::weights(case));
         for width in WIDTHS {
             let (name, bytes) = rewritten(case, width.f16);
             let after = read(&name, Box::new(Cursor::new(bytes)));

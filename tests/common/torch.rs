@@ -1,24 +1,10 @@
 //! A small writer of pickles and of PyTorch's two file formats, so that the tests need no file
 //! but what they build themselves.
 
-// Two test binaries share this, and neither uses all of it.
-#![allow(dead_code)]
-
 use std::io::{Cursor, Write};
-use std::path::PathBuf;
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
-
-/// The shared fixtures, where they are; says so where they are not.
-pub fn fixtures() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures");
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("skipped: there are no fixtures in {}", path.display());
-    None
-}
 
 /// A Python value.
 #[derive(Clone, Debug)]

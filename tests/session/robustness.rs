@@ -1,16 +1,14 @@
-//! The bench Test as its page asks for it, natively.
-#![cfg(feature = "compute")]
-
-mod common;
+//! A robustness test, as the page asks for one.
 
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-use common::native::{NativeHost, done, shipped};
 use ventral::model::checkpoint::Source;
 use ventral::session::Session;
 use ventral::session::protocol::{Event, Request, SetInfo, TestOptions, TestReport};
+
+use crate::common::native::{NativeHost, done, shipped};
 
 const MODEL: &str = "cornet-s-cifar10";
 

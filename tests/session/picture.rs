@@ -1,12 +1,9 @@
-//! The session on the shipped model: what a page asks, natively.
-
-mod common;
+//! A picture on a shipped model: seen, perturbed and attacked, as the page asks for it.
 
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use common::native::NativeHost;
 use ventral::model::checkpoint::Source;
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::apgd::Apgd;
@@ -21,6 +18,8 @@ use ventral::session::protocol::{
     Analysis, AttackChoice, AttackOptions, Event, PerturbOptions, Perturbed, Request, SeeOptions,
     Stage,
 };
+
+use crate::common::native::NativeHost;
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

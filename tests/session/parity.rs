@@ -1,13 +1,12 @@
 //! The networks against the reference implementations, natively on the CPU, through the session:
 //! the same requests that the browser's worker answers.
 
-mod common;
-
-use common::native::NativeHost;
-use common::parity::{CASES, Case, hold, requests, worst_error};
 use ventral::compute::description::BackendChoice;
 use ventral::session::Session;
 use ventral::session::protocol::{Event, Request};
+
+use crate::common::native::NativeHost;
+use crate::common::parity::{CASES, Case, hold, requests, worst_error};
 
 /// Largest relative error natively; single precision against the reference's single precision.
 const TOLERANCE: f32 = 1e-4;
@@ -27,7 +26,11 @@ fn run(case: &Case) -> Option<Vec<(String, f32)>> {
     let load = Request::LoadFile {
         file_name: case.weights.to_owned(),
     };
-    let end = host.answer(&mut session, load, Some(common::parity::weights(case)));
+    let end = host.answer(
+        &mut session,
+        load,
+        Some(crate::common::parity::weights(case)),
+    );
     assert!(matches!(end, Event::Done), "{}: {end:?}", case.weights);
     for (options, reference) in requests {
         let end = host.answer(&mut session, Request::Run(Box::new(options)), None);
