@@ -18,10 +18,12 @@ use ventral::compute::description::BackendChoice;
 use ventral::compute::device::{Active, Devices};
 use ventral::compute::kernel::halve_weights;
 use ventral::model::checkpoint::Source;
-use ventral::model::config::{
-    BodyConfig, CornetSConfig, ModelConfig, ResBlock, ResNetConfig, VOneConfig,
-    imagenet_preprocessing,
-};
+use ventral::model::config::{ModelConfig, Preprocessing};
+use ventral::model::family::BodyConfig;
+use ventral::model::family::cornet_s::CornetSConfig;
+use ventral::model::family::resnet::{ResBlock, ResNetConfig};
+use ventral::model::family::traits::Family;
+use ventral::model::family::vone::VOneConfig;
 use ventral::model::graph::Graph;
 use ventral::model::init::initialise;
 use ventral::model::load::{Loaded, read};
@@ -118,7 +120,7 @@ fn fresh(name: &str, body: BodyConfig, front: Option<VOneConfig>) -> Loaded {
         body,
         front,
         classes: 1000,
-        preprocessing: imagenet_preprocessing(),
+        preprocessing: Preprocessing::imagenet(),
     };
     let network = initialise(&config, 0, &Device::flex());
     let weights = pollster::block_on(save::to_host(&network)).expect("the CPU does not fail");

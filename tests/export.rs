@@ -11,10 +11,17 @@ use burn::tensor::module::{conv2d, linear, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
 use ventral::model::checkpoint::Source;
-use ventral::model::graph::{Graph, INPUT, Node, OUTPUT};
+use ventral::model::family::BodyConfig;
+use ventral::model::family::alexnet::AlexNetConfig;
+use ventral::model::family::cornet_rt::CornetRtConfig;
+use ventral::model::family::cornet_z::CornetZConfig;
+use ventral::model::family::small_cnn::SmallCnnConfig;
+use ventral::model::family::traits::Family;
+use ventral::model::graph::{Graph, OUTPUT};
 use ventral::model::load::{HostTensor, Loaded, read};
 use ventral::model::onnx;
 use ventral::model::probe::CancelToken;
+use ventral::model::trace::{INPUT, Node, TensorSpec};
 use ventral::rng::Rng;
 
 fn shipped(name: &str) -> Loaded {
@@ -51,7 +58,8 @@ fn done(node: &Node, inputs: &[Tensor<4>]) -> Tensor<4> {
         "Concat" => Tensor::cat(inputs.to_vec(), 1),
         "Conv" => {
             let options = ConvOptions::new(pair("strides"), pair("pads"), [1; 2], 1);
-            conv2d(x, other(), None, options)
+            let bias = inputs.get(2).map(|bias| bias.clone().flatten::<1>(0, 3));
+            conv2d(x, other(), bias, options)
         }
         "BatchNormalization" => {
             let [gain, bias, mean, variance] = [1, 2, 3, 4].map(|at| inputs[at].clone());
@@ -77,46 +85,99 @@ fn done(node: &Node, inputs: &[Tensor<4>]) -> Tensor<4> {
     }
 }
 
+fn assert_same_logits(model: &Loaded) {
+    let (device, name) = (Device::flex(), &model.name);
+    let graph = Graph::of(model).unwrap();
+    let side = graph.side;
+    let mut rng = Rng::from_seed(1);
+    let values: Vec<f32> = (0..2 * 3 * side * side)
+        .map(|_| rng.uniform_f32())
+        .collect();
+    let pixels = Tensor::<4>::from_data(TensorData::new(values, [2, 3, side, side]), &device);
+    let mut made = BTreeMap::from([(INPUT.to_owned(), pixels.clone())]);
+    for (name, tensor) in &graph.weights {
+        made.insert(name.clone(), of_four(tensor, &device));
+    }
+    for node in &graph.nodes {
+        let inputs: Vec<_> = node.inputs.iter().map(|name| made[name].clone()).collect();
+        made.insert(node.output.clone(), done(node, &inputs));
+    }
+    let network = model.to_network(&device);
+    let expected: Vec<f32> = network
+        .forward(pixels, None)
+        .into_data()
+        .try_to_vec()
+        .unwrap();
+    let found: Vec<f32> = made[OUTPUT].clone().into_data().try_to_vec().unwrap();
+    assert_eq!(found.len(), 2 * graph.classes, "{name}");
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(
+            (found - expected).abs() < 1e-4,
+            "{name}: {found} against {expected}"
+        );
+    }
+}
+
 #[test]
 fn a_graph_gives_the_networks_logits() {
-    let device = Device::flex();
     for name in [
         "cornet-s-cifar10",
         "resnet-cifar10",
         "voneresnet-cifar10",
         "resnet-tiny40",
     ] {
-        let model = shipped(name);
-        let graph = Graph::of(&model).unwrap();
-        let side = graph.side;
-        let mut rng = Rng::from_seed(1);
-        let values: Vec<f32> = (0..2 * 3 * side * side)
-            .map(|_| rng.uniform_f32())
-            .collect();
-        let pixels = Tensor::<4>::from_data(TensorData::new(values, [2, 3, side, side]), &device);
-        let mut made = BTreeMap::from([(INPUT.to_owned(), pixels.clone())]);
-        for (name, tensor) in &graph.weights {
-            made.insert(name.clone(), of_four(tensor, &device));
-        }
-        for node in &graph.nodes {
-            let inputs: Vec<_> = node.inputs.iter().map(|name| made[name].clone()).collect();
-            made.insert(node.output.clone(), done(node, &inputs));
-        }
-        let network = model.to_network(&device);
-        let expected: Vec<f32> = network
-            .forward(pixels, None)
-            .into_data()
-            .try_to_vec()
-            .unwrap();
-        let found: Vec<f32> = made[OUTPUT].clone().into_data().try_to_vec().unwrap();
-        assert_eq!(found.len(), 2 * graph.classes, "{name}");
-        for (found, expected) in found.iter().zip(&expected) {
-            assert!(
-                (found - expected).abs() < 1e-4,
-                "{name}: {found} against {expected}"
-            );
-        }
+        assert_same_logits(&shipped(name));
     }
+}
+
+/// Weights go to a network by their place and to a graph by their name.
+#[test]
+fn a_graph_of_any_family_gives_the_networks_logits() {
+    let z = CornetZConfig {
+        widths: [4, 5, 6, 7],
+        ..CornetZConfig::official()
+    };
+    let mut alexnet = AlexNetConfig {
+        pool_to: 1,
+        hidden: [6, 7],
+        ..AlexNetConfig::official()
+    };
+    for (i, conv) in alexnet.convs.iter_mut().enumerate() {
+        conv.out = 4 + i;
+    }
+    let small = SmallCnnConfig {
+        input: 64,
+        ..SmallCnnConfig::official()
+    };
+    for body in [
+        BodyConfig::CornetZ(z),
+        BodyConfig::AlexNet(alexnet),
+        BodyConfig::SmallCnn(small),
+    ] {
+        let mut model = shipped("resnet-tiny40");
+        model.config.body = body;
+        model.name = model.config.label();
+        let mut rng = Rng::from_seed(2);
+        let mut drawn = |spec: TensorSpec| {
+            let values = (0..spec.elements()).map(|_| 0.2 * rng.uniform_f32() - 0.09);
+            let (shape, values) = (spec.shape, values.collect());
+            (spec.name, HostTensor { shape, values })
+        };
+        model.weights = model.config.tensors().into_iter().map(&mut drawn).collect();
+        assert_same_logits(&model);
+    }
+}
+
+#[test]
+fn what_onnx_lacks_is_said() {
+    let mut model = shipped("resnet-tiny40");
+    model.config.body = BodyConfig::CornetRt(CornetRtConfig::official());
+    model.family = model.config.label();
+    let said = Graph::of(&model).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "CORnet-RT cannot be exported: ONNX's opset 13 has no group norm"
+    );
 }
 
 /// The fields of a message of protocol buffers: their numbers and, of the lengthy ones, their bytes.

@@ -16,10 +16,11 @@ use ventral::align::recipe::{
 };
 use ventral::align::trainer::{EpochMetrics, Run, TrainError, TrainEvent, cross_entropy, train};
 use ventral::image::dataset::LabelledSet;
-use ventral::model::config::Preprocessing;
-use ventral::model::config::{
-    BodyConfig, CornetSConfig, GaborConfig, ModelConfig, NoiseConfig, StemConfig, VOneConfig,
-};
+use ventral::model::config::{ModelConfig, Preprocessing};
+use ventral::model::family::BodyConfig;
+use ventral::model::family::cornet_s::CornetSConfig;
+use ventral::model::family::stem::StemConfig;
+use ventral::model::family::vone::{GaborConfig, NoiseConfig, VOneConfig};
 use ventral::model::init::initialise;
 use ventral::model::layers::Linear;
 use ventral::model::load::HostTensor;
@@ -143,7 +144,7 @@ fn the_training_gradient_is_the_slope_of_the_loss() {
         dots: Dots::default(),
     };
     network.map(&mut collect);
-    let names = ventral::model::names::list(&fresh());
+    let names = fresh().config().tensors();
     let (mut compared, mut apart, mut size) = (0, 0.0, 0.0);
     for (target, dot) in collect.dots.0.iter().enumerate() {
         let name = &names[target].name;

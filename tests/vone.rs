@@ -9,9 +9,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use common::arrays::{Arrays, array, f32s, f64s, fixture};
 use common::shared;
 use serde_json::Value;
-use ventral::model::config::{GaborConfig, NoiseConfig, NoiseMode, VOneConfig};
+use ventral::model::family::vone::{GaborConfig, NoiseConfig, NoiseMode, VOneBlock, VOneConfig};
 use ventral::model::gabor::{Draws, FilterBank, Gabor, Population, weights};
-use ventral::model::vone_block::VOneBlock;
 
 fn meta() -> Value {
     let path = shared("fixtures/vone_meta.json").expect("it lies beside the arrays");

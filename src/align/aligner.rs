@@ -752,7 +752,7 @@ fn centred(responses: &Matrix) -> Gram {
 
 /// The one tap of a pass, `[n, c · h · w]`.
 fn flat(probe: Probe) -> Result<Tensor<2>, AlignError> {
-    let seen = probe.into_seen().pop();
+    let seen = probe.into_activations().pop();
     let (_, x) = seen.ok_or_else(|| AlignError::Model("the area did not answer".to_owned()))?;
     Ok(crate::model::layers::flatten(x))
 }
@@ -791,7 +791,7 @@ fn distance(network: &Network, start: &Network, device: &Device) -> Tensor<1> {
     sum
 }
 
-/// All parameters and buffers, f32 little-endian, in the order of [`names::list`].
+/// All parameters and buffers, f32 little-endian, in the order of the modules.
 async fn values_of(network: &Network) -> Result<Vec<u8>, AlignError> {
     let mut tensors = Vec::new();
     names::visit(network, |_, _, flat| tensors.push(flat.tensor()));
@@ -804,7 +804,7 @@ async fn values_of(network: &Network) -> Result<Vec<u8>, AlignError> {
 
 /// The network with these values, as [`values_of`] gave them.
 fn filled(network: Network, bytes: &[u8]) -> Result<Network, AlignError> {
-    let sizes = names::list(&network);
+    let sizes = network.config().tensors();
     let wanted: usize = sizes
         .iter()
         .map(|n| 4 * n.shape.iter().product::<usize>())

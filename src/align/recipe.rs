@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::config::{ConfigError, ModelConfig};
+use crate::model::bounds::ConfigError;
+use crate::model::config::ModelConfig;
 use crate::perturb::attack::descent::Descent;
 use crate::perturb::attack::{Loss, Norm};
 use crate::perturb::corruption::Corruption;

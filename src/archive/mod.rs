@@ -132,7 +132,10 @@ pub(crate) struct Backing {
     pub deflated: bool,
     /// CRC-32 of the unpacked bytes, where the file keeps one.
     pub crc: Option<u32>,
-    #[cfg_attr(not(feature = "checkpoint"), allow(dead_code, reason = "checkpoints alone read it"))]
+    #[cfg_attr(
+        not(feature = "checkpoint"),
+        allow(dead_code, reason = "checkpoints alone read it")
+    )]
     pub endian: Endian,
 }
 

@@ -2,29 +2,20 @@
 
 use std::f64::consts::TAU;
 
-use super::load::Loaded;
-use crate::model::filter_bank::{FilterBank, GaborInfo};
 use serde_bytes::ByteBuf;
 
-/// The layers that see the image, by published name, in the order they are looked for.
-const FIRST_LAYERS: [&str; 6] = [
-    "vone_block.simple_conv_q0.weight",
-    "V1.conv1.weight",
-    "V1.conv.weight",
-    "V1.conv_input.weight",
-    "features.0.weight",
-    "conv1.weight",
-];
+use super::filter_bank::{FilterBank, GaborInfo};
+use super::load::Loaded;
 
 /// Orientations and frequencies a filter is probed at.
 const ORIENTATIONS: usize = 24;
 const FREQUENCIES: usize = 16;
 
-/// The filters of the layer that sees the image.
+/// The filters of the layer that takes the image; `None` where its input is not the three colours.
 pub fn first_layer(loaded: &Loaded) -> Option<FilterBank> {
-    let (name, tensor) = FIRST_LAYERS
-        .iter()
-        .find_map(|name| Some((*name, loaded.weights.get(*name)?)))?;
+    // The first layer is declared first.
+    let name = loaded.config.tensors().into_iter().next()?.name;
+    let tensor = loaded.weights.get(&name)?;
     let [count, 3, size, _] = *tensor.shape.as_slice() else {
         return None;
     };
@@ -81,9 +72,9 @@ impl Probe {
         }
     }
 
-    /// The grating a filter answers to most.
+    /// The grating with the largest response.
     fn tuning(&self, filter: &[f32], pixels_per_degree: f64, complex: bool) -> GaborInfo {
-        // A Gabor of the bank sees one colour; the other two planes are zero.
+        // A Gabor of the bank filters one colour; the other two planes are zero.
         let energy = |plane: &&[f32]| plane.iter().map(|w| w * w).sum::<f32>();
         let plane = filter
             .chunks_exact(self.area)
@@ -130,7 +121,7 @@ mod tests {
     use crate::model::gabor::Gabor;
 
     #[test]
-    fn a_gabor_is_found_where_it_was_put() {
+    fn the_tuning_of_a_gabor_is_found() {
         let size = 25;
         for (degrees, frequency) in [(30.0_f64, 0.12), (90.0, 0.2), (142.5, 0.15)] {
             let gabor = Gabor {

@@ -4,7 +4,7 @@
 //! widths: Ringach 2002. Their correlation: Schiller et al. 1976. Combined as by Dapello, Marques
 //! et al. 2020.
 
-use super::config::{GaborConfig, VOneConfig};
+use super::family::vone::{GaborConfig, VOneConfig};
 use crate::rng::Rng;
 
 /// De Valois 1982b: bin edges in cycles per degree, and cells counted in each.

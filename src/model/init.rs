@@ -1,6 +1,7 @@
 //! Weights before training.
 
 use super::config::ModelConfig;
+use super::family::vone::BANK;
 use super::gabor;
 use super::names;
 use super::network::Network;
@@ -18,11 +19,11 @@ pub fn initialise(config: &ModelConfig, seed: u64, device: &Device) -> Network {
     let network = Network::new(config, device);
     names::replace(network, |name, shape| {
         if let Some(bank) = &bank {
-            if name == "vone_block.simple_conv_q0.weight" {
-                return Some(bank.q0.clone());
-            }
-            if name == "vone_block.simple_conv_q1.weight" {
-                return Some(bank.q1.clone());
+            let quadratures = BANK.into_iter().zip([&bank.q0, &bank.q1]);
+            let layer = name.strip_suffix(".weight");
+            let drawn = { quadratures }.find(|(name, _)| layer == Some(*name));
+            if let Some((_, weights)) = drawn {
+                return Some(weights.clone());
             }
         }
         let mut rng = Rng::stream(seed, name);

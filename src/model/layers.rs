@@ -110,12 +110,12 @@ pub fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
     BatchNormConfig::new(channels).init(device)
 }
 
-/// Batch norm. In training it goes by the batch's own statistics and moves the running ones.
+/// Batch norm. In training it uses the batch's statistics and updates the running ones.
 pub fn normalise(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     match is_training(norm, &x) {
         true => by_batch(norm, x, false),
         false => match by_running(norm) {
-            Some(numbers) => kernel::affine(x, numbers, false),
+            Some(scale_shift) => kernel::affine(x, scale_shift, false),
             None => norm.forward(x),
         },
     }
@@ -126,13 +126,13 @@ pub fn normalise_relu(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     match is_training(norm, &x) {
         true => by_batch(norm, x, true),
         false => match by_running(norm) {
-            Some(numbers) => kernel::affine(x, numbers, true),
+            Some(scale_shift) => kernel::affine(x, scale_shift, true),
             None => relu(norm.forward(x)),
         },
     }
 }
 
-/// A convolution and the norm of its result: one pass where the norm goes by its running statistics.
+/// A convolution and the norm of its result: one pass where the norm uses its running statistics.
 #[derive(Clone, Copy)]
 pub struct Normed<'a> {
     conv: &'a Conv,
@@ -153,26 +153,26 @@ impl<'a> Normed<'a> {
 
     /// `[n, in, h, w]` to `[n, out, h / stride, w / stride]` (for the usual padding).
     pub fn forward(self, x: Tensor<4>) -> Tensor<4> {
-        match self.numbers(&x) {
-            Some(numbers) => self.in_one(x, numbers, false),
+        match self.scale_shift(&x) {
+            Some(scale_shift) => self.in_one(x, scale_shift, false),
             None => normalise(self.norm, self.convolved(x)),
         }
     }
 
     /// [`Self::forward`], then ReLU.
     pub fn relu(self, x: Tensor<4>) -> Tensor<4> {
-        match self.numbers(&x) {
-            Some(numbers) => self.in_one(x, numbers, true),
+        match self.scale_shift(&x) {
+            Some(scale_shift) => self.in_one(x, scale_shift, true),
             None => normalise_relu(self.norm, self.convolved(x)),
         }
     }
 
     /// [`Self::forward`], then a skip connection and ReLU.
     pub fn add_relu(self, x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
-        match self.numbers(&x) {
-            Some(numbers) => {
+        match self.scale_shift(&x) {
+            Some(scale_shift) => {
                 let sizes = [self.stride, self.conv.padding];
-                kernel::convolution_affine_add(x, self.conv.weight.val(), sizes, skip, numbers)
+                kernel::convolution_affine_add(x, self.conv.weight.val(), sizes, skip, scale_shift)
             }
             None => relu(normalise(self.norm, self.convolved(x)) + skip),
         }
@@ -182,13 +182,13 @@ impl<'a> Normed<'a> {
         self.conv.forward_strided(x, self.stride)
     }
 
-    fn in_one(self, x: Tensor<4>, numbers: [Tensor<1>; 2], relu: bool) -> Tensor<4> {
+    fn in_one(self, x: Tensor<4>, scale_shift: [Tensor<1>; 2], relu: bool) -> Tensor<4> {
         let sizes = [self.stride, self.conv.padding];
-        kernel::convolution_affine(x, self.conv.weight.val(), sizes, numbers, relu)
+        kernel::convolution_affine(x, self.conv.weight.val(), sizes, scale_shift, relu)
     }
 
-    /// The norm's numbers, where it may follow the convolution at once.
-    fn numbers(self, x: &Tensor<4>) -> Option<[Tensor<1>; 2]> {
+    /// The norm's scale and shift, where the convolution can apply them.
+    fn scale_shift(self, x: &Tensor<4>) -> Option<[Tensor<1>; 2]> {
         match self.conv.bias.is_some() || is_training(self.norm, x) {
             true => None,
             false => by_running(self.norm),
@@ -196,8 +196,8 @@ impl<'a> Normed<'a> {
     }
 }
 
-/// What the running statistics come to, a scale and a shift for each channel; `None` where their
-/// gradients are asked for.
+/// The running statistics as a scale and a shift for each channel; `None` where gradients of the
+/// norm's parameters are wanted.
 fn by_running(norm: &BatchNorm) -> Option<[Tensor<1>; 2]> {
     let (gain, bias) = (norm.gamma.val(), norm.beta.val());
     if gain.is_require_grad() || bias.is_require_grad() {
@@ -210,7 +210,7 @@ fn by_running(norm: &BatchNorm) -> Option<[Tensor<1>; 2]> {
     Some(kernel::running_numbers(numbers, norm.epsilon))
 }
 
-/// As Burn tells it: a frozen layer on a training device works by its running statistics.
+/// As Burn has it: a frozen layer on a training device uses its running statistics.
 fn is_training(norm: &BatchNorm, x: &Tensor<4>) -> bool {
     x.device().is_autodiff() && norm.training.is_enabled()
 }

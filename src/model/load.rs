@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::checkpoint::{
-    Checkpoint, CheckpointError, Limits, RecogniseError, Source, Value, recognise, sha256,
-};
+use super::checkpoint::{Checkpoint, CheckpointError, Limits, Source, Value, sha256};
 use super::config::ModelConfig;
-use super::names::{self, Named};
+use super::names;
 use super::network::Network;
 use super::probe::CancelToken;
+use super::recognise::{RecogniseError, recognise};
+use super::trace::{TensorSpec, is_buffer};
 use crate::clock::Clock;
 
 /// Where a safetensors file of ours keeps its class names, as a JSON list.
@@ -73,7 +73,6 @@ impl Loaded {
 
     /// Trained and fixed parameters, buffers not counted.
     pub fn parameters(&self) -> u64 {
-        let is_buffer = |name: &str| name.contains(".running_");
         self.weights
             .iter()
             .filter(|(name, _)| !is_buffer(name))
@@ -158,22 +157,23 @@ pub fn read(
     let mut checkpoint = Shards::open(sources, &report)?;
     let recognised = recognise(&checkpoint.shapes, &checkpoint.flags, name)?;
     let config = recognised.config;
-    let expected = names::list(&Network::new(&config, &Device::flex()));
+    let expected = config.tensors();
     let mut remarks = checkpoint.remarks();
     remarks.extend(recognised.remarks);
 
-    let total: u64 = expected.iter().map(|t| elements(&t.shape)).sum();
+    let total: u64 = expected.iter().map(TensorSpec::elements).sum();
     let mut done = 0;
     let mut weights = BTreeMap::new();
-    for Named { name, shape } in expected {
+    for tensor in expected {
         if cancel.is_cancelled() {
             return Err(LoadError::Cancelled);
         }
+        done += tensor.elements();
+        let TensorSpec { name, shape } = tensor;
         let values = checkpoint.read_f32(&name)?;
         if values.iter().any(|v| !v.is_finite()) {
             return Err(LoadError::NotFinite { tensor: name });
         }
-        done += elements(&shape);
         report(done, total, &format!("Reading {name}"));
         weights.insert(name, HostTensor { shape, values });
     }
@@ -188,10 +188,6 @@ pub fn read(
         remarks,
         milliseconds: clock.milliseconds(),
     })
-}
-
-fn elements(shape: &[usize]) -> u64 {
-    shape.iter().map(|d| *d as u64).product()
 }
 
 /// The class names a file of ours brings, where there is one for every class.

@@ -1,18 +1,19 @@
 //! Networks: architectures, weights, taps.
 
+pub mod bounds;
 pub mod catalog;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 pub mod classes;
 pub mod config;
 pub mod cost;
+pub mod family;
 pub mod filter_bank;
+#[cfg(feature = "checkpoint")]
+pub mod recognise;
 pub mod taps;
+pub mod trace;
 
-#[cfg(feature = "compute")]
-pub mod alexnet;
-#[cfg(feature = "compute")]
-pub mod cornet;
 #[cfg(feature = "compute")]
 pub mod filters;
 #[cfg(feature = "compute")]
@@ -34,8 +35,4 @@ pub mod onnx;
 #[cfg(feature = "compute")]
 pub mod probe;
 #[cfg(feature = "compute")]
-pub mod resnet;
-#[cfg(feature = "compute")]
 pub mod save;
-#[cfg(feature = "compute")]
-pub mod vone_block;

@@ -1,134 +1,18 @@
 //! The published name of every parameter.
 //!
-//! Our modules and the official ones are laid out alike; what differs is spelling. One walk over
-//! a network gives `(published name, parameter)` for loading, saving, freezing and reporting.
+//! One walk over a network gives `(published name, parameter)` for loading, saving, freezing and
+//! reporting. The names are those of [`super::config::ModelConfig::tensors`], which has them in the
+//! order of the modules.
+
+use std::vec::IntoIter;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 
-use super::alexnet::AlexNet;
-use super::config::{BodyConfig, ModelConfig};
 use super::network::Network;
+use super::trace::{TensorSpec, is_buffer};
 
-/// Spells module paths as the published checkpoints do.
-#[derive(Clone, Debug)]
-pub struct Speller {
-    path: Vec<String>,
-    /// VOneNets keep their body under `model.`.
-    body_prefix: Option<&'static str>,
-    alexnet_features: Vec<usize>,
-}
-
-impl Speller {
-    pub fn new(config: &ModelConfig) -> Self {
-        let alexnet_features = match &config.body {
-            BodyConfig::AlexNet(c) => AlexNet::feature_indices(&c.convs),
-            _ => Vec::new(),
-        };
-        Self {
-            path: Vec::new(),
-            body_prefix: config.front.as_ref().map(|_| "model"),
-            alexnet_features,
-        }
-    }
-
-    fn enter(&mut self, name: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit(&mut self) {
-        self.path.pop();
-    }
-
-    /// `body.CornetS.v2.norm1.0.gamma` becomes `V2.norm1_0.weight`.
-    fn spell(&self) -> String {
-        let mut spelled: Vec<String> = Vec::with_capacity(self.path.len());
-        let mut parts = self.path.iter().map(String::as_str);
-        // "front" and "body" are ours alone, and so is the name of the body's variant.
-        if parts.next() == Some("body") {
-            parts.next();
-            spelled.extend(self.body_prefix.map(str::to_owned));
-        }
-        for part in parts {
-            self.push(&mut spelled, part);
-        }
-        spelled.join(".")
-    }
-
-    fn push(&self, spelled: &mut Vec<String>, part: &str) {
-        let index: Option<usize> = part.parse().ok();
-        let parent = spelled.last().map(String::as_str);
-        match (parent, index) {
-            // A norm of each time step's own: `norm1_0`.
-            (Some("norm1" | "norm2" | "norm3"), Some(t)) => {
-                let norm = spelled.pop().unwrap_or_default();
-                spelled.push(format!("{norm}_{t}"));
-            }
-            (Some("features"), Some(i)) => {
-                let place = self.alexnet_features.get(i).copied().unwrap_or(i);
-                spelled.push(place.to_string());
-            }
-            // Dropout, linear, ReLU; dropout, linear, ReLU; linear.
-            (Some("classifier"), Some(i)) => {
-                let place = [1, 4, 6].get(i).copied().unwrap_or(i);
-                spelled.push(place.to_string());
-            }
-            (Some("downsample"), _) => {
-                let place = if part == "conv" { "0" } else { "1" };
-                spelled.push(place.to_owned());
-            }
-            _ => spelled.push(respell(part).to_owned()),
-        }
-    }
-}
-
-fn respell(part: &str) -> &str {
-    const SPELLINGS: [(&str, &str); 6] = [
-        ("v1", "V1"),
-        ("v2", "V2"),
-        ("v4", "V4"),
-        ("it", "IT"),
-        ("gamma", "weight"),
-        ("beta", "bias"),
-    ];
-    SPELLINGS
-        .iter()
-        .find(|(ours, _)| *ours == part)
-        .map_or(part, |(_, theirs)| theirs)
-}
-
-/// A parameter or buffer as it is published.
-#[derive(Clone, Debug)]
-pub struct Named {
-    pub name: String,
-    pub shape: Vec<usize>,
-}
-
-impl Named {
-    /// Running statistics are state, not parameters.
-    pub fn is_buffer(&self) -> bool {
-        is_buffer(&self.name)
-    }
-}
-
-fn is_buffer(name: &str) -> bool {
-    name.ends_with(".running_mean") || name.ends_with(".running_var")
-}
-
-/// All parameters and buffers of a network.
-pub fn list(network: &Network) -> Vec<Named> {
-    let mut named = Vec::new();
-    visit(network, |name, shape, _| {
-        named.push(Named {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-        });
-    });
-    named
-}
-
-/// The parameters of a network with their published names; what is a buffer in [`Named`]'s sense is
-/// none.
+/// The parameters of a network with their published names; buffers are left out.
 pub fn parameters(network: &Network) -> Vec<(String, ParamId)> {
     let mut found = Vec::new();
     visit(network, |name, _, flat| {
@@ -139,10 +23,18 @@ pub fn parameters(network: &Network) -> Vec<(String, ParamId)> {
     found
 }
 
+/// The name of the module's tensor that is visited next.
+fn next(names: &mut IntoIter<TensorSpec>, shape: &[usize]) -> String {
+    let tensor = names.next();
+    let tensor = tensor.expect("a family declares every tensor of its layers");
+    assert_eq!(tensor.shape, shape, "{}", tensor.name);
+    tensor.name
+}
+
 /// Calls `f(name, shape, tensor)` for all of them; the tensor comes flattened.
 pub fn visit(network: &Network, f: impl FnMut(&str, &[usize], Flat)) {
-    let speller = Speller::new(network.config());
-    network.visit(&mut Walk { speller, f });
+    let names = network.config().tensors().into_iter();
+    network.visit(&mut Walk { names, f });
 }
 
 /// A tensor that has not been flattened yet: most callers of [`visit`] only want the shape.
@@ -159,22 +51,14 @@ impl Flat<'_> {
 }
 
 struct Walk<F> {
-    speller: Speller,
+    names: IntoIter<TensorSpec>,
     f: F,
 }
 
 impl<F: FnMut(&str, &[usize], Flat)> ModuleVisitor for Walk<F> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.speller.enter(name);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.speller.exit();
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let name = self.speller.spell();
         let shape = param.lazy_shape().to_vec();
+        let name = next(&mut self.names, &shape);
         let flat = || {
             let tensor = param.val();
             let n = tensor.shape().num_elements();
@@ -194,27 +78,19 @@ impl<F: FnMut(&str, &[usize], Flat)> ModuleVisitor for Walk<F> {
 /// Replaces every parameter and buffer by `f(name, shape)`, flattened row-major values; `None`
 /// keeps what is there.
 pub fn replace(network: Network, f: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> Network {
-    let speller = Speller::new(network.config());
-    network.map(&mut Replace { speller, f })
+    let names = network.config().tensors().into_iter();
+    network.map(&mut Replace { names, f })
 }
 
 struct Replace<F> {
-    speller: Speller,
+    names: IntoIter<TensorSpec>,
     f: F,
 }
 
 impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Replace<F> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.speller.enter(name);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.speller.exit();
-    }
-
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.speller.spell();
         let shape = param.lazy_shape();
+        let name = next(&mut self.names, &shape.to_vec());
         let Some(values) = (self.f)(&name, &shape.to_vec()) else {
             return param;
         };
@@ -224,5 +100,37 @@ impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Replace<F> {
         let mut replaced = Param::from_tensor(Tensor::from_data(data, &device));
         replaced.id = param.id;
         replaced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::super::config::{ModelConfig, Preprocessing};
+    use super::super::family::FAMILIES;
+    use super::super::family::vone::VOneConfig;
+    use super::*;
+
+    /// The walk compares the shapes.
+    #[test]
+    fn every_family_declares_the_tensors_of_its_layers() {
+        for row in FAMILIES {
+            let plain = Some(((row.official)(), None));
+            let behind_vone = (row.behind_vone)().map(|body| (body, Some(VOneConfig::official())));
+            for (body, front) in plain.into_iter().chain(behind_vone) {
+                let config = ModelConfig {
+                    body,
+                    front,
+                    classes: 10,
+                    preprocessing: Preprocessing::imagenet(),
+                };
+                let mut found = Vec::new();
+                let network = Network::new(&config, &Device::flex());
+                visit(&network, |name, _, _| found.push(name.to_owned()));
+                let tensors = config.tensors().into_iter();
+                assert_eq!(found, tensors.map(|t| t.name).collect::<Vec<_>>());
+            }
+        }
     }
 }

@@ -3,61 +3,12 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::alexnet::{AlexNet, SmallCnn};
-use super::config::{BodyConfig, ModelConfig};
-use super::cornet::{CornetRt, CornetS, CornetZ};
-use super::layers::Conv;
+use super::config::ModelConfig;
+use super::family::Body;
+use super::family::vone::FrontEnd;
 use super::probe::{CancelToken, Cancelled, Probe, Taps};
-use super::resnet::ResNet;
-use super::vone_block::VOneBlock;
-use crate::model::taps::TapInfo;
+use super::taps::TapInfo;
 use crate::rng::Rng;
-
-/// The networks that can stand behind a normalised image or a VOneBlock.
-#[derive(Module, Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one of these a model, and a boxed module is no module"
-)]
-pub enum Body {
-    CornetS(CornetS),
-    CornetZ(CornetZ),
-    CornetRt(CornetRt),
-    ResNet(ResNet),
-    AlexNet(AlexNet),
-    SmallCnn(SmallCnn),
-}
-
-impl Body {
-    fn new(config: &BodyConfig, classes: usize, device: &Device) -> Self {
-        match config {
-            BodyConfig::CornetS(c) => Self::CornetS(CornetS::new(c, classes, device)),
-            BodyConfig::CornetZ(c) => Self::CornetZ(CornetZ::new(c, classes, device)),
-            BodyConfig::CornetRt(c) => Self::CornetRt(CornetRt::new(c, classes, device)),
-            BodyConfig::ResNet(c) => Self::ResNet(ResNet::new(c, classes, device)),
-            BodyConfig::AlexNet(c) => Self::AlexNet(AlexNet::new(c, classes, device)),
-            BodyConfig::SmallCnn(c) => Self::SmallCnn(SmallCnn::new(c, classes, device)),
-        }
-    }
-
-    fn forward(&self, x: Tensor<4>, probe: &mut Probe) -> Result<Tensor<2>, Cancelled> {
-        match self {
-            Self::CornetS(net) => net.forward(x, probe),
-            Self::CornetZ(net) => net.forward(x, probe),
-            Self::CornetRt(net) => net.forward(x, probe),
-            Self::ResNet(net) => net.forward(x, probe),
-            Self::AlexNet(net) => net.forward(x, probe),
-            Self::SmallCnn(net) => net.forward(x, probe),
-        }
-    }
-}
-
-/// The simulated V1 of a VOneNet and the 1x1 convolution that narrows it for the body.
-#[derive(Module, Debug)]
-pub struct FrontEnd {
-    pub vone_block: VOneBlock,
-    pub bottleneck: Conv,
-}
 
 /// A network with its preprocessing.
 #[derive(Module, Debug)]
@@ -68,7 +19,7 @@ pub struct Network {
     config: ModelConfig,
 }
 
-/// The outcome of a pass that kept taps.
+/// The result of a pass that kept taps.
 pub struct Pass {
     /// `[n, classes]`.
     pub logits: Tensor<2>,
@@ -79,12 +30,9 @@ pub struct Pass {
 impl Network {
     /// The architecture with zero weights; see [`super::init`] and [`super::load`].
     pub fn new(config: &ModelConfig, device: &Device) -> Self {
-        let front = config.front.as_ref().map(|vone| FrontEnd {
-            vone_block: VOneBlock::new(vone, device),
-            bottleneck: Conv::new([vone.channels(), vone.bottleneck], 1, 1, device),
-        });
+        let front = config.front.as_ref();
         Self {
-            front,
+            front: front.map(|front| FrontEnd::new(front, device)),
             body: Body::new(&config.body, config.classes, device),
             config: config.clone(),
         }
@@ -98,7 +46,7 @@ impl Network {
         self.config.classes
     }
 
-    /// Does the front-end draw noise?
+    /// Whether the front-end draws noise.
     pub fn is_stochastic(&self) -> bool {
         self.front
             .as_ref()
@@ -106,7 +54,7 @@ impl Network {
     }
 
     /// Standard normal draws for the front-end's response to `n` images of side `side`; `None`
-    /// for a deterministic network. Drawn on the CPU, so every backend sees the same noise.
+    /// for a deterministic network. Drawn on the CPU, so every backend gets the same noise.
     pub fn draw_noise(
         &self,
         n: usize,
@@ -136,9 +84,8 @@ impl Network {
 
     /// Logits `[n, classes]` of pixels `[n, 3, h, w]` in [0, 1].
     pub fn forward(&self, pixels: Tensor<4>, noise: Option<Tensor<4>>) -> Tensor<2> {
-        // A blind probe has nobody to cancel it.
-        self.forward_probed(pixels, noise, &mut Probe::blind())
-            .expect("a pass without a cancel token cannot be cancelled")
+        self.forward_probed(pixels, noise, &mut Probe::default())
+            .expect("the default probe cannot be cancelled")
     }
 
     pub fn forward_probed(
@@ -159,16 +106,10 @@ impl Network {
         probe: &mut Probe,
     ) -> Result<Tensor<2>, Cancelled> {
         let x = match &self.front {
-            Some(front) => {
-                let v1 = front.vone_block.forward(x, noise);
-                probe.see("V1", &v1)?;
-                let x = front.bottleneck.forward(v1);
-                probe.see("bottleneck", &x)?;
-                x
-            }
+            Some(front) => front.forward(x, noise, probe)?,
             None => x,
         };
-        self.body.forward(x, probe)
+        self.body.layers().forward(x, probe)
     }
 
     /// A pass that keeps `taps`.
@@ -183,7 +124,7 @@ impl Network {
         let logits = self.forward_probed(pixels, noise, &mut probe)?;
         Ok(Pass {
             logits,
-            taps: probe.into_seen(),
+            taps: probe.into_activations(),
         })
     }
 
@@ -197,11 +138,12 @@ impl Network {
     ) -> Option<Result<Tensor<2>, Cancelled>> {
         tap.time_step?;
         let mut probe = Probe::new(Taps::None, cancel.clone());
-        match &self.body {
-            Body::CornetS(net) => net.read_out(&tap.area, state, &mut probe),
-            Body::CornetRt(net) => net.read_out(&tap.area, state, &mut probe),
-            _ => None,
-        }
+        self.body.layers().read_out(&tap.area, state, &mut probe)
+    }
+
+    /// Every tap of the network, in the order of the signal.
+    pub fn taps(&self) -> Vec<TapInfo> {
+        self.config.taps()
     }
 
     /// The areas of the network, in the order of the signal.
@@ -209,57 +151,5 @@ impl Network {
         let mut areas: Vec<String> = self.taps().into_iter().map(|tap| tap.area).collect();
         areas.dedup();
         areas
-    }
-
-    /// Every tap of the network, in the order of the signal, without running it.
-    pub fn taps(&self) -> Vec<TapInfo> {
-        let mut taps = Vec::new();
-        if self.front.is_some() {
-            taps.extend([plain_tap("V1"), plain_tap("bottleneck")]);
-        }
-        match &self.config.body {
-            BodyConfig::CornetS(c) => {
-                if c.stem.is_some() {
-                    taps.extend([plain_tap("V1.conv1"), plain_tap("V1")]);
-                }
-                for (area, times) in ["V2", "V4", "IT"].into_iter().zip(c.times) {
-                    taps.extend((0..times).map(|t| step_tap(area, t)));
-                }
-            }
-            BodyConfig::CornetZ(_) => taps.extend(["V1", "V2", "V4", "IT"].map(plain_tap)),
-            BodyConfig::CornetRt(c) => {
-                for t in 0..c.times {
-                    taps.extend(["V1", "V2", "V4", "IT"].map(|area| step_tap(area, t)));
-                }
-            }
-            BodyConfig::ResNet(c) => {
-                taps.extend(c.stem.map(|_| plain_tap("conv1")));
-                let stages = ["layer1", "layer2", "layer3", "layer4"];
-                let present = stages.into_iter().zip(c.layers).filter(|(_, n)| *n > 0);
-                taps.extend(present.map(|(name, _)| plain_tap(name)));
-            }
-            BodyConfig::AlexNet(c) => {
-                taps.extend((1..=c.convs.len()).map(|i| plain_tap(&format!("conv{i}"))));
-                taps.extend(["fc1", "fc2"].map(plain_tap));
-            }
-            BodyConfig::SmallCnn(_) => taps.extend(["conv1", "conv2"].map(plain_tap)),
-        }
-        taps
-    }
-}
-
-fn plain_tap(name: &str) -> TapInfo {
-    TapInfo {
-        name: name.to_owned(),
-        area: name.split('.').next().unwrap_or(name).to_owned(),
-        time_step: None,
-    }
-}
-
-fn step_tap(area: &str, t: usize) -> TapInfo {
-    TapInfo {
-        name: format!("{area}.t{t}"),
-        area: area.to_owned(),
-        time_step: Some(t),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::graph::{Graph, INPUT, Node, OUTPUT};
+use super::graph::{Graph, OUTPUT};
 use super::load::HostTensor;
+use super::trace::{INPUT, Node};
 
 /// The version of the format (2019), which every runtime in use reads.
 const IR_VERSION: u64 = 7;
@@ -32,7 +33,7 @@ pub fn write(graph: &Graph, out: &mut impl Write) -> io::Result<()> {
     let mut opset = Message::default();
     opset.number(2, OPSET);
     model.message(8, &opset);
-    // The graph comes last: nothing of the model's follows its weights, which may be large.
+    // The graph comes last: its weights, which may be large, are the end of the file.
     out.write_all(&model.0)?;
     let head = head(graph);
     let weights: Vec<Message> = graph

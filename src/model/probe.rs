@@ -1,7 +1,7 @@
-//! Taps: how anything inside a network is seen, by name.
+//! Taps: how the activations inside a network are read, by name.
 //!
 //! A forward pass announces every area (and every time step of a recurrent one) to a [`Probe`].
-//! The probe keeps what was asked for and is the one place where a long pass can be stopped.
+//! The probe keeps those that were asked for and is the one place where a long pass can be stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 #[error("cancelled")]
 pub struct Cancelled;
 
-/// Asks, cheaply, whether the user has cancelled. Cloned into whatever works for them.
+/// A flag, cheap to read, that says whether the user has cancelled. Long work holds a clone of it.
 #[derive(Clone, Default)]
 pub struct CancelToken {
     flag: Arc<AtomicBool>,
@@ -23,7 +23,7 @@ pub struct CancelToken {
 }
 
 impl CancelToken {
-    /// A token that also asks `outside`, at every area of every pass.
+    /// A token that also calls `outside`, at every area of every pass.
     pub fn watching(outside: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
         Self {
             flag: Arc::default(),
@@ -36,7 +36,8 @@ impl CancelToken {
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.flag.load(Ordering::Relaxed) || self.outside.as_ref().is_some_and(|ask| ask())
+        self.flag.load(Ordering::Relaxed)
+            || self.outside.as_ref().is_some_and(|is_raised| is_raised())
     }
 
     /// `Err(Cancelled)` once the user has cancelled.
@@ -68,64 +69,59 @@ impl Taps {
     }
 }
 
-/// What a forward pass reports to.
+/// Takes the activations of a forward pass. The default keeps nothing and cannot be cancelled.
 #[derive(Default)]
 pub struct Probe {
     taps: Taps,
     cancel: CancelToken,
-    seen: Vec<(String, Tensor<4>)>,
+    kept: Vec<(String, Tensor<4>)>,
 }
 
 impl Probe {
-    /// Keeps nothing and cannot be cancelled.
-    pub fn blind() -> Self {
-        Self::default()
-    }
-
     pub fn new(taps: Taps, cancel: CancelToken) -> Self {
         Self {
             taps,
             cancel,
-            seen: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
     /// Announces the output of an area, `[batch, channels, height, width]`.
-    pub fn see(&mut self, name: &str, x: &Tensor<4>) -> Result<(), Cancelled> {
+    pub fn record(&mut self, name: &str, x: &Tensor<4>) -> Result<(), Cancelled> {
         self.cancel.check()?;
         if self.taps.wants(name) {
-            self.seen.push((name.to_owned(), x.clone()));
+            self.kept.push((name.to_owned(), x.clone()));
         }
         Ok(())
     }
 
-    /// Announces a stage between areas, kept only when it is asked for by name.
-    pub fn see_detail(&mut self, name: &str, x: &Tensor<4>) -> Result<(), Cancelled> {
+    /// Announces a layer between areas, kept only when it is asked for by name.
+    pub fn record_detail(&mut self, name: &str, x: &Tensor<4>) -> Result<(), Cancelled> {
         match &self.taps {
-            Taps::Named(_) => self.see(name, x),
+            Taps::Named(_) => self.record(name, x),
             _ => self.cancel.check(),
         }
     }
 
     /// Announces time step `t` of `times` of a recurrent area as `AREA.t0`, …; the last one
     /// also under the area's own name when that is asked for.
-    pub fn see_step(
+    pub fn record_step(
         &mut self,
         area: &str,
         t: usize,
         times: usize,
         x: &Tensor<4>,
     ) -> Result<(), Cancelled> {
-        self.see(&format!("{area}.t{t}"), x)?;
+        self.record(&format!("{area}.t{t}"), x)?;
         let named = matches!(&self.taps, Taps::Named(_));
         if named && t + 1 == times {
-            self.see(area, x)?;
+            self.record(area, x)?;
         }
         Ok(())
     }
 
-    /// What was kept, in the order of the signal.
-    pub fn into_seen(self) -> Vec<(String, Tensor<4>)> {
-        self.seen
+    /// By tap name, in the order of the signal.
+    pub fn into_activations(self) -> Vec<(String, Tensor<4>)> {
+        self.kept
     }
 }

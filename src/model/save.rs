@@ -5,10 +5,11 @@ use std::io::{self, Write};
 
 use burn::tensor::ExecutionError;
 
-use super::checkpoint::{CONFIG_KEY, write_safetensors};
+use super::checkpoint::write_safetensors;
 use super::load::{CLASSES_KEY, HostTensor, Loaded};
 use super::names;
 use super::network::Network;
+use super::recognise::CONFIG_KEY;
 
 /// All parameters and buffers of a network, by published name.
 ///

@@ -68,7 +68,7 @@ impl Session {
             false => network.forward_probed(input.clone(), noise, &mut probe)?,
         };
         let mut tensors = Vec::new();
-        for (name, tensor) in probe.into_seen() {
+        for (name, tensor) in probe.into_activations() {
             tensors.push(to_raw(&name, tensor).await?);
         }
         if wants_gradient {

@@ -4,15 +4,62 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 
-use ventral::model::checkpoint::{
-    Architecture, CONFIG_KEY, Checkpoint, Format, Limits, RecogniseError, Recognised, Value,
-    published_prefix, recognise, sha256,
-};
-use ventral::model::config::{BodyConfig, ModelConfig, NoiseMode, ResBlock};
+use ventral::model::checkpoint::{Checkpoint, Format, Limits, Value, published_prefix, sha256};
+use ventral::model::config::ModelConfig;
+use ventral::model::family::BodyConfig;
+use ventral::model::family::cornet_rt::Unrolling;
+use ventral::model::family::resnet::ResBlock;
+use ventral::model::family::vone::NoiseMode;
+use ventral::model::recognise::{CONFIG_KEY, RecogniseError, Recognised, recognise};
 
 use super::{assert_says, open};
 use crate::common::shared;
 use crate::common::torch::{f32_bytes, small};
+
+/// The networks that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Architecture {
+    CornetZ,
+    CornetS,
+    CornetRt,
+    CornetR,
+    ResNetBasic,
+    ResNetBottleneck,
+    AlexNet,
+    SmallCnn,
+    VOneCornetS,
+    VOneResNetBasic,
+    VOneResNetBottleneck,
+    VOneAlexNet,
+}
+
+impl Architecture {
+    fn of(config: &ModelConfig) -> Self {
+        match (&config.body, config.front.is_some()) {
+            (BodyConfig::CornetZ(_), _) => Self::CornetZ,
+            (BodyConfig::CornetS(_), false) => Self::CornetS,
+            (BodyConfig::CornetS(_), true) => Self::VOneCornetS,
+            (BodyConfig::CornetRt(c), _) => match c.unrolling {
+                Unrolling::Biological => Self::CornetRt,
+                Unrolling::Sequential => Self::CornetR,
+            },
+            (BodyConfig::ResNet(c), vone) => match (c.block, vone) {
+                (ResBlock::Basic, false) => Self::ResNetBasic,
+                (ResBlock::Basic, true) => Self::VOneResNetBasic,
+                (ResBlock::Bottleneck, false) => Self::ResNetBottleneck,
+                (ResBlock::Bottleneck, true) => Self::VOneResNetBottleneck,
+            },
+            (BodyConfig::AlexNet(_), false) => Self::AlexNet,
+            (BodyConfig::AlexNet(_), true) => Self::VOneAlexNet,
+            _ => Self::SmallCnn,
+        }
+    }
+}
+
+/// Which network the file holds.
+fn recognised_in(checkpoint: &Checkpoint<File>, name: &str) -> Recognised {
+    recognise(&checkpoint.shapes(), &checkpoint.flags, name).unwrap()
+}
 
 #[test]
 fn every_fixture_opens_and_is_recognised() {
@@ -42,8 +89,8 @@ fn every_fixture_opens_and_is_recognised() {
         let mut checkpoint = Checkpoint::open(file, &Limits::default()).unwrap();
         assert_eq!(checkpoint.format, format, "{name}");
         assert_eq!(checkpoint.tensors().len(), count, "{name}");
-        let recognised = checkpoint.recognise(name).unwrap();
-        assert_eq!(recognised.architecture, architecture, "{name}");
+        let recognised = recognised_in(&checkpoint, name);
+        assert_eq!(Architecture::of(&recognised.config), architecture, "{name}");
         let infos = checkpoint.tensors().clone();
         for (tensor, info) in infos {
             assert!(!tensor.starts_with("module."), "{name}: {tensor}");
@@ -141,10 +188,8 @@ fn the_flags_of_a_vonenet_become_its_settings() {
         let flags = &meta["flags"];
         let name = meta["file"].as_str().unwrap();
         let file = File::open(fixtures.join(name)).unwrap();
-        let recognised = Checkpoint::open(file, &Limits::default())
-            .unwrap()
-            .recognise(name)
-            .unwrap();
+        let checkpoint = Checkpoint::open(file, &Limits::default()).unwrap();
+        let recognised = recognised_in(&checkpoint, name);
         let front = recognised.config.front.unwrap();
         assert_eq!(front.stride as u64, flags["stride"].as_u64().unwrap());
         assert_eq!(front.kernel as u64, flags["ksize"].as_u64().unwrap());
@@ -210,7 +255,7 @@ fn full_size_networks_are_recognised() {
         let Some((found, listing)) = full(key, &format!("{key}-0123abcd.pth")) else {
             return;
         };
-        assert_eq!(found.architecture, architecture, "{key}");
+        assert_eq!(Architecture::of(&found.config), architecture, "{key}");
         assert_eq!(found.name, name);
         assert_eq!(found.parameters, listing.parameters, "{key}");
         assert_eq!(found.config.classes, 1000, "{key}");
@@ -222,10 +267,13 @@ fn full_size_networks_are_recognised() {
 
 #[test]
 fn full_size_networks_have_the_official_sizes() {
-    use ventral::model::config::{
-        AlexNetConfig, CornetRtConfig, CornetSConfig, CornetZConfig, ResNetConfig, Unrolling,
-        VOneConfig,
-    };
+    use ventral::model::family::alexnet::AlexNetConfig;
+    use ventral::model::family::cornet_rt::CornetRtConfig;
+    use ventral::model::family::cornet_s::CornetSConfig;
+    use ventral::model::family::cornet_z::CornetZConfig;
+    use ventral::model::family::resnet::ResNetConfig;
+    use ventral::model::family::traits::Family;
+    use ventral::model::family::vone::VOneConfig;
     let body = |key: &str, file: &str| full(key, file).map(|(r, _)| r.config.body);
     let Some(s) = body("cornet_s", "cornet_s-1d3f7974.pth") else {
         return;
@@ -237,7 +285,7 @@ fn full_size_networks_have_the_official_sizes() {
         ("cornet_rt", "cornet_rt-933c001c.pth", Unrolling::Biological),
         ("cornet_r", "cornet_r-5930a990.pth", Unrolling::Sequential),
     ] {
-        let official = CornetRtConfig::official(unrolling);
+        let official = CornetRtConfig::unrolled(unrolling);
         assert_eq!(body(key, file), Some(BodyConfig::CornetRt(official)));
     }
     let r50 = body("torchvision_resnet50", "resnet50-0676ba61.pth");
@@ -431,7 +479,7 @@ fn small_networks_are_recognised_without_any_fixture() {
     rt.insert("decoder.linear.weight".to_owned(), vec![10, 256]);
     let none = BTreeMap::new();
     let found = recognise(&z, &none, "mine.pth").unwrap();
-    assert_eq!(found.architecture, Architecture::CornetZ);
+    assert_eq!(Architecture::of(&found.config), Architecture::CornetZ);
     assert_eq!(found.config.classes, 10);
     let BodyConfig::CornetZ(body) = found.config.body else {
         panic!("not CORnet-Z");
@@ -439,11 +487,11 @@ fn small_networks_are_recognised_without_any_fixture() {
     assert_eq!((body.widths, body.v1_kernel), ([8, 16, 32, 64], 7));
 
     let found = recognise(&rt, &none, "mine.pth").unwrap();
-    assert_eq!(found.architecture, Architecture::CornetRt);
+    assert_eq!(Architecture::of(&found.config), Architecture::CornetRt);
     assert_says(&found.remarks.join(" "), &["CORnet-R", "assumed"]);
     let flags = BTreeMap::from([("model".to_owned(), Value::Text("R".to_owned()))]);
     let found = recognise(&rt, &flags, "mine.pth").unwrap();
-    assert_eq!(found.architecture, Architecture::CornetR);
+    assert_eq!(Architecture::of(&found.config), Architecture::CornetR);
     assert!(found.remarks.is_empty());
 
     z.remove("V4.conv.bias");
@@ -480,7 +528,10 @@ fn a_basic_vone_resnet_is_recognised() {
         ("k_exc".to_owned(), Value::Float(23.5)),
     ]);
     let found = recognise(&shapes, &flags, "").unwrap();
-    assert_eq!(found.architecture, Architecture::VOneResNetBasic);
+    assert_eq!(
+        Architecture::of(&found.config),
+        Architecture::VOneResNetBasic
+    );
     assert_eq!(found.name, "VOneResNet-18");
     let front = found.config.front.unwrap();
     assert_eq!((front.image_size, front.stride, front.k_exc), (64, 2, 23.5));

@@ -77,13 +77,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
         true => network.forward_normalised(x, noise, &mut probe)?,
         false => network.forward_probed(x, noise, &mut probe)?,
     };
-    let seen = probe.into_seen();
+    let activations = probe.into_activations();
     write_file(&args.output, |out| {
         let mut npz = NpzWriter::new(out);
         if args.taps.iter().any(|tap| tap == "logits") {
             npz.add("logits", &to_array(logits.clone())?)?;
         }
-        for (name, tensor) in seen {
+        for (name, tensor) in activations {
             npz.add(&name, &to_array(tensor)?)?;
         }
         npz.finish()?;

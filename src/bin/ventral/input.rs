@@ -9,8 +9,7 @@ use ventral::image;
 use ventral::image::dataset::pictures_below;
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Data, read_npy};
-use ventral::model::config::Preprocessing;
-use ventral::model::config::{BodyConfig, ModelConfig};
+use ventral::model::config::{ModelConfig, Preprocessing};
 
 use crate::Failure;
 
@@ -172,15 +171,11 @@ fn real(path: &Path) -> PathBuf {
 
 /// Refuses images of a side that a network cannot take.
 pub fn check_side(config: &ModelConfig, side: usize) -> Result<(), Failure> {
-    let (least, most) = match &config.body {
-        BodyConfig::SmallCnn(c) => (c.input, c.input),
-        // Below, its third pooling has nothing to pool.
-        BodyConfig::AlexNet(_) if config.front.is_none() => (63, usize::MAX),
-        _ => (8, usize::MAX),
-    };
-    if (least..=most).contains(&side) {
+    let sides = config.sides();
+    if sides.contains(&side) {
         return Ok(());
     }
+    let (least, most) = sides.into_inner();
     let taken = match least == most {
         true => format!("{least} px a side"),
         false => format!("at least {least} px a side"),

@@ -1,6 +1,7 @@
 //! `ventral models`.
 
 use ventral::model::catalog::{self, Entry, Robustness};
+use ventral::model::recognise::family_names;
 
 use crate::Failure;
 use crate::weights;
@@ -31,6 +32,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for entry in &entries {
         print_entry(entry, found.get(&entry.name));
     }
+    println!(
+        "Families that --weights recognises: {}",
+        family_names().join(", ")
+    );
     Ok(())
 }
 

@@ -4,10 +4,10 @@ use std::io::{self, Read, Seek};
 
 use flate2::Crc;
 
-use super::error::CheckpointError;
+use super::error::{CheckpointError, TensorProblem};
 use super::graph::RawTensor;
-use super::{Limits, TensorInfo, View};
-use crate::archive::{Backing, Unpacked, check_shape, gather, is_damage};
+use super::tensor::{TensorInfo, View};
+use crate::archive::{Backing, Limits, Unpacked, check_shape, gather, is_damage};
 
 /// Checks a pickle's tensor against the bytes behind it.
 ///
@@ -28,44 +28,45 @@ fn place_in(
     backing: usize,
     held: u64,
     limits: &Limits,
-) -> Result<TensorInfo, String> {
-    let (shape, elements) = check_shape(&raw.shape, limits)?;
+) -> Result<TensorInfo, TensorProblem> {
+    let (shape, elements) = check_shape(&raw.shape, limits)
+        .map_err(|problem| TensorProblem::Shape(problem.to_string()))?;
     if raw.strides.len() != shape.len() {
-        return Err(format!(
-            "it has {} dimensions and {} strides",
-            shape.len(),
-            raw.strides.len()
-        ));
+        return Err(TensorProblem::Strides {
+            dimensions: shape.len(),
+            strides: raw.strides.len(),
+        });
     }
     let storage = &raw.storage;
     let size = raw.dtype.size() as u64;
     let claimed = storage
         .length
         .checked_mul(storage.dtype.map_or(1, |d| d.size() as u64))
-        .ok_or_else(|| format!("its storage claims {} values", storage.length))?;
+        .ok_or(TensorProblem::StorageLength(storage.length))?;
     // A view of a legacy file's root storage.
     let (skipped, viewed) = storage.view.unwrap_or((0, claimed / size));
     let available = (claimed.min(held) / size)
         .saturating_sub(skipped)
         .min(viewed);
-    let span = span(&raw.shape, &raw.strides).ok_or("its strides are too large")?;
+    let span = span(&raw.shape, &raw.strides).ok_or(TensorProblem::TooLarge("strides are"))?;
     let needed = span
         .checked_add(raw.offset)
-        .ok_or("its offset is too large")?;
+        .ok_or(TensorProblem::TooLarge("offset is"))?;
     if needed > available {
-        return Err(format!(
-            "its shape {shape:?} needs {needed} values and its storage holds {available}"
-        ));
+        return Err(TensorProblem::Values {
+            shape,
+            needed,
+            held: available,
+        });
     }
     if elements > span {
-        return Err(format!(
-            "its {elements} values overlap each other in {span} places of its storage"
-        ));
+        return Err(TensorProblem::Overlap {
+            elements,
+            places: span,
+        });
     }
     if span > limits.max_elements_per_tensor {
-        return Err(format!(
-            "its strides spread it over {span} values of its storage"
-        ));
+        return Err(TensorProblem::Spread(span));
     }
     Ok(TensorInfo {
         shape,
@@ -135,9 +136,9 @@ pub(super) fn read_f32<S: Read + Seek>(
     if !backing.deflated {
         // These bytes are known to be in the file; deflated ones are only claimed.
         let count = usize::try_from(info.span()).unwrap_or(usize::MAX);
-        values.try_reserve_exact(count).map_err(|_| {
-            CheckpointError::tensor(name, format!("there is no memory for {count} values"))
-        })?;
+        values
+            .try_reserve_exact(count)
+            .map_err(|_| CheckpointError::tensor(name, TensorProblem::Memory(count)))?;
     }
     fetch(source, name, backing, info.range(), |chunk| {
         info.dtype.append_f32(chunk, backing.endian, &mut values);
@@ -173,24 +174,19 @@ fn fetch<S: Read + Seek>(
     }
     let all = start == 0 && end == backing.length;
     match backing.crc {
-        Some(expected) if all && crc.sum() != expected => Err(CheckpointError::tensor(
-            name,
-            "its bytes do not fit their checksum, so the file is damaged; please fetch it again",
-        )),
+        Some(expected) if all && crc.sum() != expected => {
+            Err(CheckpointError::tensor(name, TensorProblem::Checksum))
+        }
         _ => Ok(()),
     }
 }
 
 fn short(error: io::Error, name: &str, expected: u64) -> CheckpointError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => CheckpointError::tensor(
-            name,
-            format!("the file ends within the last {expected} bytes of it; please fetch it again"),
-        ),
-        _ if is_damage(&error) => CheckpointError::tensor(
-            name,
-            "its compressed bytes are damaged; please fetch the file again",
-        ),
+        io::ErrorKind::UnexpectedEof => {
+            CheckpointError::tensor(name, TensorProblem::Short(expected))
+        }
+        _ if is_damage(&error) => CheckpointError::tensor(name, TensorProblem::Compressed),
         _ => error.into(),
     }
 }

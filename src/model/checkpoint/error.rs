@@ -35,7 +35,10 @@ pub enum CheckpointError {
     Callable { callable: String, why: &'static str },
     /// One tensor is at fault.
     #[error("the tensor `{name}` cannot be used: {problem}")]
-    Tensor { name: String, problem: String },
+    Tensor {
+        name: String,
+        problem: TensorProblem,
+    },
     /// The zip archive around the tensors is at fault.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -60,10 +63,10 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    pub(super) fn tensor(name: &str, problem: impl Into<String>) -> Self {
+    pub(super) fn tensor(name: &str, problem: TensorProblem) -> Self {
         Self::Tensor {
             name: shorten(name),
-            problem: problem.into(),
+            problem,
         }
     }
 
@@ -79,8 +82,82 @@ impl CheckpointError {
     }
 }
 
+/// What is wrong with a tensor: half a sentence, with "it" for the tensor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TensorProblem {
+    #[error("its description is incomplete")]
+    Incomplete,
+    #[error("its description names no storage")]
+    NoStorage,
+    #[error("its type is missing")]
+    NoType,
+    /// The type's name in a pickle.
+    #[error("its values are kept as `{0}`, a type that this program does not read")]
+    Storage(String),
+    /// The type's name in a safetensors file.
+    #[error("its values are `{0}`, a type that this program does not read")]
+    Type(String),
+    /// The function that rebuilds it.
+    #[error("it is made by `{0}`, a kind of tensor that this program does not read")]
+    Kind(String),
+    #[error("its {0} is negative: {1}")]
+    Negative(&'static str, i64),
+    #[error("its {0} is not a number")]
+    NotNumber(&'static str),
+    #[error("its {0} is not a list of numbers")]
+    NotNumbers(&'static str),
+    #[error("it claims {0} dimensions")]
+    Dimensions(usize),
+    /// Of an archive's check.
+    #[error("{0}")]
+    Shape(String),
+    #[error("it has {dimensions} dimensions and {strides} strides")]
+    Strides { dimensions: usize, strides: usize },
+    #[error("its storage claims {0} values")]
+    StorageLength(u64),
+    #[error("its {0} too large")]
+    TooLarge(&'static str),
+    #[error("its shape {shape:?} needs {needed} values and its storage holds {held}")]
+    Values {
+        shape: Vec<usize>,
+        needed: u64,
+        held: u64,
+    },
+    #[error("its {elements} values overlap each other in {places} places of its storage")]
+    Overlap { elements: u64, places: u64 },
+    #[error("its strides spread it over {0} values of its storage")]
+    Spread(u64),
+    #[error("its bytes end ({end}) before they begin ({begin})")]
+    Order { begin: u64, end: u64 },
+    #[error("its shape {shape:?} of {dtype} needs {needed} bytes and it has {given}")]
+    Bytes {
+        shape: Vec<usize>,
+        dtype: &'static str,
+        needed: u64,
+        given: u64,
+    },
+    #[error(
+        "its bytes end at {end} and the file has {held} of them; it is cut off, please fetch it again"
+    )]
+    CutOff { end: u64, held: u64 },
+    #[error("its bytes overlap those of `{0}`")]
+    OverlapsTensor(String),
+    #[error("two tensors have this name")]
+    Twice,
+    #[error("its {0} missing")]
+    Absent(String),
+    #[error("there is no memory for {0} values")]
+    Memory(usize),
+    #[error("its bytes do not fit their checksum, so the file is damaged; please fetch it again")]
+    Checksum,
+    #[error("its compressed bytes are damaged; please fetch the file again")]
+    Compressed,
+    #[error("the file ends within the last {0} bytes of it; please fetch it again")]
+    Short(u64),
+}
+
 /// `a`, `b`, `c` and 12 more.
-pub(super) fn name_some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(in crate::model) fn name_some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 5;
     let mut names = names.into_iter();
     let shown: Vec<String> = names

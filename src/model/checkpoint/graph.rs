@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::dtype::DType;
+use super::error::TensorProblem;
 use crate::archive::shorten;
 
 /// A node's place in [`Pickled::nodes`].
@@ -153,21 +154,19 @@ impl Pickled {
     ///
     /// # Errors
     /// What is wrong with the description, to be put behind the tensor's name.
-    pub fn tensor(&self, id: Id) -> Option<Result<RawTensor<'_>, String>> {
+    pub fn tensor(&self, id: Id) -> Option<Result<RawTensor<'_>, TensorProblem>> {
         match *self.node(id) {
             Node::Tensor { arguments, typed } => Some(self.raw_tensor(arguments, typed)),
             _ => None,
         }
     }
 
-    fn raw_tensor(&self, arguments: Id, typed: bool) -> Result<RawTensor<'_>, String> {
+    fn raw_tensor(&self, arguments: Id, typed: bool) -> Result<RawTensor<'_>, TensorProblem> {
         let arguments = self.sequence(arguments).unwrap_or_default();
         let [storage, offset, shape, strides, rest @ ..] = arguments else {
-            return Err("its description is incomplete".to_owned());
+            return Err(TensorProblem::Incomplete);
         };
-        let storage = self
-            .storage(*storage)
-            .ok_or("its description names no storage")?;
+        let storage = self.storage(*storage).ok_or(TensorProblem::NoStorage)?;
         let dtype = match (typed, storage.dtype) {
             (true, _) => self.given_dtype(rest)?,
             (false, Some(dtype)) => dtype,
@@ -183,27 +182,25 @@ impl Pickled {
     }
 
     /// The type in `(…, requires_grad, hooks, dtype, …)`.
-    fn given_dtype(&self, rest: &[Id]) -> Result<DType, String> {
+    fn given_dtype(&self, rest: &[Id]) -> Result<DType, TensorProblem> {
         let global = rest.get(2).and_then(|id| self.global(*id));
-        let global = global.ok_or("its type is missing")?;
+        let global = global.ok_or(TensorProblem::NoType)?;
         DType::of_torch_dtype(&global.name).ok_or_else(|| cannot_read(global))
     }
 
-    fn size(&self, id: Id, what: &str) -> Result<u64, String> {
+    fn size(&self, id: Id, what: &'static str) -> Result<u64, TensorProblem> {
         match self.node(id) {
-            Node::Int(n) => u64::try_from(*n).map_err(|_| format!("its {what} is negative: {n}")),
-            _ => Err(format!("its {what} is not a number")),
+            Node::Int(n) => u64::try_from(*n).map_err(|_| TensorProblem::Negative(what, *n)),
+            _ => Err(TensorProblem::NotNumber(what)),
         }
     }
 
-    fn sizes(&self, id: Id, what: &str) -> Result<Vec<u64>, String> {
+    fn sizes(&self, id: Id, what: &'static str) -> Result<Vec<u64>, TensorProblem> {
         // PyTorch allows 64 dimensions; nothing that is loaded here has more than 5.
         const MOST: usize = 64;
-        let members = self
-            .sequence(id)
-            .ok_or_else(|| format!("its {what} is not a list of numbers"))?;
+        let members = self.sequence(id).ok_or(TensorProblem::NotNumbers(what))?;
         if members.len() > MOST {
-            return Err(format!("it claims {} dimensions", members.len()));
+            return Err(TensorProblem::Dimensions(members.len()));
         }
         members.iter().map(|id| self.size(*id, what)).collect()
     }
@@ -254,9 +251,6 @@ impl Pickled {
     }
 }
 
-fn cannot_read(global: &Global) -> String {
-    format!(
-        "its values are kept as `{}`, a type that this program does not read",
-        global.path()
-    )
+fn cannot_read(global: &Global) -> TensorProblem {
+    TensorProblem::Storage(global.path())
 }

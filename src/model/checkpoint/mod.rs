@@ -3,7 +3,7 @@
 //! PyTorch's `.pth` and `.pth.tar`, in the zip format (since 1.6) and the older one, and
 //! `.safetensors`. [`Checkpoint::open`] reads the table of contents only; [`Checkpoint::read_f32`]
 //! fetches one tensor. The source is anything that reads and seeks: a file, a `Blob` in the
-//! browser, bytes in memory. [`recognise()`] says which network the names and shapes make up.
+//! browser, bytes in memory. Which network the names and shapes make up is no matter of this room.
 //! [`npy`] reads and writes NumPy's files.
 //!
 //! A file may come from anywhere. No pickle code is ever run (see the `pickle` module), no length
@@ -19,10 +19,10 @@ mod graph;
 mod hash;
 mod pickle;
 mod reader;
-mod recognise;
 mod safetensors;
 mod sniff;
 mod state_dict;
+mod tensor;
 mod torch_legacy;
 mod torch_zip;
 mod value;
@@ -30,14 +30,13 @@ mod value;
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
-use serde::{Deserialize, Serialize};
-
 pub use crate::archive::{Limits, npy};
 pub use dtype::DType;
 pub use error::CheckpointError;
+pub(super) use error::name_some;
 pub use hash::{published_prefix, sha256};
-pub use recognise::{Architecture, CONFIG_KEY, RecogniseError, Recognised, recognise};
 pub use safetensors::write_safetensors;
+pub use tensor::{Format, TensorInfo};
 pub use value::Value;
 
 use crate::archive::Backing;
@@ -46,51 +45,6 @@ use crate::archive::Backing;
 pub trait Source: Read + Seek {}
 
 impl<T: Read + Seek + ?Sized> Source for T {}
-
-/// The format of a checkpoint file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// `torch.save` since PyTorch 1.6.
-    TorchZip,
-    /// `torch.save` before 1.6: the official CORnet and VOneNet files.
-    TorchLegacy,
-    Safetensors,
-}
-
-/// One tensor of the model, as its file describes it.
-#[derive(Clone, Debug)]
-pub struct TensorInfo {
-    pub shape: Vec<usize>,
-    /// The type in the file; values are always handed out as f32.
-    pub dtype: DType,
-    view: View,
-}
-
-/// Where a tensor's values lie within the bytes behind it, in elements.
-#[derive(Clone, Debug)]
-struct View {
-    backing: usize,
-    offset: u64,
-    strides: Vec<u64>,
-}
-
-impl TensorInfo {
-    /// Number of values.
-    pub fn elements(&self) -> usize {
-        // `open` has checked that it fits.
-        self.shape.iter().product()
-    }
-}
-
-/// What a format's reader found.
-struct Parts {
-    format: Format,
-    flags: BTreeMap<String, Value>,
-    remarks: Vec<String>,
-    tensors: BTreeMap<String, TensorInfo>,
-    backings: Vec<Backing>,
-}
 
 /// An open file of weights.
 #[derive(Debug)]
@@ -144,18 +98,10 @@ impl<S: Source> Checkpoint<S> {
         &self.tensors
     }
 
-    /// Names and shapes, as [`recognise()`] takes them.
+    /// Names and shapes, as [`crate::model::recognise`] takes them.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let shape = |(name, info): (&String, &TensorInfo)| (name.clone(), info.shape.clone());
         self.tensors.iter().map(shape).collect()
-    }
-
-    /// Says which network this is. `file_name` tells apart what names and shapes do not.
-    ///
-    /// # Errors
-    /// See [`recognise()`].
-    pub fn recognise(&self, file_name: &str) -> Result<Recognised, RecogniseError> {
-        recognise(&self.shapes(), &self.flags, file_name)
     }
 
     /// The values of a tensor, row-major, whatever its strides and type in the file.
@@ -173,44 +119,5 @@ impl<S: Source> Checkpoint<S> {
     /// The source, for instance to hash it: see [`sha256`].
     pub fn source_mut(&mut self) -> &mut S {
         &mut self.source
-    }
-}
-
-impl Parts {
-    fn check(&self, limits: &Limits) -> Result<(), CheckpointError> {
-        if self.tensors.is_empty() {
-            let problem = "its table of weights is empty".to_owned();
-            return Err(CheckpointError::NoTensors(problem));
-        }
-        let bytes = |info: &TensorInfo| info.elements() as u64 * size_of::<f32>() as u64;
-        let total = self
-            .tensors
-            .values()
-            .map(bytes)
-            .fold(0, u64::saturating_add);
-        // A deflated storage is unpacked anew for every tensor in it, up to that tensor's end.
-        let unpacked = |info: &TensorInfo| {
-            let deflated = self.backings[info.view.backing].deflated;
-            if deflated { info.range().1 } else { 0 }
-        };
-        let work = self
-            .tensors
-            .values()
-            .map(unpacked)
-            .fold(0, u64::saturating_add);
-        let limit = limits.max_total_bytes;
-        let within = |what: &str, found: u64, limit: u64| {
-            if found <= limit {
-                return Ok(());
-            }
-            let what = what.to_owned();
-            Err(CheckpointError::TooLarge { what, found, limit })
-        };
-        within("all tensors together in bytes", total, limit)?;
-        within(
-            "what has to be unpacked in bytes",
-            work,
-            limit.saturating_mul(4),
-        )
     }
 }

@@ -12,12 +12,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 
-use super::Limits;
 use super::callables::{Verdict, verdict};
 use super::constructors::{Meaning, constructor, reference};
 use super::error::CheckpointError;
 use super::graph::{Global, Id, Node, Object, Pickled};
 use super::reader::ByteReader;
+use crate::archive::Limits;
 
 /// Reads one pickle, to its `STOP`.
 ///

@@ -9,11 +9,11 @@ use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::dtype::DType;
-use super::error::CheckpointError;
+use super::error::{CheckpointError, TensorProblem};
 use super::state_dict::unwrapped;
+use super::tensor::{Format, Parts, TensorInfo, View};
 use super::value::Value;
-use super::{Format, Limits, Parts, TensorInfo, View};
-use crate::archive::{Backing, Endian, check_shape, shorten};
+use crate::archive::{Backing, Endian, Limits, check_shape, shorten};
 
 /// Bytes before the table: its length.
 const PREFIX: u64 = 8;
@@ -43,7 +43,7 @@ pub(super) fn open<S: Read + Seek>(
             .map_err(|problem| CheckpointError::tensor(name, problem))?;
         backings.push(entry.backing(start));
         if tensors.insert(name.to_owned(), info).is_some() {
-            return Err(CheckpointError::tensor(name, "two tensors have this name"));
+            return Err(CheckpointError::tensor(name, TensorProblem::Twice));
         }
     }
     let metadata = table.header.metadata.into_iter();
@@ -170,27 +170,32 @@ impl<'de> Visitor<'de> for ShapeVisitor {
 }
 
 impl Entry {
-    fn place(&self, backing: usize, held: u64, limits: &Limits) -> Result<TensorInfo, String> {
-        let dtype = DType::of_safetensors(&self.dtype).ok_or_else(|| {
-            let dtype = shorten(&self.dtype);
-            format!("its values are `{dtype}`, a type that this program does not read")
-        })?;
-        let (shape, elements) = check_shape(&self.shape.0, limits)?;
+    fn place(
+        &self,
+        backing: usize,
+        held: u64,
+        limits: &Limits,
+    ) -> Result<TensorInfo, TensorProblem> {
+        let dtype = DType::of_safetensors(&self.dtype)
+            .ok_or_else(|| TensorProblem::Type(shorten(&self.dtype)))?;
+        let (shape, elements) = check_shape(&self.shape.0, limits)
+            .map_err(|problem| TensorProblem::Shape(problem.to_string()))?;
         let [begin, end] = self.data_offsets;
         let given = end
             .checked_sub(begin)
-            .ok_or_else(|| format!("its bytes end ({end}) before they begin ({begin})"))?;
+            .ok_or(TensorProblem::Order { begin, end })?;
         let needed = elements * dtype.size() as u64;
         if given != needed {
-            return Err(format!(
-                "its shape {shape:?} of {} needs {needed} bytes and it has {given}",
-                dtype.name()
-            ));
+            let dtype = dtype.name();
+            return Err(TensorProblem::Bytes {
+                shape,
+                dtype,
+                needed,
+                given,
+            });
         }
         if end > held {
-            return Err(format!(
-                "its bytes end at {end} and the file has {held} of them; it is cut off, please fetch it again"
-            ));
+            return Err(TensorProblem::CutOff { end, held });
         }
         let strides = row_major(&self.shape.0);
         Ok(TensorInfo {
@@ -244,10 +249,8 @@ fn check_overlaps(header: &Header) -> Result<(), CheckpointError> {
         if let [([_, end], first), ([begin, _], second)] = pair
             && begin < end
         {
-            return Err(CheckpointError::tensor(
-                second,
-                format!("its bytes overlap those of `{}`", shorten(first)),
-            ));
+            let problem = TensorProblem::OverlapsTensor(shorten(first));
+            return Err(CheckpointError::tensor(second, problem));
         }
     }
     Ok(())

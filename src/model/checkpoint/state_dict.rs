@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Limits;
 use super::callables::{Verdict, verdict};
-use super::error::{CheckpointError, name_some};
+use super::error::{CheckpointError, TensorProblem, name_some};
 use super::graph::{Id, Node, Object, Pickled, RawTensor};
 use super::value::Value;
-use crate::archive::shorten;
+use crate::archive::{Limits, shorten};
 
 /// What a checkpoint's pickle says, before its bytes are looked at.
 pub(super) struct Harvest<'a> {
@@ -201,7 +200,7 @@ fn collect<'a>(
         let name = unwrapped(&name);
         if let Some(raw) = tensor(pickled, *value, name)? {
             if !seen.insert(name.to_owned()) {
-                return Err(CheckpointError::tensor(name, "two tensors have this name"));
+                return Err(CheckpointError::tensor(name, TensorProblem::Twice));
             }
             tensors.push((name.to_owned(), raw));
         } else {
@@ -228,10 +227,7 @@ fn tensor<'a>(
         return Ok(None);
     };
     match unread_tensor(pickled, object) {
-        Some(path) => Err(CheckpointError::tensor(
-            name,
-            format!("it is made by `{path}`, a kind of tensor that this program does not read"),
-        )),
+        Some(path) => Err(CheckpointError::tensor(name, TensorProblem::Kind(path))),
         None => Ok(None),
     }
 }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use super::bytes;
-use super::error::CheckpointError;
+use super::error::{CheckpointError, TensorProblem};
 use super::graph::{Id, Node, Pickled};
-use crate::archive::{Backing, Endian, shorten};
+use crate::archive::{Backing, Endian, Limits, shorten};
 
 use super::reader::ByteReader;
-use super::{Format, Limits, Parts, pickle, sniff, state_dict};
+use super::tensor::{Format, Parts};
+use super::{pickle, sniff, state_dict};
 
 /// 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = *b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
@@ -211,10 +212,10 @@ impl<'a> Walk<'a> {
                 expected,
                 found,
             }),
-            (None, None) => Err(CheckpointError::tensor(
-                name,
-                format!("its storage `{}` is missing", shorten(key)),
-            )),
+            (None, None) => {
+                let absent = format!("storage `{}` is", shorten(key));
+                Err(CheckpointError::tensor(name, TensorProblem::Absent(absent)))
+            }
         }
     }
 }

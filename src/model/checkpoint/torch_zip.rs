@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
 use super::bytes;
-use super::error::CheckpointError;
+use super::error::{CheckpointError, TensorProblem};
 use super::graph::Pickled;
 
 use super::reader::ByteReader;
-use super::{Format, Limits, Parts, pickle, state_dict};
+use super::tensor::{Format, Parts};
+use super::{pickle, state_dict};
 use crate::archive::zip::Directory;
-use crate::archive::{self, Backing, Checked, Endian, shorten};
+use crate::archive::{self, Backing, Checked, Endian, Limits, shorten};
 
 pub(super) fn open<S: Read + Seek>(
     source: &mut S,
@@ -40,8 +41,8 @@ pub(super) fn open<S: Read + Seek>(
             Some(at) => *at,
             None => {
                 let entry = locate(source, &format!("data/{key}"))?.ok_or_else(|| {
-                    let key = shorten(key);
-                    CheckpointError::tensor(name, format!("its bytes `data/{key}` are missing"))
+                    let absent = format!("bytes `data/{}` are", shorten(key));
+                    CheckpointError::tensor(name, TensorProblem::Absent(absent))
                 })?;
                 backings.push(Backing { endian, ..entry });
                 known.insert(key, backings.len() - 1);
