@@ -107,7 +107,7 @@ pub struct App {
     problem_count: StoredValue<u32>,
     /// Milliseconds from the opening of the page to the first prediction.
     pub first_prediction: RwSignal<Option<f64>>,
-    /// What a screen reader is told.
+    /// Read out by a screen reader.
     pub status: RwSignal<String>,
     pub palette: RwSignal<Palette>,
     /// One scale for an area's maps over time, rather than one for each map.

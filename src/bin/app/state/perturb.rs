@@ -161,7 +161,7 @@ impl App {
         }
     }
 
-    /// What was said of a perturbation goes with it.
+    /// Removes a perturbation with everything computed about it.
     pub(super) fn forget_perturbed(self) {
         self.playing.set(false);
         self.frame.set(None);
@@ -170,7 +170,7 @@ impl App {
         self.perturbed.set(None);
     }
 
-    /// Asks whether the gradient told the truth in the attack on show.
+    /// Checks the attack on show for gradient masking.
     pub fn check_gradient(self) {
         let id = self.ask(Request::CheckGradient, Vec::new(), move |event| {
             if let Event::Masking(found) = event {
@@ -180,7 +180,7 @@ impl App {
         self.asides.update_value(|all| all.push(id));
     }
 
-    /// Shows the perturbation to every other model that is at hand.
+    /// Runs every other available model on the perturbation.
     pub fn transfer_to_all(self) {
         let own = self.model_name.get_untracked();
         let names: Vec<String> = self.catalog.with_untracked(|all| {
@@ -194,7 +194,7 @@ impl App {
         }
     }
 
-    /// Shows the perturbation to the model of a weights file.
+    /// Runs the model of a weights file on the perturbation.
     pub fn transfer_to_file(self, file: File) {
         let request = Request::TransferFile {
             file_name: file.name(),

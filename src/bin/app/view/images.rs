@@ -80,23 +80,23 @@ pub fn mapping(app: App, model: String) -> Option<AnyView> {
     let found = by_name(&folders, &model.classes);
     let unsaid = found.iter().filter(|class| class.is_none()).count();
     if folders.len() * model.classes.len() > MOST_CHOICES {
-        let told = format!(
+        let words = format!(
             "{unsaid} of {} folders have no class of that name. Map them in a table [classes] of your own plan.",
             folders.len()
         );
-        return (unsaid > 0).then(|| view! { <p class="hint">{told}</p> }.into_any());
+        return (unsaid > 0).then(|| view! { <p class="hint">{words}</p> }.into_any());
     }
     let row = |(folder, found): (&String, &Option<usize>)| {
         class_row(app, folder.clone(), *found, &model.classes)
     };
-    let told = match unsaid {
+    let words = match unsaid {
         0 => "every folder has a class".to_owned(),
         n => format!("{n} of {} folders have none of that name", folders.len()),
     };
     Some(
         view! {
             <details class="remarks mapping" data-testid="test-mapping" open=unsaid != 0>
-                <summary>"Classes: " {told}</summary>
+                <summary>"Classes: " {words}</summary>
                 <table class="grid-table">
                     <thead><tr><th scope="col">"folder"</th><th scope="col">"class of the model"</th></tr></thead>
                     <tbody>{folders.iter().zip(&found).map(row).collect_view()}</tbody>

@@ -83,7 +83,7 @@ fn facts(app: App, model: &ModelInfo) -> AnyView {
         </dl>
         {has_remarks.then(|| view! {
             <details class="remarks">
-                <summary>"Remarks of the loader"</summary>
+                <summary>"Loader notes"</summary>
                 <ul>{remarks}</ul>
             </details>
         })}
@@ -267,13 +267,13 @@ fn way(app: App, entry: &Entry) -> AnyView {
         view! {
             <button class="button" data-testid=format!("fetch-{}", entry.name) on:click=move |_| load(Source::Url(fetched.clone()))>
                 {icon("down")}
-                "Fetch and use"
+                "Download and use"
             </button>
         }
     });
     let words = entry.instructions.clone();
     let words = words.unwrap_or_else(|| match entry.host_allows_cors {
-        true => "Fetched when you ask for it, and kept for your next visit.".to_owned(),
+        true => "Downloaded when you ask for it, and kept for your next visit.".to_owned(),
         false => "Download the file, then drop it anywhere on this page.".to_owned(),
     });
     view! {
@@ -300,14 +300,14 @@ fn own(app: App) -> AnyView {
                 app.dialog.set(None);
                 app.load(Source::Url(address));
             }
-            false => app.problem("An address of weights starts with https://.", &address),
+            false => app.problem("The address must start with https://.", &address),
         }
     };
     view! {
         <section class="own" aria-labelledby="own-title">
             <h3 id="own-title">"Your own weights"</h3>
             <p class="hint">
-                "CORnet, VOneNet, ResNet or AlexNet, recognised from the tensors' names and shapes: "
+                "CORnet, VOneNet, ResNet or AlexNet, recognised by the tensors' names and shapes: "
                 ".safetensors, .pth or .pth.tar. Read on this device; no code in the file is run."
             </p>
             <div class="own-ways">
@@ -335,7 +335,7 @@ fn own(app: App) -> AnyView {
                         prop:value=move || url.get()
                         on:input:target=move |event| url.set(event.target().value())
                     />
-                    <button class="button" data-testid="weights-url-load">"Fetch"</button>
+                    <button class="button" data-testid="weights-url-load">"Download"</button>
                 </form>
             </div>
         </section>

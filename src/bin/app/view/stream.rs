@@ -45,7 +45,7 @@ pub fn mean_map(response: &Response) -> Map {
     Map::nth(&response.mean_map, 0, height, width)
 }
 
-/// The map of the n-th channel that came back.
+/// The map of the n-th returned channel.
 pub fn channel_map(response: &Response, place: usize) -> Map {
     let [_, height, width] = response.shape;
     Map::nth(&response.maps, place, height, width)
@@ -442,7 +442,7 @@ fn channel_button(
     .into_any()
 }
 
-/// A tap without space, such as the decoder's: a bar for each channel that came back.
+/// A tap without space, such as the decoder's: a bar for each returned channel.
 fn evidence(app: App, response: &Response) -> AnyView {
     let values = paint::floats(&response.maps, response.channels.len());
     let reach = Range::of(&values).symmetric().max.max(f32::MIN_POSITIVE);

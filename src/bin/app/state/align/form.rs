@@ -103,7 +103,7 @@ impl Form {
         place(key).map_or(0.0, |place| self.numbers[place])
     }
 
-    /// Sets a number, brought into what is offered.
+    /// Sets a number, clamped to what is offered.
     pub fn set_number(&mut self, key: &str, value: f64) {
         if let Some(place) = place(key) {
             self.numbers[place] = FIELDS[place].offer.fit(value);

@@ -275,7 +275,7 @@ fn tick(
 }
 
 fn model(app: App) -> AnyView {
-    let told = move || {
+    let summary = move || {
         let name = app.align.form.with(|form| form.model.clone());
         app.models.facts(&name).map(|m| short_facts(&m))
     };
@@ -286,7 +286,7 @@ fn model(app: App) -> AnyView {
             {area_choice(app, "align-area", App::align_area, aligned)}
             <div class="beside">
                 {chooser("Add weights", ".safetensors,.pth,.pt,.tar,.ckpt", "align-weights", move |file| app.add_weights_to_align(file))}
-                <span class="hint">{told}</span>
+                <span class="hint">{summary}</span>
             </div>
         </fieldset>
     }

@@ -169,14 +169,14 @@ fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
             app.turn(false, |k| *k = knobs);
             app.go(Tab::Perturb);
         };
-        let told = format!(
+        let caption = format!(
             "{} taken for {}, {}",
             lost.label, lost.answer, lost.condition
         );
         view! {
             <li>
-                <button class="thumb" title=format!("Open in Perturb: {told}") data-testid="lost-image" on:click=open>
-                    <img src=url alt=told.clone() />
+                <button class="thumb" title=format!("Open in Perturb: {caption}") data-testid="lost-image" on:click=open>
+                    <img src=url alt=caption.clone() />
                     <span>{lost.label.clone()} " → " {lost.answer.clone()}</span>
                     <span class="hint">{lost.condition.clone()} ", wrong in " {lost.wrong} " of " {lost.of}</span>
                 </button>
