@@ -20,6 +20,7 @@ pub mod align {
 pub mod archive;
 pub mod clock;
 pub mod compute;
+pub mod experiment;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 #[cfg(feature = "picture")]

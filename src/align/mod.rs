@@ -10,7 +10,6 @@ pub mod average;
 pub mod descent;
 #[cfg(feature = "cli")]
 pub mod examples;
-pub mod experiment;
 pub mod fields;
 pub mod fourier;
 pub mod head;
@@ -18,7 +17,6 @@ pub mod loss;
 pub mod metrics;
 pub mod mix;
 pub mod optimise;
-pub mod outcome;
 pub mod plan;
 pub mod recipe;
 #[cfg(feature = "cli")]

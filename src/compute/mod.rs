@@ -6,4 +6,6 @@ pub mod device;
 #[cfg(feature = "compute")]
 pub mod kernel;
 #[cfg(feature = "compute")]
+pub mod lost;
+#[cfg(feature = "compute")]
 pub mod self_check;

@@ -4,6 +4,4 @@ pub mod chart;
 #[cfg(feature = "charts")]
 pub(crate) mod draw;
 pub mod interval;
-#[cfg(feature = "compute")]
-pub mod robustness;
 pub mod similarity;

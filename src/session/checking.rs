@@ -1,7 +1,8 @@
 //! What may be asked about the last perturbation: whether the gradient told the truth, and what
 //! other models make of it.
 
-use super::engine::{Attachment, Host, Session, SessionError, read_weights};
+use super::engine::{Attachment, Host, Session, read_weights};
+use super::error::SessionError;
 use super::perturbing::{Last, Viewer};
 use super::protocol::{Event, FrontEndNoise, Transferred};
 use crate::clock::Clock;

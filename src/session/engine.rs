@@ -3,116 +3,29 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use burn::tensor::{ExecutionError, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
-use super::aligning::Recordings;
+use super::error::SessionError;
 use super::perturbing::Bench;
 use super::plans;
-use super::protocol::{
-    Bytes, Event, Failure, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba,
-};
-use super::testing::{self, Laboratory};
+use super::protocol::{Bytes, Event, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba};
+use super::recordings::Recordings;
+use super::testing::{self, Inputs};
 use super::warming::Cold;
-use crate::align::aligner::AlignError;
 use crate::clock::Clock;
 use crate::compute::description::BackendChoice;
 use crate::compute::device::{Active, Adapter, Devices};
 use crate::compute::kernel::forget_unused;
 use crate::compute::self_check;
-use crate::image::dataset::DatasetError;
+use crate::experiment::journal::JournalStore;
 use crate::image::{self, ImageError, Picture};
-use crate::measure::robustness::plan::PlanError;
 use crate::model::checkpoint::Source;
 use crate::model::config::Preprocessing;
 use crate::model::filters;
-use crate::model::load::{self, LoadError, Loaded};
+use crate::model::load::{self, Loaded};
 use crate::model::network::Network;
-use crate::model::probe::{CancelToken, Cancelled};
-use crate::perturb::attack::Stopped;
-use crate::perturb::attack::names::NameError;
-use crate::perturb::corruption::{CorruptionError, Textures};
-
-/// Why a request was not fulfilled.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    #[error(transparent)]
-    Cancelled(#[from] Cancelled),
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error("The device failed while it computed. Choose the CPU under Backend to go on.")]
-    Device(#[from] ExecutionErrorBox),
-    #[error("{0}")]
-    Missing(&'static str),
-    #[error(transparent)]
-    Corruption(#[from] CorruptionError),
-    #[error(transparent)]
-    Name(#[from] NameError),
-    #[error("{0}")]
-    Attack(String),
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    #[error(transparent)]
-    Set(#[from] DatasetError),
-    #[error("{}", sentence(.0))]
-    Align(AlignError),
-}
-
-/// [`ExecutionError`] as an error value.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?}")]
-pub struct ExecutionErrorBox(pub ExecutionError);
-
-impl From<ExecutionError> for SessionError {
-    fn from(error: ExecutionError) -> Self {
-        Self::Device(ExecutionErrorBox(error))
-    }
-}
-
-impl From<Stopped> for SessionError {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::Cancelled => Self::Cancelled(Cancelled),
-            Stopped::Failed(sentence) => Self::Attack(sentence),
-        }
-    }
-}
-
-impl SessionError {
-    /// The event that ends a request.
-    pub fn into_event(self) -> Event {
-        match self {
-            Self::Cancelled(_) => Event::Cancelled,
-            Self::Load(LoadError::Cancelled) => Event::Cancelled,
-            other => Event::Failed(Failure {
-                sentence: other.to_string(),
-                cause: causes(&other),
-            }),
-        }
-    }
-}
-
-/// As a sentence of its own.
-fn sentence(error: &AlignError) -> String {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    let first: String = letters
-        .next()
-        .map(|first| first.to_uppercase().collect())
-        .unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut chain = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        chain.push(format!("{error:?}"));
-        next = error.source();
-    }
-    chain.join("\n")
-}
+use crate::model::probe::CancelToken;
+use crate::perturb::corruption::Textures;
 
 /// What a session needs of the place it runs in.
 pub trait Host {
@@ -127,16 +40,8 @@ pub trait Host {
     /// Bytes this process or worker holds.
     fn memory(&self) -> u64;
 
-    /// Opens the journal of a test, which outlives the session, and reads what is in it. Nothing
-    /// where there is no place to keep one: tests then begin anew after a crash.
-    fn open_journal<'a>(&'a self, _name: &'a str) -> Pin<Box<dyn Future<Output = Vec<u8>> + 'a>> {
-        Box::pin(std::future::ready(Vec::new()))
-    }
-    /// Cuts the open journal to this length.
-    fn cut_journal(&self, _length: usize) {}
-    /// Adds to the end of the open journal; once it returns the bytes survive a crash of the page.
-    fn append_journal(&self, _bytes: &[u8]) {}
-    fn close_journal(&self) {}
+    /// Where runs are kept; they outlive the session.
+    fn journals(&self) -> &(dyn JournalStore + 'static);
 }
 
 /// A file handed over beside a request.
@@ -153,7 +58,7 @@ pub struct Session {
     pub(super) bench: Bench,
     /// What frost is taken from; ours are grown when they are first wanted.
     pub(super) textures: Textures,
-    pub(super) laboratory: Laboratory,
+    pub(super) inputs: Inputs,
     pub(super) recordings: Recordings,
 }
 
@@ -246,6 +151,24 @@ impl Session {
         }
         host.tell(Event::Kernels { max_relative_error });
         Ok(())
+    }
+
+    /// Does `work` on the device in use. What a lost GPU has not finished, the CPU does; nothing but
+    /// a lost device makes it go on.
+    pub(super) async fn on_device<T>(
+        &mut self,
+        host: &dyn Host,
+        mut work: impl AsyncFnMut(&Self, &Active) -> Result<T, SessionError>,
+    ) -> Result<T, SessionError> {
+        loop {
+            let active = self.device(host).await;
+            match work(self, &active).await {
+                Err(SessionError::Device(_)) if active.info.kind != BackendChoice::Cpu => {
+                    self.start(BackendChoice::Cpu, host).await?;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     pub(super) async fn device(&mut self, host: &dyn Host) -> Active {

@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::engine::{Host, Session, SessionError, read, rgba, softmax, top};
+use super::engine::{Host, Session, read, rgba, softmax, top};
+use super::error::SessionError;
 use super::protocol::{
     AttackOptions, AttackStep, Bytes, Event, Frame, FrontEndNoise, PerturbOptions, Perturbed,
     Prediction, Stage,
@@ -11,7 +12,7 @@ use super::protocol::{
 use super::seeing::{front_end_noise, le_bytes};
 use crate::clock::Clock;
 use crate::compute::device::Active;
-use crate::measure::robustness::run::relative_change;
+use crate::experiment::robustness::run::relative_change;
 use crate::model::checkpoint::npy::{Array, Data, write_npy};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Taps};

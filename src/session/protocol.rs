@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::compute::description::{BackendChoice, BackendInfo};
-use crate::model::catalog::Measured;
+use crate::experiment::robustness::summary::{Comparison, ConditionSummary, Lost, ModelReport};
+use crate::measure::chart::Chart;
 use crate::model::config::Preprocessing;
 use crate::model::filter_bank::FilterBank;
 use crate::model::taps::TapInfo;
@@ -19,7 +20,7 @@ use crate::perturb::attack::names::Options;
 use crate::perturb::attack::names::{self, NameError};
 #[cfg(feature = "compute")]
 use crate::perturb::attack::plan::Attack;
-use crate::perturb::corruption::{Corruption, Setting};
+use crate::perturb::corruption::Setting;
 use crate::perturb::noise::PixelNoise;
 
 /// A raw buffer: `Uint8Array` in the browser.
@@ -536,7 +537,7 @@ pub struct AlignReport {
     pub heads: Vec<String>,
     pub rows: Vec<Vec<String>>,
     /// Curves as they grow; at the end similarities of areas and dissimilarity matrices too.
-    pub charts: Vec<TestedChart>,
+    pub charts: Vec<Chart>,
     /// Files to take away, by name; none before the end. The aligned weights come first.
     pub documents: Vec<(String, Bytes)>,
 }
@@ -558,17 +559,19 @@ pub struct SetInfo {
 pub struct TestReport {
     /// Of the plan.
     pub title: String,
-    pub models: Vec<TestedModel>,
-    pub conditions: Vec<TestedCondition>,
+    pub models: Vec<ModelReport>,
+    /// Of each model with the first, condition by condition.
+    pub comparisons: Vec<Comparison>,
+    pub conditions: Vec<ConditionSummary>,
     /// Rows there are, and rows there will be.
     pub rows: usize,
     pub expected: usize,
     /// k, n, seeds, images: what stands under a table.
     pub remark: String,
     /// Drawings of it.
-    pub charts: Vec<TestedChart>,
+    pub charts: Vec<Chart>,
     /// Images that the first model gets wrong in most conditions; none before the end.
-    pub lost: Vec<TestedLost>,
+    pub lost: Vec<Lost>,
     /// Files to take away, by name; none before the end.
     pub documents: Vec<(String, Bytes)>,
 }
@@ -579,67 +582,8 @@ pub struct Confused {
     pub model: String,
     pub condition: String,
     /// A matrix each; none with too many classes.
-    pub charts: Vec<TestedChart>,
+    pub charts: Vec<Chart>,
     /// In their place, for each a title and a table of the wrong answers given most often, its
     /// heads first.
     pub tables: Vec<(String, Vec<Vec<String>>)>,
-}
-
-/// A drawing of a [`TestReport`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestedChart {
-    /// For a file: letters, digits, `-`.
-    pub name: String,
-    pub title: String,
-    /// A whole SVG document; names in it are escaped.
-    pub svg: String,
-}
-
-/// An image that is lost, and the mildest condition in which it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestedLost {
-    /// Its number in the test.
-    pub image: u32,
-    pub label: String,
-    pub answer: String,
-    pub condition: String,
-    /// What that condition does to it: a corruption with its severity, or an attack by name.
-    pub corruption: Option<(Corruption, u8)>,
-    pub attack: Option<(String, Options)>,
-    /// Conditions in which it is wrong, and how many there are.
-    pub wrong: usize,
-    pub of: usize,
-    /// The clean image as the model takes it, as a PNG file.
-    pub png: Bytes,
-}
-
-/// A model's line in a [`TestReport`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestedModel {
-    pub name: String,
-    pub clean: Option<Measured>,
-    pub white_box: Option<Measured>,
-    pub corruption: Option<Measured>,
-    pub perturbation: Option<f64>,
-    pub overall: Option<f64>,
-    /// Relative to the first model.
-    pub mce: Option<f64>,
-    /// A share right for each condition, in their order.
-    pub cells: Vec<Option<Measured>>,
-    /// The p-value of McNemar's test against the first model, in the order of the conditions.
-    pub p: Vec<Option<f64>>,
-}
-
-/// A condition of a [`TestReport`], as a chart needs it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestedCondition {
-    pub name: String,
-    /// What it shares with others of its kind: "Fog", "PGD, L∞".
-    pub title: String,
-    /// The strength as it is written: "3", "8/255".
-    pub strength: String,
-    /// As a number, for an axis.
-    pub value: f32,
-    /// One of the corruptions, which make a map rather than a curve.
-    pub corruption: bool,
 }

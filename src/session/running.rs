@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::engine::{Host, Session, SessionError, read};
+use super::engine::{Host, Session, read};
+use super::error::SessionError;
 use super::perturbing::Viewer;
 use super::protocol::{AttackOptions, Event, FrontEndNoise, RawTensor, RunOptions};
 use super::seeing::le_bytes;

@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::engine::{Host, Session, SessionError, read, rgba, softmax, top};
+use super::engine::{Host, Session, read, rgba, softmax, top};
+use super::error::SessionError;
 use super::protocol::{Analysis, Bytes, Event, FrontEndNoise, Readout, Response, SeeOptions};
 use crate::clock::Clock;
 use crate::model::network::Network;

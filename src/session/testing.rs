@@ -1,44 +1,39 @@
-//! The bench Test: a robustness plan, run unit by unit and kept as it goes.
+//! Robustness tests: a request comes in, the experiment is run, reports go out.
 
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
 use std::io::Read;
 
 use burn::tensor::Device;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::engine::{Attachment, Host, Session, SessionError, read_weights};
+use super::engine::{Attachment, Host, Session, read_weights};
+use super::error::SessionError;
 use super::protocol::{
-    Brought, Bytes, Confused, Event, Progress, SetInfo, TestOptions, TestReport, TestedChart,
-    TestedCondition, TestedLost, TestedModel,
+    Brought, Bytes, Confused, Event, Progress, SetInfo, TestOptions, TestReport,
 };
 use crate::align::stages::stages;
 use crate::clock::Clock;
-use crate::compute::description::BackendChoice;
 use crate::compute::device::Active;
-use crate::image::dataset::{LabelledSet, OpenOptions, Opened, open, quiet};
-use crate::image::{Picture, encode_png};
-use crate::measure::chart::Chart;
-use crate::measure::robustness::Row;
-use crate::measure::robustness::charts::confusion as confusion_chart;
-use crate::measure::robustness::journal::{Done, Journal, line};
-use crate::measure::robustness::outcomes::{Lost, class_name, confusion, confusion_table};
-use crate::measure::robustness::plan::{Condition, Plan, Treatment, Unit};
-use crate::measure::robustness::presets;
-use crate::measure::robustness::report::{ModelReport, Report, Style, Table, rows_csv};
-use crate::measure::robustness::run::{Bench, RunError};
-use crate::model::classes::{self, LEFT_OUT, match_classes};
-use crate::model::cost::multiply_adds;
+use crate::experiment::engine::{self, Experiment, Place, Watch, drive};
+use crate::experiment::journal::{Head, Journal, JournalError, Later, Otherwise, digest, line};
+use crate::experiment::robustness::Row;
+use crate::experiment::robustness::charts::confusion as confusion_chart;
+use crate::experiment::robustness::outcomes::{confusion, confusion_table};
+use crate::experiment::robustness::plan::Plan;
+use crate::experiment::robustness::presets;
+use crate::experiment::robustness::report::{Report, rows_csv};
+use crate::experiment::robustness::run::{Candidate, Robustness};
+use crate::experiment::table::{Style, Table};
+use crate::image::dataset::{OpenOptions, Opened, open, quiet};
+use crate::model::classes::{self, LEFT_OUT};
 use crate::model::load::Loaded;
-use crate::model::network::Network;
 
 /// The largest archive of images that is taken, bytes: a page has at most 4 GB.
 const MOST_BYTES: u64 = 1 << 30;
 
 /// Unreadable files that are named.
 const MOST_SKIPPED: usize = 50;
-
-/// Images of the gallery of those that are lost.
-const MOST_LOST: usize = 24;
 
 /// How often the tables are made anew while a test runs, seconds. They cost more the longer it has
 /// run.
@@ -47,16 +42,16 @@ const TABLES_EVERY: f32 = 1.0;
 /// Pixels that a batch of a preset's plan holds, about: 50 images of 32 px.
 const BATCH_PIXELS: usize = 50 * 32 * 32;
 
-/// What tests are made of.
+/// Models and images that tests and alignments use.
 #[derive(Default)]
-pub(super) struct Laboratory {
+pub(super) struct Inputs {
     models: Vec<Loaded>,
     pub set: Option<Archive>,
-    answers: Option<Answers>,
+    results: Option<Results>,
 }
 
 /// What the last test has come to.
-struct Answers {
+struct Results {
     plan: Plan,
     rows: Vec<Row>,
     /// Of the classes, where the models share them.
@@ -74,27 +69,6 @@ pub(super) struct Archive {
     /// How many images can be read.
     pub images: usize,
     pub classes: Vec<String>,
-}
-
-/// What a journal begins with: a test of another head is another test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Head {
-    plan: Plan,
-    weights: Vec<String>,
-    data: u64,
-    version: String,
-    /// Convolutions read weights in 16 bits a number.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    half: bool,
-}
-
-/// A model on the device with the images it takes.
-struct Subject {
-    network: Network,
-    set: LabelledSet,
-    classes: Vec<usize>,
-    /// Multiply-adds of a pass over an image.
-    cost: f64,
 }
 
 impl Session {
@@ -118,7 +92,7 @@ impl Session {
             areas: network.areas(),
             stages: stages(&network),
         }));
-        let models = &mut self.laboratory.models;
+        let models = &mut self.inputs.models;
         models.retain(|known| known.name != loaded.name);
         models.push(loaded);
         Ok(())
@@ -157,7 +131,7 @@ impl Session {
                 .collect(),
             classes: set.classes.into_iter().zip(counts).collect(),
         }));
-        self.laboratory.set = Some(Archive {
+        self.inputs.set = Some(Archive {
             name: name.to_owned(),
             hash: digest(&bytes),
             bytes,
@@ -175,41 +149,57 @@ impl Session {
         host: &dyn Host,
     ) -> Result<(), SessionError> {
         let half = self.device(host).await.info.half;
-        let loaded = self.laboratory.chosen(&options.models)?;
+        let loaded = self.inputs.chosen(&options.models)?;
         let plan = plan(options, &loaded)?;
-        let archive = self
-            .laboratory
-            .set
-            .as_ref()
-            .ok_or(SessionError::Missing("Choose labelled images first."))?;
+        let archive = self.inputs.archive()?;
         let names = classes::shared(loaded.iter().map(|one| one.classes.as_slice()));
-        let head = Head {
-            plan: plan.clone(),
-            weights: loaded.iter().map(|l| l.hash.clone()).collect(),
-            data: archive.hash,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            half,
-        };
-        self.laboratory.answers = None;
-        let mut run = Run::open(head, host).await?;
-        loop {
-            let active = self.device(host).await;
-            let ended = self
-                .go(&plan, &mut run, (&options.models, &names), &active, host)
-                .await;
-            match ended {
-                // What a lost GPU has finished is kept; the CPU does the rest.
-                Err(SessionError::Attack(_)) if active.info.kind != BackendChoice::Cpu => {
-                    self.start(BackendChoice::Cpu, host).await?;
-                }
-                ended => {
-                    host.close_journal();
-                    let rows = run.rows;
-                    self.laboratory.answers = Some(Answers { plan, rows, names });
-                    return ended;
-                }
-            }
+        let head = head::<Robustness>(&plan, &loaded, &[archive.hash], half);
+        self.inputs.results = None;
+        let (mut journal, not_kept) = open_journal(&head, false, host).await?;
+        let ended = self
+            .on_device(host, async |session, active| {
+                let models = session
+                    .candidates(&options.models, &plan, active, host)
+                    .await?;
+                let textures = &session.textures;
+                let test = Robustness::new(&plan, &models, &active.device, textures)?;
+                let watch = TestWatch {
+                    test: &test,
+                    names: &names,
+                    half,
+                    not_kept: RefCell::new(not_kept.clone()),
+                    told: Cell::new(None),
+                    host,
+                };
+                watch.tell(journal.rows(), false)?;
+                let place = Place {
+                    cancel: host.cancel(),
+                    keep_every: 0.0,
+                };
+                drive(&test, &test.units(), &mut journal, place, &watch).await?;
+                watch.tell(journal.rows(), true)
+            })
+            .await;
+        let rows = journal.close();
+        self.inputs.results = Some(Results { plan, rows, names });
+        ended
+    }
+
+    /// The plan's models on a device, with the images each takes.
+    async fn candidates(
+        &self,
+        names: &[String],
+        plan: &Plan,
+        active: &Active,
+        host: &dyn Host,
+    ) -> Result<Vec<Candidate>, SessionError> {
+        let mut candidates = Vec::new();
+        for one in self.inputs.chosen(names)? {
+            host.pause().await;
+            host.cancel().check()?;
+            candidates.push(self.inputs.candidate(one, plan, &active.device)?);
         }
+        Ok(candidates)
     }
 
     /// What a model of the last test took images for, clean and in a condition; the hardest where
@@ -220,9 +210,9 @@ impl Session {
         condition: String,
         host: &dyn Host,
     ) -> Result<(), SessionError> {
-        let answers = self.laboratory.answers.as_ref();
-        let Answers { plan, rows, names } =
-            answers.ok_or(SessionError::Missing("Run a test first."))?;
+        let results = self.inputs.results.as_ref();
+        let Results { plan, rows, names } =
+            results.ok_or(SessionError::Missing("Run a test first."))?;
         let is_known = |name: &str| rows.iter().any(|row| row.condition == name);
         if !plan.models.iter().any(|known| known == model)
             || !(condition.is_empty() || is_known(&condition))
@@ -249,7 +239,7 @@ impl Session {
         for condition in shown {
             let found = confusion(rows, model, condition);
             match confusion_chart(&found, names) {
-                Some(chart) => told.charts.push(drawn(chart)),
+                Some(chart) => told.charts.push(chart),
                 None => {
                     let Table { head, rows } = confusion_table(&found, names);
                     told.tables
@@ -260,83 +250,14 @@ impl Session {
         host.tell(Event::Confused(Box::new(told)));
         Ok(())
     }
-
-    async fn go(
-        &self,
-        plan: &Plan,
-        run: &mut Run,
-        (models, names): (&[String], &[String]),
-        active: &Active,
-        host: &dyn Host,
-    ) -> Result<(), SessionError> {
-        let conditions = plan.conditions()?;
-        let loaded = self.laboratory.chosen(models)?;
-        let mut subjects = Vec::with_capacity(loaded.len());
-        for one in loaded {
-            host.pause().await;
-            host.cancel().check()?;
-            subjects.push(self.laboratory.subject(one, plan, active)?);
-        }
-        let images = subjects.iter().map(|s| s.set.len()).min().unwrap_or(0);
-        let units = plan.units(conditions.len(), images);
-        let pause = || host.pause();
-        let mut meter = Meter::new(&units, plan, &conditions, &subjects, &run.done);
-        let mut tables = Tables {
-            plan,
-            conditions: &conditions,
-            images,
-            set: &subjects[0].set,
-            names,
-            half: run.half,
-            told: None,
-        };
-        host.tell(Event::Tested(Box::new(tables.make(&run.rows, false)?)));
-        for unit in &units {
-            if run.done.contains(&unit.number) {
-                continue;
-            }
-            host.tell(meter.progress(&conditions[unit.condition], &plan.models[unit.model]));
-            let subject = &subjects[unit.model];
-            let bench = Bench {
-                plan,
-                conditions: &conditions,
-                set: &subject.set,
-                classes: &subject.classes,
-                network: &subject.network,
-                device: active.device.clone(),
-                textures: &self.textures,
-                cancel: host.cancel().clone(),
-                pause: Some(&pause),
-            };
-            let rows = bench.run(unit, &mut |_| {}).await?;
-            run.keep(unit.number, rows, host)?;
-            meter.finished(unit);
-            if tables.are_due() {
-                host.tell(Event::Tested(Box::new(tables.make(&run.rows, false)?)));
-            }
-            host.pause().await;
-            host.cancel().check()?;
-        }
-        host.tell(Event::Tested(Box::new(tables.make(&run.rows, true)?)));
-        Ok(())
-    }
 }
 
-impl From<RunError> for SessionError {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Cancelled => Self::Cancelled(crate::model::probe::Cancelled),
-            RunError::Failed(sentence) => Self::Attack(sentence),
-        }
-    }
-}
-
-impl Laboratory {
+impl Inputs {
     /// The models of these names, in this order.
     pub fn chosen(&self, names: &[String]) -> Result<Vec<&Loaded>, SessionError> {
         let find = |name: &String| {
             let found = self.models.iter().find(|model| model.name == *name);
-            found.ok_or_else(|| SessionError::Attack(format!("The model {name} was not read yet.")))
+            found.ok_or_else(|| SessionError::NoModel(name.clone()))
         };
         match names.is_empty() {
             true => Err(SessionError::Missing("Choose at least one model to test.")),
@@ -344,42 +265,83 @@ impl Laboratory {
         }
     }
 
-    fn subject(
+    /// The labelled images.
+    pub fn archive(&self) -> Result<&Archive, SessionError> {
+        let set = self.set.as_ref();
+        set.ok_or(SessionError::Missing("Choose labelled images first."))
+    }
+
+    fn candidate(
         &self,
-        loaded: &Loaded,
+        model: &Loaded,
         plan: &Plan,
-        active: &Active,
-    ) -> Result<Subject, SessionError> {
-        let archive = self
-            .set
-            .as_ref()
-            .ok_or(SessionError::Missing("Choose labelled images first."))?;
-        let side = loaded.config.preprocessing.crop;
+        device: &Device,
+    ) -> Result<Candidate, SessionError> {
+        let archive = self.archive()?;
         let left_out = plan.classes.iter().filter(|(_, class)| *class == LEFT_OUT);
         let options = OpenOptions {
-            size: side,
+            size: model.config.preprocessing.crop,
             images: plan.images,
             without: left_out.map(|(name, _)| name.clone()).collect(),
             flat: true,
             in_order: false,
         };
         let set = open(&archive.bytes, &archive.name, &options, &mut quiet)?.set;
-        let classes = match_classes(&set.classes, &loaded.classes, &plan.classes);
-        let classes = classes.map_err(|unknown| {
-            SessionError::Attack(format!(
-                "{} does not fit {}: {unknown}. Say under Classes what they are, or leave them out.",
-                loaded.name, archive.name
-            ))
-        })?;
-        // No image of a class that is left out is there to be looked up.
-        let classes = classes.into_iter().map(Option::unwrap_or_default).collect();
-        Ok(Subject {
-            network: loaded.to_network(&active.device.clone().autodiff()),
-            set,
-            classes,
-            cost: multiply_adds(&loaded.config, side) as f64,
+        Candidate::new(model, set, &plan.classes, device).map_err(|unknown| SessionError::Classes {
+            model: model.name.clone(),
+            set: archive.name.clone(),
+            unknown,
         })
     }
+}
+
+/// What a journal of this session begins with. `half`: convolutions read weights in 16 bits a number.
+pub(super) fn head<E: Experiment>(
+    plan: &E::Plan,
+    models: &[&Loaded],
+    data: &[u64],
+    half: bool,
+) -> Head<E::Plan> {
+    Head {
+        kind: E::KIND.to_owned(),
+        plan: plan.clone(),
+        images: 0,
+        data: data.iter().map(|hash| format!("{hash:016x}")).collect(),
+        weights: models.iter().map(|model| model.hash.clone()).collect(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        classes: Vec::new(),
+        // A run that a lost GPU has begun goes on with the CPU.
+        backend: if half { "weights in f16" } else { "" }.to_owned(),
+    }
+}
+
+/// What is said where a run cannot be kept.
+pub(super) fn not_kept(error: &JournalError) -> String {
+    format!("This browser does not keep the run, so that it begins anew after a reload ({error}).")
+}
+
+/// The journal of the run of this head, with what is said where it cannot be kept.
+pub(super) async fn open_journal<'h, P, R>(
+    head: &Head<P>,
+    fresh: bool,
+    host: &'h dyn Host,
+) -> Result<(Journal<'h, R>, Option<String>), SessionError>
+where
+    P: Clone + PartialEq + Serialize + DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
+    let name = format!("{:016x}.jsonl", digest(&line(head)?));
+    let store = host.journals();
+    if fresh {
+        store.remove(&name).await;
+    }
+    // What cannot be read is of another version of this page, or damaged: from the beginning.
+    Ok(
+        match Journal::open(store, &name, head, Otherwise::Replace).await {
+            Ok(journal) => (journal, None),
+            Err(error) => (Journal::unkept(store, &name), Some(not_kept(&error))),
+        },
+    )
 }
 
 /// Images a batch on a page, `most` of them where they are small.
@@ -424,194 +386,81 @@ pub(super) fn whole(attachment: Option<Attachment>) -> Result<Vec<u8>, SessionEr
     }
 }
 
-/// The first 64 bits of a hash.
-pub(super) fn digest(bytes: &[u8]) -> u64 {
-    use sha2::{Digest, Sha256};
-    let hash: [u8; 32] = Sha256::digest(bytes).into();
-    // Eight of 32 bytes are always there.
-    u64::from_le_bytes(*hash.first_chunk().unwrap_or(&[0; 8]))
-}
-
-/// What a test has done so far, in memory and where the host keeps it.
-struct Run {
-    rows: Vec<Row>,
-    done: BTreeSet<usize>,
-    /// As it was begun.
+/// Sends what a test comes to to the page.
+struct TestWatch<'a> {
+    test: &'a Robustness<'a>,
+    /// Of the classes, where the models share them.
+    names: &'a [String],
+    /// As the run was begun.
     half: bool,
+    /// What is said where the run is not kept.
+    not_kept: RefCell<Option<String>>,
+    /// When the last tables were sent.
+    told: Cell<Option<Clock>>,
+    host: &'a dyn Host,
 }
 
-impl Run {
-    async fn open(head: Head, host: &dyn Host) -> Result<Self, SessionError> {
-        let begin = line(&head).map_err(unwritable)?;
-        let name = format!("{:016x}.jsonl", digest(&begin));
-        let kept = host.open_journal(&name).await;
-        let mut run = Self {
-            rows: Vec::new(),
-            done: BTreeSet::new(),
-            half: head.half,
-        };
-        // What cannot be read is of another version of this page, or damaged: from the beginning.
-        let old = Journal::<Head>::read(&kept).ok().flatten();
-        match old.filter(|old| old.head == head) {
-            Some(old) => {
-                host.cut_journal(old.sound);
-                for unit in old.units {
-                    run.done.insert(unit.unit);
-                    run.rows.extend(unit.rows);
-                }
-            }
-            None => {
-                host.cut_journal(0);
-                host.append_journal(&begin);
-            }
-        }
-        Ok(run)
+impl Watch<Row> for TestWatch<'_> {
+    fn pause(&self) -> Later<'_, ()> {
+        self.host.pause()
     }
 
-    fn keep(&mut self, unit: usize, rows: Vec<Row>, host: &dyn Host) -> Result<(), SessionError> {
-        let done = Done { unit, rows };
-        host.append_journal(&line(&done).map_err(unwritable)?);
-        self.done.insert(unit);
-        self.rows.extend(done.rows);
+    fn progress(&self, progress: &engine::Progress) {
+        self.host.tell(thousandths(progress));
+    }
+
+    fn rows(&self, rows: &[Row], _: Option<&Row>) {
+        let told = self.told.get();
+        if told.is_none_or(|told| told.seconds() > TABLES_EVERY) {
+            // A plan without tables has already been refused.
+            let _ = self.tell(rows, false);
+        }
+    }
+
+    fn not_kept(&self, error: JournalError) -> Result<(), JournalError> {
+        self.not_kept.replace(Some(not_kept(&error)));
+        self.told.set(None);
         Ok(())
     }
 }
 
-fn unwritable(_: serde_json::Error) -> SessionError {
-    SessionError::Missing("A result has no written form.")
+/// How far a run is. In thousandths: a count of units would run ahead of the time they take.
+pub(super) fn thousandths(progress: &engine::Progress) -> Event {
+    Event::Progress(Progress {
+        stage: progress.label.clone(),
+        done: (1000.0 * progress.done / progress.total.max(1.0)) as u64,
+        total: 1000,
+        bytes: false,
+        seconds_left: progress.seconds_left,
+    })
 }
 
-/// How far a test is, in multiply-adds, and how fast.
-struct Meter {
-    costs: Vec<f64>,
-    done: f64,
-    total: f64,
-    /// Done in this start.
-    here: f64,
-    clock: Clock,
-}
-
-impl Meter {
-    fn new(
-        units: &[Unit],
-        plan: &Plan,
-        conditions: &[Condition],
-        subjects: &[Subject],
-        done: &BTreeSet<usize>,
-    ) -> Self {
-        let cost = |unit: &Unit| {
-            let subject = &subjects[unit.model];
-            let stochastic = subject.network.is_stochastic();
-            let passes = conditions[unit.condition].cost(plan, stochastic);
-            passes * unit.images as f64 * subject.cost
-        };
-        let costs: Vec<f64> = units.iter().map(cost).collect();
-        Self {
-            done: done.iter().filter_map(|number| costs.get(*number)).sum(),
-            total: costs.iter().sum(),
-            costs,
-            here: 0.0,
-            clock: Clock::start(),
+impl TestWatch<'_> {
+    fn tell(&self, rows: &[Row], ended: bool) -> Result<(), SessionError> {
+        let report = self.test.report(rows)?;
+        let mut sent = sent(&report, self.remark())?;
+        if ended {
+            sent.lost = self.test.gallery(&report, rows, self.names);
+            sent.documents = self.documents(&report, rows)?;
         }
-    }
-
-    fn finished(&mut self, unit: &Unit) {
-        self.done += self.costs[unit.number];
-        self.here += self.costs[unit.number];
-    }
-
-    fn progress(&self, condition: &Condition, model: &str) -> Event {
-        let left = (self.total - self.done) / self.here;
-        let seconds = f64::from(self.clock.seconds()) * left;
-        Event::Progress(Progress {
-            stage: format!("{model}, {}", condition.name()),
-            // In thousandths: a count of units would run ahead of the time they take.
-            done: (1000.0 * self.done / self.total.max(1.0)) as u64,
-            total: 1000,
-            bytes: false,
-            seconds_left: (self.here > 0.0).then_some(seconds as f32),
-        })
-    }
-}
-
-/// Makes tables of rows, now and then.
-struct Tables<'a> {
-    plan: &'a Plan,
-    conditions: &'a [Condition<'a>],
-    images: usize,
-    /// The images of the first model.
-    set: &'a LabelledSet,
-    /// Of the classes, where the models share them.
-    names: &'a [String],
-    half: bool,
-    told: Option<Clock>,
-}
-
-impl Tables<'_> {
-    fn are_due(&self) -> bool {
-        self.told.is_none_or(|told| told.seconds() > TABLES_EVERY)
-    }
-
-    fn make(&mut self, rows: &[Row], ended: bool) -> Result<TestReport, SessionError> {
-        let report = Report::new(self.plan, rows, self.images)?;
-        let made = TestReport {
-            lost: match ended {
-                true => self.lost(&report, rows),
-                false => Vec::new(),
-            },
-            documents: match ended {
-                true => self.documents(&report, rows)?,
-                false => Vec::new(),
-            },
-            ..told(&report, self.conditions, self.remark())?
-        };
-        self.told = Some(Clock::start());
-        Ok(made)
+        self.told.set(Some(Clock::start()));
+        self.host.tell(Event::Tested(Box::new(sent)));
+        Ok(())
     }
 
     fn remark(&self) -> String {
-        let Plan { eot, passes, .. } = self.plan;
+        let Plan {
+            eot, passes, seeds, ..
+        } = self.test.plan();
         let stored = if self.half { "; weights in f16" } else { "" };
+        let not_kept = self.not_kept.borrow();
+        let not_kept = not_kept.iter().map(|sentence| format!(" {sentence}"));
         format!(
             "{} images; stochastic models: {passes} passes judge an image (n), {eot} samples a \
-             gradient (k); seeds {:?}{stored}.",
-            self.images, self.plan.seeds
+             gradient (k); seeds {seeds:?}{stored}.{}",
+            self.test.images(),
+            not_kept.collect::<String>()
         )
-    }
-
-    fn lost(&self, report: &Report, rows: &[Row]) -> Vec<TestedLost> {
-        let model = self.plan.models.first().map_or("", String::as_str);
-        let shown = |lost: Lost| {
-            let side = self.set.size;
-            let planes = self.set.image(lost.image as usize)?;
-            let area = side * side;
-            let rgb = (0..area).flat_map(|at| [0, 1, 2].map(|channel| planes[channel * area + at]));
-            let picture = Picture::from_rgb(side, side, rgb.collect()).ok()?;
-            let condition = self
-                .conditions
-                .iter()
-                .find(|c| c.name() == lost.condition)?;
-            let attack = condition.named(side);
-            Some(TestedLost {
-                corruption: match condition.treatment {
-                    Treatment::Corruption {
-                        corruption,
-                        severity,
-                    } => Some((corruption, severity)),
-                    _ => None,
-                },
-                attack: attack.map(|(named, options)| (named.name.to_owned(), options)),
-                image: lost.image,
-                label: class_name(lost.label, self.names),
-                answer: class_name(lost.prediction, self.names),
-                condition: lost.condition,
-                wrong: lost.wrong,
-                of: lost.of,
-                png: encode_png(&picture).ok()?.into(),
-            })
-        };
-        let lost = report.lost(rows, model, MOST_LOST);
-        lost.into_iter().filter_map(shown).collect()
     }
 
     fn documents(
@@ -619,14 +468,13 @@ impl Tables<'_> {
         report: &Report,
         rows: &[Row],
     ) -> Result<Vec<(String, Bytes)>, SessionError> {
-        let json = |value: &Report| serde_json::to_string_pretty(value).map_err(unwritable);
-        let plan = serde_json::to_string_pretty(self.plan).map_err(unwritable)?;
+        let plan = serde_json::to_string_pretty(self.test.plan())?;
         let html = report.html(rows, self.names, &self.remark())?;
         let (summary, details) = (report.summary(), report.details());
         let documents = [
             ("report.html", html),
             ("report.md", report.markdown(&self.remark())),
-            ("report.json", json(report)?),
+            ("report.json", serde_json::to_string_pretty(report)?),
             ("summary.csv", summary.write(Style::Csv)),
             ("summary.tex", summary.write(Style::Latex)),
             ("details.csv", details.write(Style::Csv)),
@@ -641,42 +489,17 @@ impl Tables<'_> {
 }
 
 /// What a report says, without what only the session that made it has.
-fn told(
-    report: &Report,
-    conditions: &[Condition],
-    remark: String,
-) -> Result<TestReport, SessionError> {
-    let model = |model: &ModelReport| {
-        let cell = |condition: &Condition| {
-            let name = condition.name();
-            let found = model.cells.iter().find(|cell| cell.condition == name);
-            found.map(|cell| cell.accuracy)
-        };
-        let p = |condition: &Condition| {
-            let name = condition.name();
-            let mut own = report.comparisons.iter().filter(|c| c.model == model.name);
-            own.find(|c| c.condition == name).map(|c| c.p)
-        };
-        TestedModel {
-            name: model.name.clone(),
-            clean: model.clean,
-            white_box: model.white_box,
-            corruption: model.corruption,
-            perturbation: model.perturbation,
-            overall: model.overall,
-            mce: model.mce,
-            cells: conditions.iter().map(cell).collect(),
-            p: conditions.iter().map(p).collect(),
-        }
-    };
+fn sent(report: &Report, remark: String) -> Result<TestReport, SessionError> {
+    let conditions = report.plan.conditions()?;
     Ok(TestReport {
         title: report.plan.name.clone(),
-        models: report.models.iter().map(model).collect(),
-        conditions: conditions.iter().map(tested).collect(),
+        models: report.models.clone(),
+        comparisons: report.comparisons.clone(),
+        conditions: conditions.iter().map(|c| c.summary()).collect(),
         rows: report.rows,
         expected: report.expected,
         remark,
-        charts: report.charts()?.into_iter().map(drawn).collect(),
+        charts: report.charts()?,
         lost: Vec::new(),
         documents: Vec::new(),
     })
@@ -698,27 +521,8 @@ pub(super) fn read_report(bytes: &[u8], host: &dyn Host) -> Result<(), SessionEr
         )
     })?;
     report.plan.check()?;
-    let conditions = report.plan.conditions()?;
     let remark = format!("{} answers, read from a file.", report.rows);
-    let report = told(&report, &conditions, remark)?;
+    let report = sent(&report, remark)?;
     host.tell(Event::Report(Box::new(report)));
     Ok(())
-}
-
-pub(super) fn drawn(chart: Chart) -> TestedChart {
-    TestedChart {
-        name: chart.name,
-        title: chart.title,
-        svg: chart.svg,
-    }
-}
-
-fn tested(condition: &Condition) -> TestedCondition {
-    TestedCondition {
-        name: condition.name(),
-        title: condition.title(),
-        strength: condition.strength(),
-        value: condition.value(),
-        corruption: matches!(condition.treatment, Treatment::Corruption { .. }),
-    }
 }

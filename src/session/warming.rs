@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::engine::{LoadedModel, Session, SessionError, read};
+use super::engine::{LoadedModel, Session, read};
+use super::error::SessionError;
 use super::running::summed_cross_entropy;
 use crate::compute::description::BackendChoice;
 use crate::compute::device::Active;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::pin::Pin;
 
 use ventral::compute::device::Adapter;
+use ventral::experiment::journal::{JournalError, JournalStore, Later};
 use ventral::model::checkpoint::Source;
 use ventral::model::probe::CancelToken;
 use ventral::session::protocol::{Event, Request};
@@ -19,9 +20,8 @@ use ventral::session::{Host, Session};
 pub struct NativeHost {
     pub events: RefCell<Vec<Event>>,
     pub token: CancelToken,
-    /// The journals of tests, by name, and the one that is open.
+    /// What is kept of runs, by name.
     pub journals: RefCell<BTreeMap<String, Vec<u8>>>,
-    open: RefCell<String>,
     /// Raises the token once this many lines have been added to a journal.
     pub stop_after: Cell<Option<usize>>,
     /// The GPU that the session may start; none unless a test gives one.
@@ -49,32 +49,41 @@ impl Host for NativeHost {
         0
     }
 
-    fn open_journal<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Vec<u8>> + 'a>> {
-        self.open.replace(name.to_owned());
+    fn journals(&self) -> &(dyn JournalStore + 'static) {
+        self
+    }
+}
+
+impl JournalStore for NativeHost {
+    fn open<'a>(&'a self, name: &'a str) -> Later<'a, Result<Vec<u8>, JournalError>> {
         let mut journals = self.journals.borrow_mut();
-        Box::pin(ready(journals.entry(name.to_owned()).or_default().clone()))
+        let bytes = journals.entry(name.to_owned()).or_default().clone();
+        Box::pin(ready(Ok(bytes)))
     }
 
-    fn cut_journal(&self, length: usize) {
+    fn truncate(&self, name: &str, length: usize) -> Result<(), JournalError> {
         let mut journals = self.journals.borrow_mut();
-        journals
-            .get_mut(&*self.open.borrow())
-            .unwrap()
-            .truncate(length);
+        journals.get_mut(name).unwrap().truncate(length);
+        Ok(())
     }
 
-    fn append_journal(&self, bytes: &[u8]) {
+    fn append(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
         let mut journals = self.journals.borrow_mut();
-        journals
-            .get_mut(&*self.open.borrow())
-            .unwrap()
-            .extend(bytes);
+        journals.get_mut(name).unwrap().extend(bytes);
         if let Some(left) = self.stop_after.get() {
             self.stop_after.set(left.checked_sub(1));
             if left == 0 {
                 self.token.cancel();
             }
         }
+        Ok(())
+    }
+
+    fn close(&self, _: &str) {}
+
+    fn remove<'a>(&'a self, name: &'a str) -> Later<'a, ()> {
+        self.journals.borrow_mut().remove(name);
+        Box::pin(ready(()))
     }
 }
 

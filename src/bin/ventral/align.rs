@@ -4,23 +4,24 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use burn::tensor::Device;
-use indicatif::ProgressBar;
-use ventral::align::aligner::{Look, Step};
-use ventral::align::experiment::{Curve, Ended, Images, Quick, compare, relabelled};
+use ventral::align::aligner::Look;
 use ventral::align::head::with_new_head;
-use ventral::align::outcome::{Outcome, Robust, table, verdict};
 use ventral::align::plan::{Control, Plan, Target};
-use ventral::align::shards::Crew;
 use ventral::align::target::Answers;
 use ventral::compute::device::Devices;
+use ventral::experiment::alignment::documents::curve_lines;
+use ventral::experiment::alignment::images::{Images, relabelled};
+use ventral::experiment::alignment::outcome::{table, verdict};
+use ventral::experiment::alignment::{Alignment, Report, Study};
+use ventral::experiment::engine::Experiment;
+use ventral::experiment::files::FileStore;
+use ventral::experiment::journal::{Head, Journal, JournalStore, Otherwise, digest};
+use ventral::experiment::robustness::plan::Plan as TestPlan;
 use ventral::image::dataset::{LabelledSet, decode_planar, picture_names};
-use ventral::measure::robustness::plan::Plan as TestPlan;
 use ventral::model::load::Loaded;
 use ventral::model::probe::CancelToken;
-use ventral::model::save;
 use ventral::neural;
 
 use crate::output::write_file;
@@ -67,23 +68,53 @@ fn control(name: &str) -> Result<Control, String> {
     })
 }
 
-/// What all runs share.
-struct Work {
-    plan: Plan,
-    model: Loaded,
-    images: Images,
-    test: Option<TestPlan>,
-    /// Of the model as it was.
-    robust: Vec<Robust>,
-    device: Device,
-    cancel: CancelToken,
-    output: PathBuf,
-}
-
 pub fn run(args: &Args) -> Result<(), Failure> {
     let text =
         fs::read_to_string(&args.plan).map_err(|e| format!("{}: {e}", args.plan.display()))?;
     let plan = Plan::parse(&text).map_err(|e| format!("{}: {e}", args.plan.display()))?;
+    let device = Devices::cpu("", None).device;
+    let (study, model, images) = prepare(plan, args, &device)?;
+    let alignment = Alignment {
+        study: &study,
+        model: &model,
+        images: &images,
+        device,
+    };
+    alignment.check(&CancelToken::default())?;
+    let store = FileStore::new(&args.output)?;
+    let name = format!("{}.jsonl", study.plan.name);
+    let head = head(&study, &model, &images)?;
+    let journal = Journal::open(&store, &name, &head, Otherwise::Refuse);
+    let journal = pollster::block_on(journal)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let rows = progress::on_threads(&alignment, &alignment.units(), journal, cores)?;
+    let report = alignment.report(&rows)?;
+    write(&alignment, &report, &args.output)?;
+    // Everything in it is in the files now.
+    pollster::block_on(store.remove(&name));
+    print(&study, &report)
+}
+
+/// What is run, in the order of the results: the controls of a seed before the aligned run.
+fn prepare(plan: Plan, args: &Args, device: &Device) -> Result<(Study, Loaded, Images), Failure> {
+    let is_recorded = matches!(plan.target, Target::Responses { .. });
+    if !is_recorded && (args.labels.is_some() || args.heat_maps.is_some()) {
+        return Err(
+            "--labels and --heat-maps go with recorded responses, whose pictures have names; this \
+             plan's target is another"
+                .into(),
+        );
+    }
+    let mut model = weights::load_path_or_name(&plan.model)?;
+    let named = args.data.as_deref().unwrap_or(&plan.data.images);
+    if plan.new_head {
+        let classes = classes_of(&plan, named, &model, args)?;
+        model = pollster::block_on(with_new_head(&model, classes, plan.seed))?;
+    }
+    let images = match &plan.target {
+        Target::Responses { file } => images_recorded(file, named, &model, args)?,
+        _ => images_of_set(&plan, named, &model, args, device)?,
+    };
     let seeds = match args.seeds.is_empty() {
         true => vec![plan.seed],
         false => args.seeds.clone(),
@@ -91,19 +122,80 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut controls = args.controls.clone();
     controls.retain(|control| !control.is_none());
     controls.push(Control::None);
-    let work = Work::new(plan, args)?;
-    let jobs: Vec<(u64, Control)> = seeds
+    let runs = seeds
         .iter()
-        .flat_map(|seed| controls.iter().map(|control| (*seed, *control)))
-        .collect();
-    let mut ended = work.run_all(&jobs)?;
-    compare(&mut ended)?;
-    let outcomes: Vec<Outcome> = ended.into_iter().map(|run| run.outcome).collect();
-    work.write(&outcomes)?;
+        .flat_map(|seed| controls.iter().map(|control| (*seed, *control)));
+    let study = Study {
+        runs: runs.collect(),
+        robustness: test_plan(args, &model, images.rest.len())?,
+        classes: BTreeMap::new(),
+        plan,
+    };
+    Ok((study, model, images))
+}
+
+fn head(study: &Study, model: &Loaded, images: &Images) -> Result<Head<Study>, Failure> {
+    let mut data = images.hashes();
+    if let Target::Responses { file } = &study.plan.target {
+        let bytes = fs::read(file).map_err(|e| format!("{file}: {e}"))?;
+        data.push(format!("{:016x}", digest(&bytes)));
+    }
+    Ok(Head {
+        kind: Alignment::KIND.to_owned(),
+        plan: study.clone(),
+        images: images.stimuli.len(),
+        data,
+        weights: vec![model.hash.clone()],
+        program: format!("{} {}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION")),
+        classes: Vec::new(),
+        backend: "CPU".to_owned(),
+    })
+}
+
+/// The curves of each run, the outcomes and the table. The weights are there already.
+fn write(alignment: &Alignment, report: &Report, output: &Path) -> Result<(), Failure> {
+    let name = &alignment.study.plan.name;
+    let save = |ending: &str, text: String| {
+        write_file(&output.join(format!("{name}{ending}")), |out| {
+            Ok(out.write_all(text.as_bytes())?)
+        })
+    };
+    for run in &report.ended {
+        let of = (run.outcome.seed, run.outcome.control);
+        let ending = format!("-{}.jsonl", alignment.study.run_name(of));
+        save(&ending, curve_lines(&run.curve)?)?;
+    }
+    let outcomes = serde_json::to_string_pretty(&alignment.outcomes(report))?;
+    save(".json", outcomes)?;
+    save(".md", table(&report.outcomes(), &report.failed))
+}
+
+/// What the runs came to; an error where one failed.
+fn print(study: &Study, report: &Report) -> Result<(), Failure> {
+    let outcomes = report.outcomes();
+    for outcome in &outcomes {
+        println!(
+            "{}-{}: CKA on held-out stimuli {:.3} to {:.3}, accuracy {} to {} %, {:.0} s",
+            study.plan.name,
+            study.run_name((outcome.seed, outcome.control)),
+            outcome.before.held_out_stimuli,
+            outcome.after.held_out_stimuli,
+            percent(&outcome.before),
+            percent(&outcome.after),
+            outcome.seconds
+        );
+    }
     let aligned = outcomes.iter().filter(|o| o.control.is_none());
     aligned.for_each(|outcome| println!("seed {}: {}", outcome.seed, verdict(outcome)));
-    println!("\n{}", table(&outcomes));
-    Ok(())
+    println!("\n{}", table(&outcomes, &report.failed));
+    match report.failed.len() {
+        0 => Ok(()),
+        failed => Err(format!(
+            "{failed} of {} runs failed; their rows in the table say why",
+            study.runs.len()
+        )
+        .into()),
+    }
 }
 
 /// Of a labelled set, and the other model's answers where the target has one.
@@ -113,7 +205,6 @@ fn images_of_set(
     model: &Loaded,
     args: &Args,
     device: &Device,
-    cancel: &CancelToken,
 ) -> Result<Images, Failure> {
     let (stimuli, rest) = images_for(plan, images, model, &args.cache)?;
     let answers = match plan.target.model() {
@@ -123,7 +214,8 @@ fn images_of_set(
             let path = evaluate::data(Some(images), model)?;
             let set = evaluate::read_set(&path, &other, &args.cache)?.in_turns(usize::MAX);
             let (images, _) = Images::split(&set, plan.data.stimuli);
-            let answers = Answers::of(&other, tap, &images, device, cancel);
+            let cancel = interrupt::on_ctrl_c();
+            let answers = Answers::of(&other, tap, &images, device, &cancel);
             Some(pollster::block_on(answers)?)
         }
         None => None,
@@ -203,136 +295,9 @@ fn classes_of(
     Ok(evaluate::read_set(&path, model, &args.cache)?.classes)
 }
 
-impl Work {
-    fn new(plan: Plan, args: &Args) -> Result<Self, Failure> {
-        let is_recorded = matches!(plan.target, Target::Responses { .. });
-        if !is_recorded && (args.labels.is_some() || args.heat_maps.is_some()) {
-            return Err(
-                "--labels and --heat-maps go with recorded responses, whose pictures have \
-                        names; this plan's target is another"
-                    .into(),
-            );
-        }
-        let mut model = weights::load_path_or_name(&plan.model)?;
-        let (device, cancel) = (Devices::cpu("", None).device, interrupt::on_ctrl_c());
-        let named = args.data.as_deref().unwrap_or(&plan.data.images);
-        if plan.new_head {
-            let classes = classes_of(&plan, named, &model, args)?;
-            model = pollster::block_on(with_new_head(&model, classes, plan.seed))?;
-        }
-        let images = match &plan.target {
-            Target::Responses { file } => images_recorded(file, named, &model, args)?,
-            _ => images_of_set(&plan, named, &model, args, &device, &cancel)?,
-        };
-        fs::create_dir_all(&args.output)?;
-        let mut work = Self {
-            test: test_plan(args, &model, images.rest.len())?,
-            plan,
-            model,
-            images,
-            robust: Vec::new(),
-            device,
-            cancel,
-            output: args.output.clone(),
-        };
-        work.robust = work.robustness(&work.model)?;
-        Ok(work)
-    }
-
-    /// The runs, a thread each and as many at a time as there are cores; in their order.
-    fn run_all(&self, jobs: &[(u64, Control)]) -> Result<Vec<Ended>, Failure> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let run = |(seed, control): &(u64, Control)| {
-            // An error of another kind cannot pass between threads.
-            self.run(*seed, *control).map_err(|e| e.to_string())
-        };
-        Ok(Crew::new(cores).queue(jobs, run)?)
-    }
-
-    fn run(&self, seed: u64, control: Control) -> Result<Ended, Failure> {
-        let clock = Instant::now();
-        let mut plan = self.plan.with_control(control);
-        plan.seed = seed;
-        let (mut aligner, ceiling) =
-            self.images
-                .aligner(plan, &self.model, &self.device, &self.cancel)?;
-        let name = format!("{}-{}-seed{seed}", self.plan.name, control.run());
-        let mut file = fs::File::create(self.output.join(format!("{name}.jsonl")))?;
-        let mut curve = Curve::default();
-        let before = pollster::block_on(aligner.look())?;
-        writeln!(file, "{}", serde_json::to_string(&before)?)?;
-        curve.looks.push(before);
-        let bar = progress::bar(
-            "{prefix} {wide_bar} {percent} % {eta} {msg}",
-            self.plan.steps as u64,
-        );
-        bar.set_prefix(name.clone());
-        let mut after = before;
-        while !aligner.is_finished() {
-            let step = pollster::block_on(aligner.step())?;
-            writeln!(file, "{}", serde_json::to_string(&step)?)?;
-            if aligner.is_look_due() {
-                after = pollster::block_on(aligner.look())?;
-                writeln!(file, "{}", serde_json::to_string(&after)?)?;
-                curve.looks.push(after);
-            }
-            show(&bar, &step, &after);
-            curve.steps.push(step);
-        }
-        bar.finish_and_clear();
-        let mut aligned = self.model.clone();
-        aligned.weights = pollster::block_on(save::to_host(&aligner.network()))?;
-        aligned.name.clone_from(&name);
-        write_file(&self.output.join(format!("{name}.safetensors")), |out| {
-            Ok(save::write(&aligned, false, out)?)
-        })?;
-        let mut ended = pollster::block_on(Ended::of(&aligner, control, ceiling, curve))?;
-        ended.outcome.robust_before.clone_from(&self.robust);
-        ended.outcome.robust_after = self.robustness(&aligned)?;
-        ended.outcome.seconds = clock.elapsed().as_secs_f32();
-        println!(
-            "{name}: CKA on held-out stimuli {:.3} to {:.3}, accuracy {} to {} %, {:.0} s",
-            before.held_out_stimuli,
-            after.held_out_stimuli,
-            percent(&before),
-            percent(&after),
-            ended.outcome.seconds
-        );
-        Ok(ended)
-    }
-
-    /// The plan's conditions on images that are no stimuli.
-    fn robustness(&self, model: &Loaded) -> Result<Vec<Robust>, Failure> {
-        let Some(plan) = &self.test else {
-            return Ok(Vec::new());
-        };
-        let quick = Quick::new(plan, &self.images.rest, model, &self.device)?;
-        Ok(pollster::block_on(quick.run(&self.cancel, None))?)
-    }
-
-    fn write(&self, outcomes: &[Outcome]) -> Result<(), Failure> {
-        let path = |ending: &str| self.output.join(format!("{}{ending}", self.plan.name));
-        write_file(&path(".json"), |out| {
-            let document = serde_json::json!({ "plan": self.plan, "runs": outcomes });
-            Ok(serde_json::to_writer_pretty(out, &document)?)
-        })?;
-        write_file(&path(".md"), |out| {
-            Ok(out.write_all(table(outcomes).as_bytes())?)
-        })
-    }
-}
-
 fn percent(look: &Look) -> String {
     look.accuracy
         .map_or("–".to_owned(), |a| format!("{:.1}", 100.0 * a))
-}
-
-fn show(bar: &ProgressBar, step: &Step, look: &Look) {
-    bar.set_position(step.step as u64);
-    bar.set_message(format!(
-        "loss {:.3}, CKA {:.3}",
-        step.loss, look.held_out_stimuli
-    ));
 }
 
 /// The stimuli, and the images left for accuracy, as a model takes them.

@@ -2,30 +2,28 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use burn::tensor::Device;
-use indicatif::ProgressBar;
-use ventral::align::shards::Crew;
 use ventral::compute::description::{BackendChoice, BackendInfo};
+use ventral::experiment::engine::{Experiment, Unit};
+use ventral::experiment::files::FileStore;
+use ventral::experiment::robustness::plan::Plan;
+use ventral::experiment::robustness::presets;
+use ventral::experiment::robustness::run::{Candidate, Robustness};
+use ventral::experiment::robustness::summary::{PRESETS, Preset};
+use ventral::experiment::shard::Shard;
 use ventral::image::dataset::{
     DatasetError, LabelledSet, LoadOptions, Opened, Split, load_readable, quiet,
 };
-use ventral::measure::robustness::plan::{Condition, Plan, Unit};
-use ventral::measure::robustness::presets::{self, PRESETS};
-use ventral::measure::robustness::run::{Bench, RunError};
 use ventral::model::catalog::TestSet;
-use ventral::model::classes::{self, match_classes};
+use ventral::model::classes::{self, Unknown, match_classes};
 use ventral::model::load::Loaded;
-use ventral::model::network::Network;
-use ventral::model::probe::CancelToken;
 use ventral::perturb::corruption::Textures;
 
 use crate::backend::Place;
 use crate::recipe::Hashed;
-use crate::report;
-use crate::store::{Head, Journal, Shard};
-use crate::{Failure, interrupt, progress, weights};
+use crate::rows::{self, Head};
+use crate::{Failure, progress, report, weights};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -69,61 +67,41 @@ pub struct Args {
 
 /// The presets, for the help.
 pub fn table_of_presets() -> String {
-    let row = |p: &presets::Preset| format!("  {:12} {}\n", p.name, p.title);
+    let row = |p: &Preset| format!("  {:12} {}\n", p.name, p.heading);
     let rows: String = PRESETS.iter().map(row).collect();
     format!("Presets:\n{rows}")
 }
 
-/// A model under test.
-struct Model {
-    loaded: Loaded,
-    network: Network,
-    set: LabelledSet,
-    classes: Vec<usize>,
-}
-
 pub fn run(args: &Args) -> Result<(), Failure> {
     let plan = plan(args)?;
-    let conditions = plan.conditions()?;
     let backend = args.place.device()?;
-    let is_on_cpu = backend.info.kind == BackendChoice::Cpu;
-    let models = models(&plan, args, &backend.device)?;
-    let images = models.iter().map(|m| m.set.len()).min().unwrap_or(0);
-    for (model, name) in models.iter().zip(&plan.models) {
-        check_settings(&conditions, model).map_err(|e| format!("{name}: {e}"))?;
-    }
-    let units: Vec<Unit> = plan
-        .units(conditions.len(), images)
-        .into_iter()
-        .filter(|unit| args.shard.takes(unit.number))
-        .collect();
+    let (loaded, candidates) = models(&plan, args, &backend.device)?;
+    let textures = Textures::default();
+    let test = Robustness::new(&plan, &candidates, &backend.device, &textures)?;
+    let mut units = test.units();
+    units.retain(|unit| args.shard.takes(unit.number));
     if args.dry_run {
-        return dry_run(&plan, &conditions, &units, &models);
+        return dry_run(&test, &units);
     }
     // Clap has seen to it that there is one.
     let output = args.output.as_deref().unwrap_or(Path::new("."));
     let head = Head {
+        kind: Robustness::KIND.to_owned(),
         plan: plan.clone(),
-        images,
-        data: hashes(&models)?,
-        weights: models.iter().map(|m| m.loaded.hash.clone()).collect(),
+        images: test.images(),
+        data: hashes(&candidates)?,
+        weights: loaded.iter().map(|model| model.hash.clone()).collect(),
         program: format!("{} {}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION")),
-        classes: classes::shared(models.iter().map(|m| m.loaded.classes.as_slice())),
+        classes: classes::shared(loaded.iter().map(|model| model.classes.as_slice())),
         backend: kind_of(&backend.info).to_owned(),
     };
-    if let Some(journal) = Journal::open(output, args.shard, head)? {
-        let work = Work {
-            plan: &plan,
-            conditions: &conditions,
-            models: &models,
-            device: backend.device.clone(),
-            textures: &Textures::default(),
-            cancel: interrupt::on_ctrl_c(),
-        };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = args.jobs.unwrap_or(if is_on_cpu { cores } else { 1 });
-        work.run(&units, journal, jobs.max(1))?;
-    }
+    let is_on_cpu = backend.info.kind == BackendChoice::Cpu;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.unwrap_or(if is_on_cpu { cores } else { 1 });
+    let store = FileStore::new(output)?;
+    rows::finish_shard((output, &store), args.shard, &head, |journal| {
+        progress::on_threads(&test, &units, journal, jobs.max(1))
+    })?;
     if args.shard.count == 1 {
         report::print(&[output.to_owned()], None)?;
         return Ok(());
@@ -180,31 +158,33 @@ pub fn read_plan(name: &str) -> Result<Plan, Failure> {
     Ok(Plan::parse(&text)?)
 }
 
-fn models(plan: &Plan, args: &Args, device: &Device) -> Result<Vec<Model>, Failure> {
-    let model = |name: &String| -> Result<Model, Failure> {
+/// The plan's models, with the images each takes.
+fn models(
+    plan: &Plan,
+    args: &Args,
+    device: &Device,
+) -> Result<(Vec<Loaded>, Vec<Candidate>), Failure> {
+    let (mut models, mut candidates) = (Vec::new(), Vec::new());
+    for name in &plan.models {
         let loaded = weights::load_path_or_name(name)?;
         let data = data(plan.data.as_deref(), &loaded)?;
         let set = read_set(&data, &loaded, &args.cache)?;
-        let classes = match_classes(&set.classes, &loaded.classes, &plan.classes).map_err(|e| {
+        crate::input::check_side(&loaded.config, set.size).map_err(|e| format!("{name}: {e}"))?;
+        let said = |e: Unknown| {
             format!(
                 "{name} and {}: {e}; a table [classes] in the plan says what they are, or leaves \
                  them out with \"\"",
                 data.display()
             )
-        })?;
+        };
+        let classes = match_classes(&set.classes, &loaded.classes, &plan.classes).map_err(said)?;
         let set = set.keeping(|class| classes[class].is_some());
         let set = set.in_turns(plan.images);
-        // No image of a class that is left out is there to be looked up.
-        let classes = classes.into_iter().map(Option::unwrap_or_default).collect();
-        let network = loaded.to_network(&device.clone().autodiff());
-        Ok(Model {
-            loaded,
-            network,
-            set,
-            classes,
-        })
-    };
-    plan.models.iter().map(model).collect()
+        let candidate = Candidate::new(&loaded, set, &plan.classes, device);
+        candidates.push(candidate.map_err(said)?);
+        models.push(loaded);
+    }
+    Ok((models, candidates))
 }
 
 /// The test images at `path` as a model takes them; what cannot be read is listed.
@@ -260,17 +240,9 @@ fn shipped(set: &TestSet) -> Option<PathBuf> {
     places.find(|path| path.is_file())
 }
 
-/// What would only come up after hours.
-fn check_settings(conditions: &[Condition], model: &Model) -> Result<(), Failure> {
-    for condition in conditions {
-        condition.attack(model.set.size)?;
-    }
-    crate::input::check_side(&model.loaded.config, model.set.size)
-}
-
-fn hashes(models: &[Model]) -> Result<Vec<String>, Failure> {
+fn hashes(candidates: &[Candidate]) -> Result<Vec<String>, Failure> {
     let mut hashes: Vec<(usize, String)> = Vec::new();
-    for Model { set, .. } in models {
+    for set in candidates.iter().map(Candidate::set) {
         if hashes.iter().any(|(size, _)| *size == set.size) {
             continue;
         }
@@ -282,102 +254,17 @@ fn hashes(models: &[Model]) -> Result<Vec<String>, Failure> {
     Ok(hashes.into_iter().map(|(_, hash)| hash).collect())
 }
 
-/// What the units cost, in forward passes of an image.
-fn costs(plan: &Plan, conditions: &[Condition], units: &[Unit], models: &[Model]) -> Vec<u64> {
-    let cost = |unit: &Unit| {
-        let stochastic = models[unit.model].network.is_stochastic();
-        let passes = conditions[unit.condition].cost(plan, stochastic);
-        (passes * unit.images as f64).ceil() as u64
-    };
-    units.iter().map(cost).collect()
-}
-
-fn dry_run(
-    plan: &Plan,
-    conditions: &[Condition],
-    units: &[Unit],
-    models: &[Model],
-) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(plan)?);
-    let passes: u64 = costs(plan, conditions, units, models).iter().sum();
+fn dry_run(test: &Robustness, units: &[Unit]) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string_pretty(test.plan())?);
+    let passes: u64 = units
+        .iter()
+        .map(|unit| test.passes(unit).ceil() as u64)
+        .sum();
     println!(
         "{} conditions, {} units, about {passes} forward passes of an image at most (images that \
          have fallen take no more)",
-        conditions.len(),
+        test.conditions().len(),
         units.len()
     );
     Ok(())
-}
-
-struct Work<'a> {
-    plan: &'a Plan,
-    conditions: &'a [Condition<'a>],
-    models: &'a [Model],
-    device: Device,
-    textures: &'a Textures,
-    cancel: CancelToken,
-}
-
-impl Work<'_> {
-    fn run(&self, units: &[Unit], journal: Journal, jobs: usize) -> Result<(), Failure> {
-        let costs = costs(self.plan, self.conditions, units, self.models);
-        let bar = progress::bar(
-            "{wide_bar} {percent} % {eta} {msg}",
-            costs.iter().sum::<u64>(),
-        );
-        let open: Vec<(&Unit, u64)> = units.iter().zip(costs).collect();
-        for (_, cost) in open.iter().filter(|(unit, _)| journal.has(unit.number)) {
-            bar.inc(*cost);
-        }
-        bar.reset_eta();
-        let open: Vec<_> = open
-            .into_iter()
-            .filter(|(unit, _)| !journal.has(unit.number))
-            .collect();
-        let journal = Mutex::new(journal);
-        let outcome = Crew::new(jobs).queue(&open, |(unit, cost)| {
-            let rows = self.unit(unit, &bar).map_err(|e| e.to_string())?;
-            // Another thread that panicked has left the journal as it was.
-            let mut journal = journal.lock().unwrap_or_else(|e| e.into_inner());
-            journal.push(unit.number, rows).map_err(|e| e.to_string())?;
-            bar.inc(*cost);
-            Ok::<_, String>(())
-        });
-        bar.finish_and_clear();
-        let stopped = self.cancel.check().is_err();
-        if stopped {
-            return Err("stopped; what is finished is kept, and the same command goes on".into());
-        }
-        outcome?;
-        let journal = journal.into_inner().unwrap_or_else(|e| e.into_inner());
-        journal.finish()?;
-        Ok(())
-    }
-
-    fn unit(
-        &self,
-        unit: &Unit,
-        bar: &ProgressBar,
-    ) -> Result<Vec<ventral::measure::robustness::Row>, RunError> {
-        let model = &self.models[unit.model];
-        let bench = Bench {
-            plan: self.plan,
-            conditions: self.conditions,
-            set: &model.set,
-            classes: &model.classes,
-            network: &model.network,
-            device: self.device.clone(),
-            textures: self.textures,
-            cancel: self.cancel.clone(),
-            pause: None,
-        };
-        bar.set_message(format!(
-            "{}, {}, images {} to {}",
-            self.plan.models[unit.model],
-            self.conditions[unit.condition].name(),
-            unit.first + 1,
-            unit.first + unit.images
-        ));
-        pollster::block_on(bench.run(unit, &mut |_| {}))
-    }
 }

@@ -17,8 +17,9 @@ mod progress;
 mod recipe;
 mod report;
 mod responses;
+mod rows;
 mod serve;
-mod store;
+
 mod train;
 mod weights;
 

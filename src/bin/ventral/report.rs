@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ventral::measure::robustness::report::{Report, Style};
+use ventral::experiment::robustness::report::Report;
+use ventral::experiment::table::Style;
 use ventral::model::catalog::{Measured, Robustness, parse_robustness};
 
 use crate::output::write_file;
-use crate::store::{self, Head};
+use crate::rows::{self, Head};
 use crate::{Failure, recipe};
 
 #[derive(clap::Args)]
@@ -51,7 +52,7 @@ fn draw(report: &Report, args: &Args) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &args.html {
-        let (head, rows) = store::read_all(&args.folders)?;
+        let (head, rows) = rows::read_all(&args.folders)?;
         save(path, &report.html(&rows, &head.classes, &remark(&head))?)?;
     }
     Ok(())
@@ -105,7 +106,7 @@ fn with_section(card: &str, found: &Robustness) -> String {
 
 /// Merges what the folders hold, writes the tables and prints the shortest.
 pub fn print(folders: &[PathBuf], output: Option<&Path>) -> Result<Report, Failure> {
-    let (head, rows) = store::read_all(folders)?;
+    let (head, rows) = rows::read_all(folders)?;
     let report = Report::new(&head.plan, &rows, head.images)?;
     let output = output.or(folders.first().map(PathBuf::as_path));
     let output = output.unwrap_or(Path::new("."));
@@ -117,12 +118,7 @@ pub fn print(folders: &[PathBuf], output: Option<&Path>) -> Result<Report, Failu
             report: &report,
         },
     )?;
-    let tables = [
-        ("summary", report.summary()),
-        ("details", report.details()),
-        ("areas", report.moved()),
-    ];
-    for (name, table) in &tables {
+    for (name, table) in &report.tables() {
         for (style, ending) in [(Style::Csv, "csv"), (Style::Latex, "tex")] {
             save(
                 &output.join(format!("{name}.{ending}")),

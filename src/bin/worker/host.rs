@@ -9,6 +9,7 @@ use std::sync::Arc;
 use js_sys::{Array, Atomics, Int32Array, Object, Promise, Reflect, Uint8Array};
 use serde::Serialize;
 use ventral::compute::device::Adapter;
+use ventral::experiment::journal::JournalStore;
 use ventral::model::probe::CancelToken;
 use ventral::session::Host;
 use ventral::session::protocol::{Envelope, Event, Failure};
@@ -16,7 +17,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel};
 
-use crate::journal;
+use crate::journal::BrowserStore;
 
 thread_local! {
     /// The page's shared flag: holds the id that is to stop.
@@ -94,20 +95,8 @@ impl Host for WorkerHost {
         u64::from(buffer.byte_length())
     }
 
-    fn open_journal<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Vec<u8>> + 'a>> {
-        Box::pin(journal::open(name))
-    }
-
-    fn cut_journal(&self, length: usize) {
-        journal::cut(length);
-    }
-
-    fn append_journal(&self, bytes: &[u8]) {
-        journal::append(bytes);
-    }
-
-    fn close_journal(&self) {
-        journal::close();
+    fn journals(&self) -> &(dyn JournalStore + 'static) {
+        &BrowserStore
     }
 }
 

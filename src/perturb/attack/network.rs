@@ -151,9 +151,10 @@ impl<'a> NetworkOracle<'a> {
 
 /// A tensor's values, once the device has them.
 pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Stopped> {
-    let failed = "The device failed while it computed. Choose the CPU under Backend to go on.";
     let data = tensor.into_data_async().await;
-    let data = data.map_err(|_| Stopped::Failed(failed.to_owned()))?;
+    let data = data.map_err(|e| Stopped::Device {
+        cause: format!("{e:?}"),
+    })?;
     data.try_to_vec()
         .map_err(|_| Stopped::Failed("The device returned numbers of an unexpected type.".into()))
 }

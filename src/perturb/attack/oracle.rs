@@ -11,6 +11,12 @@ use crate::rng::Rng;
 pub enum Stopped {
     #[error("cancelled")]
     Cancelled,
+    /// The device failed; nothing is wrong with the request.
+    #[error("The device failed while it computed. Choose the CPU under Backend to go on.")]
+    Device {
+        /// As the backend reports it.
+        cause: String,
+    },
     /// A sentence for the user.
     #[error("{0}")]
     Failed(String),

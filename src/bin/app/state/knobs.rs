@@ -1,5 +1,6 @@
 //! The settings of the tab Perturb, and the request they make.
 
+use ventral::experiment::robustness::summary::{Action, Lost};
 use ventral::perturb::attack::Norm;
 use ventral::perturb::attack::names::{self, ATTACKS, Kind, Named, Options, Takes};
 use ventral::perturb::corruption::{Corruption, Setting};
@@ -144,9 +145,13 @@ impl Default for Knobs {
 
 impl Knobs {
     /// What a test did to an image that was lost, on images of `side` px.
-    pub fn of_lost(lost: &TestedLost, seed: u64, side: usize) -> Knobs {
+    pub fn of_lost(lost: &Lost, seed: u64, side: usize) -> Knobs {
         let usual = Knobs::default();
-        let (corruption, severity) = lost.corruption.unzip();
+        let corruption = match lost.action {
+            Action::Corruption(corruption, severity) => Some((corruption, severity)),
+            _ => None,
+        };
+        let (corruption, severity) = corruption.unzip();
         let mut knobs = Knobs {
             eps: 0.0,
             seed,
@@ -154,7 +159,7 @@ impl Knobs {
             severity: severity.unwrap_or(usual.severity),
             ..usual.clone()
         };
-        if let Some((name, options)) = &lost.attack {
+        if let Action::Attack(name, options) = &lost.action {
             knobs.family = family(name);
             knobs.norm = options.norm.unwrap_or(usual.norm);
             let unit = radius(knobs.norm, 1.0, side);

@@ -43,7 +43,6 @@ pub use problems::Problem;
 pub use requests::{Engine, Task};
 pub use see::Spot;
 pub use tab::Tab;
-pub use test::PLANS;
 pub use theme::Theme;
 
 /// A dialog over the page.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use ventral::experiment::robustness::fields::{IMAGES, SEED};
+use ventral::experiment::robustness::summary::PRESETS;
 use ventral::session::protocol::*;
 use web_sys::File;
 
@@ -12,40 +14,6 @@ use super::plans::OwnPlan;
 use super::requests::ends;
 use super::run::Run;
 use crate::files;
-
-/// Plans that are offered: name, title, what it is.
-pub const PLANS: [(&str, &str, &str); 6] = [
-    (
-        "quick",
-        "Quick look",
-        "Four corruptions and short PGD on 100 images",
-    ),
-    (
-        "vonenet",
-        "VOneNet protocol",
-        "PGD in L∞, L2 and L1, and 15 corruptions at 5 severities (Dapello, Marques et al. 2020)",
-    ),
-    (
-        "corruptions",
-        "Common corruptions",
-        "15 corruptions at 5 severities and their mCE (Hendrycks and Dietterich 2019)",
-    ),
-    (
-        "autoattack",
-        "AutoAttack",
-        "The standard ensemble in L∞ 8/255 and L2 0.5 (Croce and Hein 2020)",
-    ),
-    (
-        "curve",
-        "Accuracy against ε",
-        "PGD in L∞ and L2 at fifteen radii",
-    ),
-    (
-        "minimal",
-        "Smallest perturbations",
-        "DeepFool, FMN and the Boundary attack",
-    ),
-];
 
 /// The signals of the tab.
 #[derive(Clone, Copy)]
@@ -68,10 +36,10 @@ pub struct Test {
 impl Test {
     pub fn new() -> Self {
         Self {
-            preset: RwSignal::new(PLANS[0].0.to_owned()),
+            preset: RwSignal::new(PRESETS[0].name.to_owned()),
             plan: RwSignal::new(None),
-            images: RwSignal::new(100),
-            seed: RwSignal::new(0),
+            images: RwSignal::new(IMAGES.offer.start as usize),
+            seed: RwSignal::new(SEED.offer.start as u64),
             chosen: RwSignal::new(Vec::new()),
             report: RwSignal::new(None),
             confused: RwSignal::new(None),

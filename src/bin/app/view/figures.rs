@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
-use ventral::session::protocol::{Bytes, TestedChart};
+use ventral::measure::chart::Chart;
+use ventral::session::protocol::Bytes;
 
 use super::parts::{self, icon};
 use crate::files;
@@ -35,8 +36,8 @@ pub fn documents<R: Send + Sync + 'static>(
 }
 
 /// Drawings, each to be saved.
-pub fn figures(charts: &[TestedChart]) -> AnyView {
-    let figure = |chart: &TestedChart| {
+pub fn figures(charts: &[Chart]) -> AnyView {
+    let figure = |chart: &Chart| {
         let (name, svg) = (chart.name.clone(), chart.svg.clone());
         let (again, drawn) = (name.clone(), svg.clone());
         let save = move || {

@@ -77,7 +77,7 @@ impl Bench<'_> {
         match ran {
             Ok(()) => Ok(results),
             Err(Stopped::Cancelled) => Err(interrupt::STOPPED.into()),
-            Err(Stopped::Failed(sentence)) => Err(sentence.into()),
+            Err(failed) => Err(failed.to_string().into()),
         }
     }
 

@@ -3,28 +3,16 @@
 mod report;
 
 use leptos::prelude::*;
-use ventral::align::fields::Offer;
+use ventral::experiment::robustness::fields::{IMAGES, SEED};
+use ventral::experiment::robustness::summary::{PRESETS, Preset};
 use ventral::session::protocol::PlanKind;
 
 use super::images;
 use super::models::short_facts;
 use super::parts::{self, chooser, icon, number};
-use crate::state::{App, PLANS};
+use crate::state::App;
 
 pub use report::results;
-
-const IMAGES: Offer = Offer {
-    least: 1.0,
-    most: 100_000.0,
-    step: 1.0,
-    start: 100.0,
-};
-const SEED: Offer = Offer {
-    least: 0.0,
-    most: 999_999.0,
-    step: 1.0,
-    start: 0.0,
-};
 
 /// The form.
 pub fn controls(app: App) -> AnyView {
@@ -44,17 +32,18 @@ pub fn controls(app: App) -> AnyView {
 }
 
 fn plan(app: App) -> AnyView {
-    let option = |(name, title, _): (&'static str, &'static str, &'static str)| {
+    let option = |preset: &'static Preset| {
+        let (name, title) = (preset.name, preset.title);
         view! { <option value=name selected=move || app.test.preset.with(|p| p == name)>{title}</option> }
     };
     let hint = move || {
         let preset = app.test.preset.get();
         match app.test.plan.get() {
             Some(plan) => format!("The plan in {}", plan.file),
-            None => PLANS
+            None => PRESETS
                 .iter()
-                .find(|p| p.0 == preset)
-                .map_or("", |p| p.2)
+                .find(|p| p.name == preset)
+                .map_or("", |p| p.description)
                 .to_owned(),
         }
     };
@@ -70,14 +59,14 @@ fn plan(app: App) -> AnyView {
                         app.test.preset.set(e.target().value());
                     }
                 >
-                    {PLANS.map(option).collect_view()}
+                    {PRESETS.iter().map(option).collect_view()}
                 </select>
                 {chooser("Own plan", ".toml,.json", "test-plan-file", move |file| app.take_plan(PlanKind::Test, file))}
             </label>
             <p class="hint" data-testid="test-plan-hint">{hint}</p>
             <div class="fields">
-                {number("Images", "", IMAGES, "test-images", Signal::derive(move || app.test.images.get() as f64), Callback::new(move |n| app.test.images.set(n as usize)))}
-                {number("Seed", "", SEED, "test-seed", Signal::derive(move || app.test.seed.get() as f64), Callback::new(move |n| app.test.seed.set(n as u64)))}
+                {number(IMAGES.label, IMAGES.help, IMAGES.offer, "test-images", Signal::derive(move || app.test.images.get() as f64), Callback::new(move |n| app.test.images.set(n as usize)))}
+                {number(SEED.label, SEED.help, SEED.offer, "test-seed", Signal::derive(move || app.test.seed.get() as f64), Callback::new(move |n| app.test.seed.set(n as u64)))}
             </div>
         </fieldset>
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use ventral::experiment::robustness::summary::{Lost, ModelReport};
 use ventral::model::catalog::Measured;
-use ventral::session::protocol::{Confused, TestReport, TestedLost, TestedModel};
+use ventral::session::protocol::{Confused, TestReport};
 
 use super::super::figures;
 use super::super::parts::{self, chooser};
@@ -60,7 +61,7 @@ fn summary(app: App) -> AnyView {
 }
 
 fn results_table(report: &TestReport, testid: &'static str) -> AnyView {
-    let row = |model: &TestedModel| {
+    let row = |model: &ModelReport| {
         view! {
             <tr data-testid="test-row" data-model=model.name.clone() data-clean=model.clean.map(|m| m.value.to_string())>
                 <th scope="row">{model.name.clone()}</th>
@@ -156,7 +157,7 @@ fn panel(report: &Arc<TestReport>) -> Option<AnyView> {
 
 /// The images that the first model gets wrong in most conditions.
 fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
-    let item = move |lost: &TestedLost| {
+    let item = move |lost: &Lost| {
         let url = files::object_url(&lost.png, "image/png").unwrap_or_default();
         let kept = url.clone();
         on_cleanup(move || files::release(&kept));
@@ -171,13 +172,13 @@ fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
         };
         let caption = format!(
             "{} taken for {}, {}",
-            lost.label, lost.answer, lost.condition
+            lost.label, lost.prediction, lost.condition
         );
         view! {
             <li>
                 <button class="thumb" title=format!("Open in Perturb: {caption}") data-testid="lost-image" on:click=open>
                     <img src=url alt=caption.clone() />
-                    <span>{lost.label.clone()} " → " {lost.answer.clone()}</span>
+                    <span>{lost.label.clone()} " → " {lost.prediction.clone()}</span>
                     <span class="hint">{lost.condition.clone()} ", wrong in " {lost.wrong} " of " {lost.of}</span>
                 </button>
             </li>
@@ -279,9 +280,11 @@ fn others(report: &Arc<TestReport>) -> Option<AnyView> {
     if rest.is_empty() {
         return None;
     }
-    let cell = |model: &TestedModel, place: usize| {
-        let m = model.cells.get(place).copied().flatten();
-        let p = model.p.get(place).copied().flatten();
+    let cell = |model: &ModelReport, place: usize| {
+        let condition = &report.conditions[place].name;
+        let m = model.accuracy(condition);
+        let mut compared = report.comparisons.iter().filter(|c| c.model == model.name);
+        let p = compared.find(|c| c.condition == *condition).map(|c| c.p);
         let p = p.map(|p| view! { <span class="hint">" p = " {numbers::short(p as f32)}</span> });
         view! { <td class="num">{m.map(|m| format!("{} ({} to {})", plain(m.value), plain(m.low), plain(m.high)))} {p}</td> }
     };

@@ -1,11 +1,20 @@
 //! What an alignment came to, and whether it beat its controls.
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::aligner::{Gain, Look};
-use super::plan::Control;
+use crate::align::aligner::{Gain, Look};
+use crate::align::plan::Control;
+use crate::experiment::engine::Experiment;
+use crate::experiment::journal::Later;
+use crate::experiment::robustness::plan::Plan as TestPlan;
+use crate::experiment::robustness::run::{Candidate, Robustness, RunError};
+use crate::image::dataset::LabelledSet;
 use crate::measure::interval::wilson;
 use crate::measure::similarity::inference::{Ceiling, Permuted};
+use crate::model::load::Loaded;
+use crate::model::probe::CancelToken;
+use crate::perturb::corruption::Textures;
 
 /// A share of images right in one condition of a robustness test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +41,55 @@ pub struct Outcome {
     pub robust_before: Vec<Robust>,
     pub robust_after: Vec<Robust>,
     pub seconds: f32,
+}
+
+/// A run that did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    pub seed: u64,
+    pub control: Control,
+    /// A sentence for people.
+    pub reason: String,
+}
+
+/// How many images a model gets right in every condition of a plan, on images that are no stimuli.
+///
+/// # Errors
+/// A plan that does not fit the images, cancelled, a device that failed.
+pub async fn robustness<'p>(
+    plan: &TestPlan,
+    set: &LabelledSet,
+    model: &Loaded,
+    device: &Device,
+    cancel: &CancelToken,
+    pause: impl Fn() -> Later<'p, ()>,
+) -> Result<Vec<Robust>, RunError> {
+    let set = set.in_turns(plan.images);
+    // The set's labels are the model's classes already, by number.
+    let numbered = |(number, name): (usize, &String)| (name.clone(), number.to_string());
+    let classes = set.classes.iter().enumerate().map(numbered).collect();
+    let candidates = [Candidate::new(model, set, &classes, device)?];
+    let textures = Textures::default();
+    let test = Robustness::new(plan, &candidates, device, &textures)?;
+    let conditions = test.conditions().iter();
+    let mut found: Vec<Robust> = conditions
+        .map(|condition| Robust {
+            condition: condition.name(),
+            right: 0,
+            images: 0,
+        })
+        .collect();
+    // A future of the caller's outlives one of these passes.
+    let pause = || -> Later<'_, ()> { pause() };
+    for unit in test.units() {
+        for row in test.rows(&unit, cancel, Some(&pause)).await? {
+            if let Some(of) = found.iter_mut().find(|r| r.condition == row.condition) {
+                of.images += 1;
+                of.right += usize::from(row.prediction == row.label);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What a run and its shuffled control say, in plain words.
@@ -75,8 +133,9 @@ pub fn verdict(aligned: &Outcome) -> String {
     }
 }
 
-/// One row a control, the mean and the standard deviation over seeds: the heads and the rows.
-pub fn rows(outcomes: &[Outcome]) -> (Vec<String>, Vec<Vec<String>>) {
+/// One row a control, the mean and the standard deviation over seeds, and one row a run that
+/// failed, with its reason: the heads and the rows.
+pub fn rows(outcomes: &[Outcome], failed: &[Failed]) -> (Vec<String>, Vec<Vec<String>>) {
     let conditions = outcomes.first().map_or(&[][..], |o| &o.robust_after);
     let heads = HEADS.iter().map(|head| (*head).to_owned());
     let heads = heads.chain(conditions.iter().map(|r| r.condition.clone()));
@@ -88,7 +147,14 @@ pub fn rows(outcomes: &[Outcome]) -> (Vec<String>, Vec<Vec<String>>) {
             rows.push(row(control.run(), &of, |o| o.after, |o| &o.robust_after));
         }
     }
-    (heads.collect(), rows)
+    let heads: Vec<String> = heads.collect();
+    rows.extend(failed.iter().map(|run| {
+        let name = format!("{}, seed {}", run.control.run(), run.seed);
+        let mut cells = vec![name, "failed".to_owned(), run.reason.clone()];
+        cells.resize(heads.len(), "–".to_owned());
+        cells
+    }));
+    (heads, rows)
 }
 
 /// What every table of runs begins with.
@@ -101,8 +167,8 @@ const HEADS: [&str; 5] = [
 ];
 
 /// [`rows`] in Markdown.
-pub fn table(outcomes: &[Outcome]) -> String {
-    let (heads, rows) = rows(outcomes);
+pub fn table(outcomes: &[Outcome], failed: &[Failed]) -> String {
+    let (heads, rows) = rows(outcomes, failed);
     let line = |cells: &Vec<String>| format!("| {} |\n", cells.join(" | "));
     let rule = "---|".repeat(heads.len());
     let body: String = rows.iter().map(line).collect();

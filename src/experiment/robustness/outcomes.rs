@@ -2,24 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::Row;
-use super::report::{Report, Table};
-
-/// An image that a model gets wrong more often than others.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Lost {
-    /// Its number in the set, as the plan uses it.
-    pub image: u32,
-    pub label: u16,
-    /// Conditions, each with each seed, in which most passes are wrong, and how many there are.
-    pub wrong: usize,
-    pub of: usize,
-    /// The mildest of those: the one in which the model gets most images right; and its answer.
-    pub condition: String,
-    pub prediction: u16,
-}
+use super::report::Report;
+use super::summary::{Action, Lost};
+use crate::experiment::table::Table;
 
 /// How often each answer was given to the images of each class.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,8 +75,8 @@ pub fn confusion(rows: &[Row], model: &str, condition: &str) -> Confusion {
 
 impl Report {
     /// The images that `model` gets wrong in most conditions, the worst first, `most` of them.
-    /// `rows` are those the report is of.
-    pub fn lost(&self, rows: &[Row], model: &str, most: usize) -> Vec<Lost> {
+    /// `rows` are those the report is of; `names` are the classes', where they are known.
+    pub fn lost(&self, rows: &[Row], model: &str, most: usize, names: &[String]) -> Vec<Lost> {
         let own = self.models.iter().find(|m| m.name == model);
         let accuracy: BTreeMap<&str, f64> = own
             .into_iter()
@@ -112,11 +100,13 @@ impl Report {
             let row = mildest?;
             Some(Lost {
                 image,
-                label: row.label,
+                label: class_name(row.label, names),
+                prediction: class_name(row.prediction, names),
+                condition: row.condition.clone(),
                 wrong,
                 of,
-                condition: row.condition.clone(),
-                prediction: row.prediction,
+                action: Action::None,
+                png: ByteBuf::new(),
             })
         };
         let mut all: Vec<Lost> = images.into_iter().filter_map(lost).collect();
@@ -143,7 +133,7 @@ pub fn class_name(class: u16, names: &[String]) -> String {
 }
 
 /// A line for each lost image.
-pub fn lost_table(lost: &[Lost], names: &[String]) -> Table {
+pub fn lost_table(lost: &[Lost]) -> Table {
     let head = [
         "image",
         "class",
@@ -154,10 +144,10 @@ pub fn lost_table(lost: &[Lost], names: &[String]) -> Table {
     let line = |l: &Lost| {
         vec![
             l.image.to_string(),
-            class_name(l.label, names),
+            l.label.clone(),
             format!("{} of {}", l.wrong, l.of),
             l.condition.clone(),
-            class_name(l.prediction, names),
+            l.prediction.clone(),
         ]
     };
     Table {
@@ -220,10 +210,13 @@ mod tests {
         };
         let rows: Vec<Row> = answers.into_iter().flat_map(each).collect();
         let report = Report::new(&plan, &rows, 4).expect("it is sound");
-        let lost = report.lost(&rows, "a", 9);
+        let lost = report.lost(&rows, "a", 9, &[]);
         let told: Vec<_> = lost
             .iter()
-            .map(|l| (l.image, l.wrong, l.of, l.condition.as_str(), l.prediction))
+            .map(|l| {
+                let prediction: u16 = l.prediction.parse().expect("a number");
+                (l.image, l.wrong, l.of, l.condition.as_str(), prediction)
+            })
             .collect();
         // Of two that fall once, the one that is wrong in the milder condition is the worse.
         let expected = [
@@ -232,14 +225,15 @@ mod tests {
             (1, 1, 3, "fog 5", 3),
         ];
         assert_eq!(told, expected);
-        assert_eq!(report.lost(&rows, "a", 1), lost[..1]);
+        assert_eq!(report.lost(&rows, "a", 1, &[]), lost[..1]);
         assert_eq!(report.hardest("a"), Some("fog 5"));
         let found = confusion(&rows, "a", "fog 5");
         assert_eq!((found.classes(), found.of(1), found.count(1, 1)), (4, 4, 2));
         assert_eq!(found.worst(9), [(1, 2, 1), (1, 3, 1)]);
         let names = ["cat".to_owned(), "dog".to_owned()];
+        let lost = report.lost(&rows, "a", 9, &names);
         assert_eq!(
-            lost_table(&lost, &names).rows[0][1..],
+            lost_table(&lost).rows[0][1..],
             ["dog", "2 of 3", "fog 1", "2"]
         );
     }

@@ -1,52 +1,12 @@
 //! Plans that are asked for by name: the protocols the field reports.
 
 use super::plan::{Attacks, Corruptions, Plan, Radius, VERSION};
+use super::summary::{PRESETS, Preset};
 use crate::perturb::attack::Norm;
 use crate::perturb::corruption::Corruption;
 
-/// A plan with a name.
-#[derive(Clone, Copy, Debug)]
-pub struct Preset {
-    pub name: &'static str,
-    /// For people, with the paper.
-    pub title: &'static str,
-    make: fn(&mut Plan),
-}
-
-/// All presets, the quickest first.
-// A static: there is one of each, where a constant may be copied.
-pub static PRESETS: &[Preset] = &[
-    Preset {
-        name: "quick",
-        title: "Quick look: four corruptions and short PGD",
-        make: quick,
-    },
-    Preset {
-        name: "vonenet",
-        title: "White box and corruption means of VOneNet (Dapello, Marques et al. 2020)",
-        make: vonenet,
-    },
-    Preset {
-        name: "corruptions",
-        title: "mCE over fifteen corruptions at five severities (Hendrycks and Dietterich 2019)",
-        make: corruptions,
-    },
-    Preset {
-        name: "autoattack",
-        title: "AutoAttack, standard (Croce and Hein 2020)",
-        make: autoattack,
-    },
-    Preset {
-        name: "curve",
-        title: "Accuracy against ε under PGD in L∞ and L2",
-        make: curve,
-    },
-    Preset {
-        name: "minimal",
-        title: "Smallest perturbations: DeepFool, FMN and the Boundary attack",
-        make: minimal,
-    },
-];
+/// What fills the plan of each of [`PRESETS`], in their order.
+const FILLED: [fn(&mut Plan); 6] = [quick, vonenet, corruptions, autoattack, curve, minimal];
 
 /// The preset of this name.
 pub fn find(name: &str) -> Option<&'static Preset> {
@@ -58,7 +18,7 @@ impl Preset {
     pub fn plan(&self, models: Vec<String>) -> Plan {
         let mut plan = Plan {
             version: VERSION,
-            name: self.title.to_owned(),
+            name: self.heading.to_owned(),
             models,
             data: None,
             images: 1000,
@@ -71,7 +31,13 @@ impl Preset {
             corruptions: Vec::new(),
             attacks: Vec::new(),
         };
-        (self.make)(&mut plan);
+        let fill = PRESETS
+            .iter()
+            .zip(FILLED)
+            .find(|(preset, _)| *preset == self);
+        if let Some((_, fill)) = fill {
+            fill(&mut plan);
+        }
         plan
     }
 }
@@ -174,12 +140,12 @@ fn attacks(attack: &str, norm: Option<Norm>, eps: &[&str]) -> Attacks {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Group;
+    use super::super::summary::Group;
     use super::*;
 
     #[test]
     fn presets_are_plans_and_documents() {
-        for preset in PRESETS {
+        for preset in &PRESETS {
             let plan = preset.plan(vec!["a".into(), "b".into()]);
             plan.check().expect(preset.name);
             let json = serde_json::to_string(&plan).expect("a plan is a document");
@@ -192,10 +158,7 @@ mod tests {
                 mapped.seeds = vec![seed];
                 assert_eq!(Plan::parse(&mapped.document()).as_ref(), Ok(&mapped));
             }
-            assert!(std::ptr::eq(
-                find(preset.name).expect("it is there"),
-                preset
-            ));
+            assert_eq!(find(preset.name), Some(preset));
         }
         assert!(find("nothing").is_none());
     }

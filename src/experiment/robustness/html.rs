@@ -4,7 +4,8 @@ use super::Row;
 use super::charts::confusion as confusion_chart;
 use super::outcomes::{confusion, confusion_table, lost_table};
 use super::plan::PlanError;
-use super::report::{Report, Table};
+use super::report::Report;
+use crate::experiment::table::Table;
 use crate::measure::chart::Chart;
 
 /// Images of the list of the worst.
@@ -109,11 +110,11 @@ impl Report {
     }
 
     fn image_by_image(&self, rows: &[Row], names: &[String], model: &str) -> String {
-        let lost = self.lost(rows, model, MOST_LOST);
+        let lost = self.lost(rows, model, MOST_LOST, names);
         let mut text = format!(
             "<h3>{}</h3>\n<p class=\"soft\">The images that are wrong in most conditions.</p>\n{}",
             escape(model),
-            table(&lost_table(&lost, names))
+            table(&lost_table(&lost))
         );
         for condition in std::iter::once("clean").chain(self.hardest(model)) {
             let found = confusion(rows, model, condition);

@@ -5,60 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Row;
-use super::plan::{Condition, Group, Plan, PlanError, Treatment};
+use super::plan::{Condition, Plan, PlanError, Treatment};
+use super::summary::{Cell, Comparison, Group, ModelReport};
+use crate::experiment::table::{Style, Table, csv_field};
 use crate::measure::interval::{mcnemar, wilson};
 use crate::model::catalog::Measured;
 use crate::perturb::attack::Norm;
 use crate::perturb::corruption::Corruption;
-
-/// What a model came to in one condition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
-    pub condition: String,
-    pub group: Group,
-    pub in_mean: bool,
-    /// How often a single pass is right: the mean over the passes of a stochastic model. Wilson's
-    /// interval, of as many trials as there are images.
-    pub accuracy: Measured,
-    /// Of the perturbations that succeeded, among the images that were right when clean: half of
-    /// these images fall to one of at most this size, in the attack's norm (L2 where it has none).
-    /// `None` where fewer than half fall at all.
-    pub median_size: Option<f64>,
-    /// How far each area moved ([`Row::areas`]), the mean over the images that were looked into.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub areas: Vec<(String, f64)>,
-}
-
-/// A model's line of the summary.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelReport {
-    pub name: String,
-    pub cells: Vec<Cell>,
-    pub clean: Option<Measured>,
-    /// Mean over the white-box conditions that count for it.
-    pub white_box: Option<Measured>,
-    /// Mean over the corruptions of the benchmark at the severities of the plan.
-    pub corruption: Option<Measured>,
-    /// Mean of white box and corruption.
-    pub perturbation: Option<f64>,
-    /// Mean of perturbation and clean.
-    pub overall: Option<f64>,
-    /// Mean corruption error relative to the reference, 1 for the reference itself.
-    pub mce: Option<f64>,
-}
-
-/// Two models on the same images (McNemar, exact, of the first seed).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    pub condition: String,
-    pub model: String,
-    pub reference: String,
-    /// Images that only the model gets right in most passes.
-    pub only_model: usize,
-    /// Images that only the reference does.
-    pub only_reference: usize,
-    pub p: f64,
-}
 
 /// Everything a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -356,21 +309,6 @@ fn comparisons(
 /// A model's entry in a column of the summary.
 type Entry = fn(&ModelReport) -> Option<String>;
 
-/// A table of text, for people and papers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Table {
-    pub head: Vec<String>,
-    pub rows: Vec<Vec<String>>,
-}
-
-/// How a table is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    Markdown,
-    Csv,
-    Latex,
-}
-
 impl Report {
     /// A line a model: overall, perturbation, white box, corruption, clean, in per cent, as the
     /// table of the VOneNet paper has them, and mCE where there is one.
@@ -472,6 +410,15 @@ impl Report {
         }
     }
 
+    /// The tables that are saved as files of their own, by name.
+    pub fn tables(&self) -> [(&'static str, Table); 3] {
+        [
+            ("summary", self.summary()),
+            ("details", self.details()),
+            ("areas", self.moved()),
+        ]
+    }
+
     /// A line for each condition and pair of models.
     pub(super) fn compared(&self) -> Table {
         let head = ["condition", "model", "only it", "reference", "only it", "p"];
@@ -497,7 +444,7 @@ pub fn rows_csv(rows: &[Row]) -> String {
     let mut text =
         "model,seed,condition,image,label,prediction,right,passes,l1,l2,linf,areas\n".to_owned();
     for r in rows {
-        let model = quoted(&r.model);
+        let model = csv_field(&r.model);
         text += &format!(
             "{model},{},{},{},{},{},{},{},{},{},{},{}\n",
             r.seed,
@@ -520,14 +467,6 @@ pub fn rows_csv(rows: &[Row]) -> String {
 fn moved(areas: &[(String, f32)]) -> String {
     let one = |(area, moved): &(String, f32)| format!("{area}={moved}");
     areas.iter().map(one).collect::<Vec<_>>().join(";")
-}
-
-/// A field of a CSV file.
-fn quoted(cell: &str) -> String {
-    match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_owned(),
-    }
 }
 
 impl Cell {
@@ -554,61 +493,6 @@ impl std::fmt::Display for Measured {
 
 fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
-}
-
-impl Table {
-    /// The whole table, with a line break at the end.
-    pub fn write(&self, style: Style) -> String {
-        match style {
-            Style::Markdown => self.markdown(),
-            Style::Csv => self.csv(),
-            Style::Latex => self.latex(),
-        }
-    }
-
-    fn markdown(&self) -> String {
-        let line = |cells: &[String]| {
-            let cells: Vec<_> = cells.iter().map(|c| c.replace('|', "\\|")).collect();
-            format!("| {} |\n", cells.join(" | "))
-        };
-        let rule = "|---".repeat(self.head.len()) + "|\n";
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        line(&self.head) + &rule + &rows
-    }
-
-    fn csv(&self) -> String {
-        let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|c| quoted(c)).collect();
-            cells.join(",") + "\n"
-        };
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        line(&self.head) + &rows
-    }
-
-    /// For the package `booktabs`.
-    fn latex(&self) -> String {
-        let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|c| escape(c)).collect();
-            format!("{} \\\\\n", cells.join(" & "))
-        };
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        format!(
-            "\\begin{{tabular}}{{l{}}}\n\\toprule\n{}\\midrule\n{rows}\\bottomrule\n\\end{{tabular}}\n",
-            "r".repeat(self.head.len().saturating_sub(1)),
-            line(&self.head),
-        )
-    }
-}
-
-fn escape(text: &str) -> String {
-    let one = |c: char| match c {
-        '&' | '%' | '$' | '#' | '_' | '{' | '}' => format!("\\{c}"),
-        '\\' => "\\textbackslash{}".to_owned(),
-        '~' => "\\textasciitilde{}".to_owned(),
-        '^' => "\\textasciicircum{}".to_owned(),
-        _ => c.to_string(),
-    };
-    text.chars().map(one).collect()
 }
 
 #[cfg(test)]
@@ -759,16 +643,6 @@ mod tests {
             details.starts_with("condition,a,b\nclean,75.0 (30.1 to 95.4),50.0"),
             "{details}"
         );
-        let latex = Table {
-            head: vec!["a_b".into(), "100 %".into()],
-            rows: vec![vec!["x & y".into(), "\\".into()]],
-        };
-        let latex = latex.write(Style::Latex);
-        assert!(latex.contains("a\\_b & 100 \\% \\\\"), "{latex}");
-        assert!(
-            latex.contains("x \\& y & \\textbackslash{} \\\\"),
-            "{latex}"
-        );
     }
 
     #[test]
@@ -777,7 +651,7 @@ mod tests {
             .expect("it is there")
             .plan(vec!["a".into()]);
         let conditions = plan.conditions().expect("it is sound").len();
-        let units = plan.units(conditions, 120);
+        let units = plan.batches(conditions, 120);
         assert_eq!(units.len(), conditions * 3);
         assert!(
             units[..conditions]
@@ -789,6 +663,5 @@ mod tests {
                 .iter()
                 .all(|u| u.first == 100 && u.images == 20)
         );
-        assert!(units.iter().enumerate().all(|(i, u)| u.number == i));
     }
 }

@@ -4,8 +4,7 @@
 //! that was cut off by a crash is dropped and its unit run again. A finished shard is one Parquet
 //! file, `shard-1-of-4.parquet`, written beside its place and moved there.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,10 +17,11 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::record::RowAccessor;
 use parquet::schema::parser::parse_message_type;
-use serde::{Deserialize, Serialize};
-use ventral::measure::robustness::Row;
-use ventral::measure::robustness::journal::{self, Done};
-use ventral::measure::robustness::plan::Plan;
+use ventral::experiment::files::FileStore;
+use ventral::experiment::journal::{self, Journal, Kept, Otherwise, refuse};
+use ventral::experiment::robustness::Row;
+use ventral::experiment::robustness::plan::Plan;
+use ventral::experiment::shard::Shard;
 
 use crate::Failure;
 use crate::output::write_file;
@@ -45,179 +45,33 @@ const SCHEMA: &str = "message rows {
 /// Under which name a Parquet file holds its [`Head`].
 const HEAD: &str = "ventral";
 
-/// What was run. Shards with different heads are of different runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Head {
-    pub plan: Plan,
-    /// Images of the set that the plan uses.
-    pub images: usize,
-    /// First 16 hexadecimal digits of the SHA-256 of the pixels and labels, for each side a model
-    /// of the plan takes.
-    pub data: Vec<String>,
-    /// The same of the models' files, in the plan's order.
-    pub weights: Vec<String>,
-    pub program: String,
-    /// What the models' classes are called, where they share them: for people, not to tell runs
-    /// apart.
-    #[serde(default)]
-    pub classes: Vec<String>,
-    /// `CPU`, `GPU` or `GPU, weights in f16`.
-    pub backend: String,
+/// What an evaluation ran.
+pub type Head = journal::Head<Plan>;
+
+/// The file of a shard in a folder.
+fn file(folder: &Path, shard: Shard, ending: &str) -> PathBuf {
+    folder.join(format!("shard-{shard}.{ending}"))
 }
 
-/// A part of a run: `index` of `count`, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    pub index: usize,
-    pub count: usize,
-}
-
-impl Shard {
-    /// Whether a unit is one of its own. Neighbours go to different shards, so that these are
-    /// equally long.
-    pub fn takes(self, unit: usize) -> bool {
-        unit % self.count == self.index - 1
-    }
-
-    fn file(self, folder: &Path, ending: &str) -> PathBuf {
-        let Self { index, count } = self;
-        folder.join(format!("shard-{index}-of-{count}.{ending}"))
-    }
-}
-
-impl std::str::FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let numbers = text.split_once('/');
-        let numbers = numbers.and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-        match numbers {
-            Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index, count }),
-            _ => Err(format!(
-                "`{text}` is no shard; write 2/4 for the second of four"
-            )),
-        }
-    }
-}
-
-/// The journal of a shard.
-pub struct Journal {
-    head: Head,
-    folder: PathBuf,
+/// Runs what is left of a shard by `run`, which is given its journal, and turns the journal into a
+/// Parquet file. Nothing is done where the shard is finished already.
+pub fn finish_shard<'s>(
+    (folder, store): (&Path, &'s FileStore),
     shard: Shard,
-    file: File,
-    pub rows: Vec<Row>,
-    done: BTreeSet<usize>,
-}
-
-impl Journal {
-    /// Opens the journal in `folder`, with what an earlier start has finished. `None` where the
-    /// shard is finished already.
-    pub fn open(folder: &Path, shard: Shard, head: Head) -> Result<Option<Self>, Failure> {
-        let said = |path: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        fs::create_dir_all(folder).map_err(|e| said(folder, &e))?;
-        let finished = shard.file(folder, "parquet");
-        if finished.exists() {
-            let (old, _) = read_parquet(&finished)?;
-            refuse_other(&finished, &old, &head)?;
-            return Ok(None);
-        }
-        let path = shard.file(folder, "jsonl");
-        let old = match path.exists() {
-            true => read_journal(&path)?,
-            false => None,
-        };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| said(&path, &e))?;
-        let mut journal_rows = Vec::new();
-        let mut done = BTreeSet::new();
-        match old {
-            Some(old) => {
-                refuse_other(&path, &old.head, &head)?;
-                // What a crash left of a line is written over.
-                file.set_len(old.sound as u64)
-                    .map_err(|e| said(&path, &e))?;
-                std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
-                for unit in old.units {
-                    done.insert(unit.unit);
-                    journal_rows.extend(unit.rows);
-                }
-            }
-            None => {
-                file.set_len(0)?;
-                write_line(&mut file, &head).map_err(|e| said(&path, &e))?;
-            }
-        }
-        Ok(Some(Self {
-            head,
-            folder: folder.to_owned(),
-            shard,
-            file,
-            rows: journal_rows,
-            done,
-        }))
+    head: &Head,
+    run: impl FnOnce(Journal<'s, Row, FileStore>) -> Result<Vec<Row>, Failure>,
+) -> Result<(), Failure> {
+    let finished = file(folder, shard, "parquet");
+    if finished.exists() {
+        let (old, _) = read_parquet(&finished)?;
+        return Ok(refuse(&finished.display().to_string(), &old, head)?);
     }
-
-    pub fn has(&self, unit: usize) -> bool {
-        self.done.contains(&unit)
-    }
-
-    /// Keeps a unit's rows; once this returns they survive a crash of the program.
-    pub fn push(&mut self, unit: usize, rows: Vec<Row>) -> Result<(), Failure> {
-        let line = Done { unit, rows };
-        let written = write_line(&mut self.file, &line);
-        written.map_err(|e| format!("cannot write to {}: {e}", self.folder.display()))?;
-        self.done.insert(unit);
-        self.rows.extend(line.rows);
-        Ok(())
-    }
-
-    /// Turns the journal into a Parquet file and returns its path.
-    pub fn finish(mut self) -> Result<PathBuf, Failure> {
-        let path = self.shard.file(&self.folder, "parquet");
-        sort(&mut self.rows);
-        write_parquet(&path, &self.head, &self.rows)?;
-        fs::remove_file(self.shard.file(&self.folder, "jsonl"))?;
-        Ok(path)
-    }
-}
-
-/// One line, in one call: a line is whole or is the last.
-fn write_line(file: &mut File, line: &impl Serialize) -> std::io::Result<()> {
-    file.write_all(&journal::line(line)?)?;
-    file.flush()
-}
-
-fn refuse_other(path: &Path, old: &Head, new: &Head) -> Result<(), Failure> {
-    let named_alike = Head {
-        classes: old.classes.clone(),
-        ..new.clone()
-    };
-    if *old == named_alike {
-        return Ok(());
-    }
-    let what = [
-        ("plan", old.plan != new.plan),
-        ("images", old.images != new.images || old.data != new.data),
-        ("weights", old.weights != new.weights),
-        ("version of the program", old.program != new.program),
-        ("backend", old.backend != new.backend),
-    ];
-    let what: Vec<&str> = what.iter().filter(|(_, d)| *d).map(|(w, _)| *w).collect();
-    Err(format!(
-        "{} is of another run (it differs in its {}); choose another --output folder{}",
-        path.display(),
-        what.join(", "),
-        match old.backend == new.backend {
-            true => String::new(),
-            false => format!(", or --backend as it was begun: {}", old.backend),
-        }
-    )
-    .into())
+    let name = format!("shard-{shard}.jsonl");
+    let journal = Journal::open(store, &name, head, Otherwise::Refuse);
+    let mut rows = run(pollster::block_on(journal)?)?;
+    sort(&mut rows);
+    write_parquet(&finished, head, &rows)?;
+    Ok(fs::remove_file(store.path(&name))?)
 }
 
 /// Rows in an order that depends on nothing but themselves.
@@ -228,14 +82,6 @@ pub fn sort(rows: &mut [Row]) {
     });
 }
 
-/// `None` for a journal that was cut off in its first line.
-fn read_journal(path: &Path) -> Result<Option<journal::Journal<Head>>, Failure> {
-    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let bytes = fs::read(path).map_err(|e| said(&e))?;
-    let read = journal::Journal::read(&bytes);
-    Ok(read.map_err(|e| said(&format!("this is no journal of a run: {e}")))?)
-}
-
 /// Adds another run's models to a head: the same plan on the same images can be run model by model,
 /// and compared.
 fn join(path: &Path, head: &mut Head, own: &Head) -> Result<(), Failure> {
@@ -243,7 +89,7 @@ fn join(path: &Path, head: &mut Head, own: &Head) -> Result<(), Failure> {
     alike.plan.models.clone_from(&head.plan.models);
     alike.plan.reference.clone_from(&head.plan.reference);
     alike.weights.clone_from(&head.weights);
-    refuse_other(path, head, &alike)?;
+    refuse(&path.display().to_string(), head, &alike)?;
     for (model, weights) in own.plan.models.iter().zip(&own.weights) {
         let known = head.plan.models.iter().position(|name| name == model);
         match known.map(|place| &head.weights[place] == weights) {
@@ -262,6 +108,12 @@ fn join(path: &Path, head: &mut Head, own: &Head) -> Result<(), Failure> {
         head.classes.clear();
     }
     Ok(())
+}
+
+/// `None` for a journal that was cut off in its first line.
+fn read_journal(path: &Path) -> Result<Option<Kept<Head, Row>>, Failure> {
+    let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(Kept::read(&path.display().to_string(), &bytes)?)
 }
 
 /// All rows in the folders, of finished shards and of those that still run.
@@ -394,13 +246,14 @@ fn parse_row(row: &parquet::record::Row) -> Result<Row, parquet::errors::Parquet
 
 #[cfg(test)]
 mod tests {
-    use ventral::measure::robustness::presets;
+    use ventral::experiment::robustness::presets;
 
     use super::*;
 
     fn head() -> Head {
         let preset = presets::find("quick").expect("it is there");
         Head {
+            kind: "robustness".into(),
             plan: preset.plan(vec!["a".into()]),
             images: 3,
             data: vec!["d".into()],
@@ -429,49 +282,85 @@ mod tests {
         (0..3).map(row).collect()
     }
 
-    const WHOLE: Shard = Shard { index: 1, count: 1 };
+    /// Runs what `run` does of the whole, in `folder`.
+    fn finish<'s>(
+        folder: &Path,
+        store: &'s FileStore,
+        head: &Head,
+        run: impl FnOnce(Journal<'s, Row, FileStore>) -> Result<Vec<Row>, Failure>,
+    ) -> Result<(), Failure> {
+        finish_shard((folder, store), Shard::WHOLE, head, run)
+    }
 
     #[test]
     fn a_journal_goes_on_where_it_was_cut_off() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let open = || Journal::open(folder.path(), WHOLE, head()).expect("it opens");
-        let mut journal = open().expect("nothing is finished");
-        journal.push(0, rows(0)).expect("it is written");
-        journal.push(1, rows(1)).expect("it is written");
-        drop(journal);
-        let path = folder.path().join("shard-1-of-1.jsonl");
+        let folder = folder.path();
+        let store = FileStore::new(folder).expect("it is there");
+        let stopped = finish(folder, &store, &head(), |mut journal| {
+            journal.push(0, rows(0)).expect("it is written");
+            journal.push(1, rows(1)).expect("it is written");
+            Err("stopped".into())
+        });
+        assert!(stopped.is_err());
+        let path = folder.join("shard-1-of-1.jsonl");
         let whole = fs::read(&path).expect("it is there");
         for cut in [1, 10, 200] {
             fs::write(&path, &whole[..whole.len() - cut]).expect("it is written");
-            let mut journal = open().expect("nothing is finished");
-            assert!(journal.has(0) && !journal.has(1), "{cut}");
-            assert_eq!(journal.rows, rows(0));
-            journal.push(1, rows(1)).expect("it is written");
+            let stopped = finish(folder, &store, &head(), |mut journal| {
+                assert!(journal.done().contains(&0) && !journal.done().contains(&1));
+                assert_eq!(journal.rows(), rows(0));
+                journal.push(1, rows(1)).expect("it is written");
+                Err("stopped".into())
+            });
+            assert!(stopped.is_err(), "{cut}");
             assert_eq!(fs::read(&path).expect("it is there"), whole);
         }
-        let file = open().expect("nothing is finished").finish();
-        assert!(file.expect("it is written").exists() && !path.exists());
-        assert!(open().is_none());
-        let (read, found) = read_all(&[folder.path().to_owned()]).expect("it is sound");
+        finish(folder, &store, &head(), |journal| Ok(journal.close())).expect("it is written");
+        assert!(folder.join("shard-1-of-1.parquet").exists() && !path.exists());
+        let again = finish(folder, &store, &head(), |_| panic!("it is finished"));
+        again.expect("nothing is left to do");
+        let (read, found) = read_all(&[folder.to_owned()]).expect("it is sound");
         assert_eq!((read, found), (head(), [rows(0), rows(1)].concat()));
+    }
+
+    /// As the version before the experiments' own engine wrote it.
+    #[test]
+    fn a_journal_of_the_version_before_is_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut old = serde_json::to_value(head()).expect("plain data");
+        old.as_object_mut().expect("an object").remove("classes");
+        let done = serde_json::json!({ "unit": 0, "rows": rows(0) });
+        let path = folder.path().join("shard-1-of-1.jsonl");
+        fs::write(&path, format!("{old}\n{done}\n")).expect("it is written");
+        let store = FileStore::new(folder.path()).expect("it is there");
+        let read = finish(
+            folder.path(),
+            &store,
+            &head(),
+            |journal| Ok(journal.close()),
+        );
+        read.expect("it is of this run");
+        let (_, found) = read_all(&[folder.path().to_owned()]).expect("it is sound");
+        assert_eq!(found, rows(0));
     }
 
     #[test]
     fn another_run_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let journal = Journal::open(folder.path(), WHOLE, head()).expect("it opens");
+        let folder = folder.path();
+        let store = FileStore::new(folder).expect("it is there");
+        let stopped = finish(folder, &store, &head(), |_| Err("stopped".into()));
+        assert!(stopped.is_err());
         let other = Head {
             weights: vec!["v".into()],
             ..head()
         };
-        let refused = |head| Journal::open(folder.path(), WHOLE, head).err();
-        let said = refused(other.clone()).expect("other weights").to_string();
+        let refused = |head: &Head| finish(folder, &store, head, |_| panic!("another")).err();
+        let said = refused(&other).expect("other weights").to_string();
         assert!(said.contains("differs in its weights"), "{said}");
-        journal
-            .expect("nothing is finished")
-            .finish()
-            .expect("it is written");
-        assert!(refused(other).is_some());
+        finish(folder, &store, &head(), |journal| Ok(journal.close())).expect("it is written");
+        assert!(refused(&other).is_some());
         assert!(read_all(&[PathBuf::from("no such folder")]).is_err());
     }
 
@@ -498,16 +387,5 @@ mod tests {
         refused(&|own| own.plan.models = vec!["a".into()], "other weights");
         refused(&|own| own.plan.seeds = vec![7], "differs in its plan");
         refused(&|own| own.data = vec!["e".into()], "differs in its images");
-    }
-
-    #[test]
-    fn shards_share_units_out() {
-        let shards: Vec<Shard> = ["1/3", "2/3", "3/3"].map(|s| s.parse().expect(s)).to_vec();
-        for unit in 0..10 {
-            assert_eq!(shards.iter().filter(|s| s.takes(unit)).count(), 1);
-        }
-        for wrong in ["0/3", "4/3", "1", "a/b", "1/0"] {
-            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
-        }
     }
 }

@@ -1,25 +1,28 @@
 //! Robustness as a plan: which models, which perturbations, how strong, on how many images.
 //!
-//! A [`plan::Plan`] is a document. It comes apart into [`plan::Unit`]s, each a model, a seed, a
-//! condition and a few images, which can be run in any order, on any number of machines, and come
-//! out the same: everything random in one follows from its place in the plan. [`run::Bench`] runs
-//! a unit, [`report::Report`] makes tables of the rows.
+//! A [`plan::Plan`] is a document. Its units are [`plan::Batch`]es, each a model, a seed, a condition
+//! and a few images. [`run::Robustness`] runs them, [`report::Report`] makes tables of the rows.
 
 #[cfg(feature = "compute")]
 pub mod charts;
+pub mod fields;
 #[cfg(feature = "compute")]
 pub mod html;
-pub mod journal;
+#[cfg(feature = "compute")]
 pub mod outcomes;
+#[cfg(feature = "compute")]
 pub mod plan;
+#[cfg(feature = "compute")]
 pub mod presets;
+#[cfg(feature = "compute")]
 pub mod report;
 #[cfg(feature = "compute")]
 pub mod run;
+pub mod summary;
 
 use serde::{Deserialize, Serialize};
 
-/// What one model made of one image in one condition.
+/// The prediction of one model for one image in one condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// By its name in the plan.
@@ -40,7 +43,7 @@ pub struct Row {
     pub l1: f32,
     pub l2: f32,
     pub linf: f32,
-    /// How far each area's response is from that to the clean image, ‖f(x′) − f(x)‖₂ / ‖f(x)‖₂ at
+    /// How far each area's activations are from those of the clean image, ‖f(x′) − f(x)‖₂ / ‖f(x)‖₂ at
     /// its last time step, in the order of the signal; of a run's first images only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub areas: Vec<(String, f32)>,

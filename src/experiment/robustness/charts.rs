@@ -1,10 +1,10 @@
 //! Figures of a report.
 
 use super::outcomes::Confusion;
-use super::plan::{Condition, Group, PlanError, Treatment};
-use super::report::{Cell, ModelReport, Report};
+use super::plan::{Condition, PlanError, Treatment};
+use super::report::Report;
+use super::summary::{Cell, Group, ModelReport};
 use crate::measure::chart::{Accuracies, Chart, Figure, HeatMap, Plot, slug};
-use crate::model::catalog::Measured;
 use crate::perturb::corruption::Category;
 
 impl Report {
@@ -27,11 +27,6 @@ impl Report {
         figures.extend(of_models(sensitivity));
         Ok(figures.iter().map(Figure::draw).collect())
     }
-}
-
-fn cell<'r>(model: &'r ModelReport, condition: &str) -> Option<&'r Measured> {
-    let found = model.cells.iter().find(|cell| cell.condition == condition);
-    found.map(|cell| &cell.accuracy)
 }
 
 /// A place of a curve.
@@ -77,7 +72,7 @@ fn curves(report: &Report, conditions: &[Condition]) -> Vec<Figure> {
 
 fn curve(report: &Report, title: &str, places: Vec<Place>) -> Figure {
     let values = |model: &ModelReport| {
-        let value = |place: &Place| cell(model, &place.condition).copied();
+        let value = |place: &Place| model.accuracy(&place.condition);
         (model.name.clone(), places.iter().map(value).collect())
     };
     let plot = Accuracies {
@@ -108,7 +103,7 @@ fn corruptions(model: &ModelReport, conditions: &[Condition]) -> Option<Figure> 
     let value = |row: &String, column: &String| {
         let mut own = conditions.iter().filter(|c| of(c));
         let found = own.find(|c| c.title() == *row && c.strength() == *column)?;
-        let m = cell(model, &found.name())?;
+        let m = model.accuracy(&found.name())?;
         Some((m.value, format!("{:.0}", 100.0 * m.value)))
     };
     Some(Figure {

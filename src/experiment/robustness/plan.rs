@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::fields::MOST_IMAGES;
+use super::summary::{Action, ConditionSummary, Group};
 use crate::perturb::attack::Norm;
 use crate::perturb::attack::names::{self, Kind, Named, Options, parse_radius};
 use crate::perturb::attack::plan::Attack;
-use crate::perturb::corruption::{Category, Corruption};
+use crate::perturb::corruption::Corruption;
 
 /// The version of the document this program writes and reads.
 pub const VERSION: u32 = 1;
 
-/// The most images, models and units a plan may name: a slip of the keyboard should be a sentence
-/// and not a month.
-const MOST_IMAGES: usize = 1_000_000;
+/// The most models and seeds a plan may name.
 const MOST_MODELS: usize = 64;
 
 /// A robustness test.
@@ -220,20 +220,6 @@ pub enum Treatment<'a> {
     },
 }
 
-/// The columns that conditions are gathered in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Group {
-    Clean,
-    Corruption(Category),
-    /// Gradients within a radius.
-    WhiteBox,
-    /// The smallest perturbation: there is no accuracy to it, only sizes.
-    Minimal,
-    /// Scores, decisions, noise and geometry.
-    BlackBox,
-}
-
 /// One way to treat images: a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Condition<'a> {
@@ -293,6 +279,31 @@ impl<'a> Condition<'a> {
             Treatment::Corruption { severity, .. } => f32::from(severity),
             Treatment::Attack { radius, .. } => radius.map_or(0.0, Radius::value),
             Treatment::Clean => 0.0,
+        }
+    }
+
+    /// What a chart needs of it.
+    pub fn summary(&self) -> ConditionSummary {
+        ConditionSummary {
+            name: self.name(),
+            title: self.title(),
+            strength: self.strength(),
+            value: self.value(),
+            corruption: matches!(self.treatment, Treatment::Corruption { .. }),
+        }
+    }
+
+    /// What it does to an image of `side` px, so that it can be repeated.
+    pub fn action(&self, side: usize) -> Action {
+        match self.treatment {
+            Treatment::Corruption {
+                corruption,
+                severity,
+            } => Action::Corruption(corruption, severity),
+            _ => match self.named(side) {
+                Some((named, options)) => Action::Attack(named.name.to_owned(), options),
+                None => Action::None,
+            },
         }
     }
 
@@ -393,11 +404,9 @@ fn scale(norm: Norm, from: Option<usize>, to: usize) -> f64 {
     }
 }
 
-/// The smallest part of a run: a few images, in one condition, by one model.
+/// A unit of a run: a few images, in one condition, by one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unit {
-    /// Its number in [`Plan::units`].
-    pub number: usize,
+pub struct Batch {
     /// Index into the plan's models.
     pub model: usize,
     pub seed: u64,
@@ -489,16 +498,15 @@ impl Plan {
         Ok(treatments.into_iter().map(condition).collect())
     }
 
-    /// The whole run in the order that tells most soonest: the first images in every condition and
-    /// by every model, then the next ones. `images` is how many the set has.
-    pub fn units(&self, conditions: usize, images: usize) -> Vec<Unit> {
+    /// The units of the whole run in the order that shows most soonest: the first images in every
+    /// condition and by every model, then the next ones. `images` is how many the set has.
+    pub fn batches(&self, conditions: usize, images: usize) -> Vec<Batch> {
         let images = self.images.min(images);
-        let mut units = Vec::new();
+        let mut batches = Vec::new();
         for first in (0..images).step_by(self.batch.max(1)) {
             for seed in self.seeds.iter().copied() {
                 for condition in 0..conditions {
-                    units.extend((0..self.models.len()).map(|model| Unit {
-                        number: 0,
+                    batches.extend((0..self.models.len()).map(|model| Batch {
                         model,
                         seed,
                         condition,
@@ -508,11 +516,7 @@ impl Plan {
                 }
             }
         }
-        units
-            .iter_mut()
-            .enumerate()
-            .for_each(|(number, unit)| unit.number = number);
-        units
+        batches
     }
 }
 
@@ -589,6 +593,7 @@ fn from_toml(_: &str) -> Result<Plan, PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::perturb::corruption::Category;
 
     fn with(lines: &str) -> Result<Plan, PlanError> {
         Plan::parse(&format!(
