@@ -28,7 +28,7 @@ const LAYERS: [([usize; 6], &str); 17] = [
     ([1, 64, 256, 1, 1, 56], "ResNet, 1x1, 56 px"),
     ([1, 2048, 512, 1, 1, 7], "ResNet, 1x1, 7 px"),
     ([8, 512, 512, 3, 1, 28], "V2, batch 8"),
-    ([8, 3, 64, 7, 2, 224], "stem, batch 8"),
+    ([8, 3, 64, 7, 2, 224], "first layer, batch 8"),
 ];
 
 const ROUNDS: usize = 7;

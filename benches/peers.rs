@@ -16,7 +16,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use ventral::compute::description::BackendChoice;
 use ventral::compute::device::{Active, Devices};
-use ventral::compute::kernel::halve_weights;
+use ventral::compute::kernel::use_f16_weights;
 use ventral::model::checkpoint::Source;
 use ventral::model::config::{ModelConfig, Preprocessing};
 use ventral::model::family::BodyConfig;
@@ -608,7 +608,7 @@ fn on_gpu(loaded: &Loaded, gpu: &Active, batch: usize, rounds: usize) -> Vec<Val
     let reference = natives[places.len() - 1].infer();
     let mut lines: Vec<Value> = Vec::new();
     for (native, (name, _, half)) in natives.iter().zip(&places) {
-        halve_weights(*half);
+        use_f16_weights(*half);
         let first = native.timed("infer");
         let apart = apart(&native.infer(), &reference);
         let engine = format!("Ventral, {name}");
@@ -618,7 +618,7 @@ fn on_gpu(loaded: &Loaded, gpu: &Active, batch: usize, rounds: usize) -> Vec<Val
         let mut times = vec![Vec::new(); places.len()];
         for round in 0..=rounds {
             for ((native, (.., half)), times) in natives.iter().zip(&places).zip(&mut times) {
-                halve_weights(*half);
+                use_f16_weights(*half);
                 let time = native.timed(what);
                 // In the first round a gradient's kernels are compiled.
                 if round > 0 {

@@ -1,8 +1,7 @@
-//! Folders as one file: what stands before each file of a `.tar` archive.
+//! Headers and padding of a `.tar` archive (POSIX.1-1988, with GNU's long names).
 //!
-//! A page hands a chosen folder to its worker this way: headers of its own making and the files
-//! themselves, which the browser strings together without reading them (POSIX.1-1988, with GNU's
-//! long names).
+//! A page passes a chosen folder to its worker as one archive: these headers and the files, which
+//! the browser concatenates without reading them.
 
 /// A tar archive is made of blocks of this many bytes.
 pub const BLOCK: usize = 512;
@@ -10,8 +9,8 @@ pub const BLOCK: usize = 512;
 /// The longest path a header has room for, in bytes.
 const MOST_NAME: usize = 100;
 
-/// What stands before the bytes of a file: its header, and its name before that where the name is
-/// long. `path` has `/` between folders; `length` is in bytes, below 8 GiB.
+/// The header of a file, preceded by its name where that is long. `path` has `/` between folders;
+/// `length` is in bytes, below 8 GiB.
 pub fn header(path: &str, length: u64) -> Vec<u8> {
     if path.len() <= MOST_NAME {
         return block(path.as_bytes(), length, b'0');
@@ -24,12 +23,12 @@ pub fn header(path: &str, length: u64) -> Vec<u8> {
     bytes
 }
 
-/// How many zeros stand behind a file of this many bytes.
+/// The number of zeros after a file of this many bytes.
 pub fn padding(length: u64) -> usize {
     (length.next_multiple_of(BLOCK as u64) - length) as usize
 }
 
-/// What ends an archive.
+/// The end of an archive.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
 fn block(name: &[u8], length: u64, kind: u8) -> Vec<u8> {
@@ -42,7 +41,7 @@ fn block(name: &[u8], length: u64, kind: u8) -> Vec<u8> {
         format!("{:011o}", length.min(0o77_777_777_777)).as_bytes(),
     );
     put(136, b"00000000000");
-    // The checksum is taken with blanks in its own place.
+    // The checksum is computed with blanks in its place.
     put(148, b"        ");
     put(156, &[kind]);
     put(257, b"ustar\x0000");

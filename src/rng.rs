@@ -1,10 +1,10 @@
-//! The one source of randomness: seeded, on the CPU, the same on every platform.
+//! The program's random generator: seeded, on the CPU, the same on every platform.
 //!
-//! Every use draws from a stream of its own, named by what it is for, so adding a draw in one
-//! place never changes another. The generator is xoshiro256++ (Blackman and Vigna 2019), seeded
+//! Every use has its own stream, named after its purpose, so that a new draw in one place never
+//! changes another. The generator is xoshiro256++ (Blackman and Vigna 2019), seeded
 //! through SplitMix64 or, for a named stream, through SHA-256. Normals come from the Box-Muller
 //! transform (Box and Muller 1958) in f64 with `libm`'s logarithm, sine and cosine, or where there
-//! are many to draw with their polynomials on many at a time: both are the same natively and in the
+//! are many to draw with the same polynomials, vectorised: both are the same natively and in the
 //! browser, where the platform's own differ in the last bit. The tests pin values that a second
 //! implementation, written from the papers, also gives.
 
@@ -14,10 +14,19 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// Pairs of normals that are made at a time.
+/// Pairs of normals that are computed at once.
 const PAIRS: usize = 32;
 
-/// A stream of random numbers. A clone goes on with the same numbers as the original.
+/// A stream of random numbers. A clone continues with the same numbers as the original.
+///
+/// # Examples
+/// ```
+/// use ventral::rng::Rng;
+///
+/// let (mut one, mut other) = (Rng::stream(42, "noise"), Rng::stream(42, "noise"));
+/// assert_eq!(one.normal_f32(), other.normal_f32());
+/// assert!(one.below(10) < 10);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rng {
     inner: Xoshiro256PlusPlus,
@@ -26,13 +35,13 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// The stream of `seed` without a name; for a use that has the seed to itself.
+    /// The stream of `seed` without a name, for a seed with one use.
     pub fn from_seed(seed: u64) -> Self {
         Self::new(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
-    /// The stream of `seed` that is named `label`; streams of other names or seeds are independent
-    /// of it: each starts at the SHA-256 of both.
+    /// The stream of `seed` named `label`. Streams of other names or seeds are independent of it:
+    /// each is seeded with the SHA-256 of both.
     pub fn stream(seed: u64, label: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(seed.to_le_bytes());
@@ -93,7 +102,7 @@ impl Rng {
         self.normal_f64() as f32
     }
 
-    /// Every value an independent standard normal: what [`Self::normal_f32`] gives one by one.
+    /// Fills `values` with independent standard normals, the same as from [`Self::normal_f32`].
     pub fn fill_normal(&mut self, values: &mut [f32]) {
         let odd = usize::from(self.spare.is_some()).min(values.len());
         let (first, rest) = values.split_at_mut(odd);
@@ -114,7 +123,7 @@ impl Rng {
         rest.iter_mut().for_each(|v| *v = self.normal_f32());
     }
 
-    /// Any order of `items` with the same probability (Fisher and Yates 1938, from the end).
+    /// A uniformly random permutation of `items` (Fisher and Yates 1938, from the end).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

@@ -1,19 +1,15 @@
-//! The static server of the built page: on 127.0.0.1, with the headers the page needs and no more.
-//!
-//! What it promises, in one place:
+//! The static server of the built page: on 127.0.0.1, with the headers that the page needs.
 //!
 //! * **Isolation.** `Cross-Origin-Opener-Policy: same-origin` with
 //!   `Cross-Origin-Embedder-Policy: require-corp` makes the page cross-origin isolated, which gives
-//!   it fine clocks and memory figures. `require-corp` is chosen over `credentialless` because
-//!   every browser knows it and the page loses nothing: what it embeds is its own, a `blob:` or a
-//!   `data:`; another origin is reached by CORS `fetch` only, which this header leaves alone.
+//!   it precise clocks, shared memory and memory figures. `require-corp` is chosen over
+//!   `credentialless` because every browser supports it and the page embeds only its own files,
+//!   `blob:` and `data:`; other origins are reached by CORS `fetch` only.
 //! * **A strict Content-Security-Policy.** Scripts and styles are files of the page's own origin;
-//!   nothing written inline runs, not even the bundler's own loader (`Trunk.toml` makes it a file).
-//! * **Caching that is never stale.** A name that carries a content hash is immutable; everything
-//!   else is revalidated.
-//! * **Compression paid once.** A `.br` or `.gz` beside a file is sent as it is; small text without
-//!   one is compressed on the way; a large wasm without one goes as it lies on the disk, because
-//!   squeezing it anew for each request would cost more than the loopback saves.
+//!   inline scripts are refused, the bundler's loader too (`Trunk.toml` makes it a file).
+//! * **Caching.** A name with a content hash is immutable; everything else is revalidated.
+//! * **Compression.** A `.br` or `.gz` beside a file is sent as it is; small text without one is
+//!   compressed for each request; large files without one are sent uncompressed.
 //! * **Safe paths.** Nothing outside the root, and no name that begins with a dot.
 
 use std::future::Future;
@@ -48,7 +44,7 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-embedder-policy", "require-corp"),
     ("cross-origin-resource-policy", "same-origin"),
-    // A cache on the way must not send brotli to who cannot read it.
+    // A proxy must not send brotli to a client that cannot read it.
     ("vary", "accept-encoding"),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -61,8 +57,8 @@ const EVERYWHERE: &[(&str, &str)] = &[
 /// The policy's directives.
 ///
 /// * `'wasm-unsafe-eval'` lets WebAssembly compile, and only that.
-/// * `connect-src` is wide because a visitor may load weights from an address of theirs, or from
-///   another server on their own machine; `blob:` because files they dropped are read back that way.
+/// * `connect-src` is wide because users load weights from other addresses, or from another server
+///   on their machine; `blob:` because dropped files are read that way.
 const POLICY: &[(&str, &str)] = &[
     ("default-src", "'self'"),
     ("script-src", "'self' 'wasm-unsafe-eval'"),
@@ -80,7 +76,7 @@ const POLICY: &[(&str, &str)] = &[
     ("frame-ancestors", "'none'"),
 ];
 
-/// What can keep the server from starting or going on.
+/// Why the server does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The root holds no `index.html`.
@@ -110,7 +106,7 @@ pub enum ServeError {
     Stopped(#[from] std::io::Error),
 }
 
-/// Where the page lies and where to answer.
+/// The folder of the page and the address of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
     /// Folder of the built page; it holds `index.html`.
@@ -139,7 +135,7 @@ impl ServeOptions {
     }
 }
 
-/// A server that holds its port and has not begun to answer.
+/// A server that is bound to its port and does not answer yet.
 pub struct Server {
     listener: TcpListener,
     router: Router,
@@ -171,7 +167,7 @@ impl Server {
         self.address
     }
 
-    /// The address as a browser wants it, with a slash at the end.
+    /// The address for a browser, with a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
@@ -192,7 +188,7 @@ impl Server {
     }
 }
 
-/// Binds, tells the address through `announce`, and answers until Ctrl-C.
+/// Binds, calls `announce` with the address, and answers until Ctrl-C.
 ///
 /// # Errors
 /// As [`Server::bind`] and [`Server::run_until`].
@@ -202,7 +198,7 @@ pub async fn serve(options: &ServeOptions, announce: impl FnOnce(&str)) -> Resul
     server.run_until(interrupted()).await
 }
 
-/// [`serve`] for a caller without a runtime of its own.
+/// [`serve`] with its own runtime.
 ///
 /// # Errors
 /// As [`serve`].
@@ -217,7 +213,7 @@ pub fn serve_blocking(
         .block_on(serve(options, announce))
 }
 
-/// A server on a thread of its own that stops when it is dropped: for tests and short jobs.
+/// A server on its own thread that stops when it is dropped, for tests.
 pub struct BackgroundServer {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -240,7 +236,7 @@ impl BackgroundServer {
             .name("serve".into())
             .spawn(move || {
                 let until = async {
-                    // A dropped sender means the same as a message: the owner is gone.
+                    // A dropped sender means the same as a message: stop.
                     let _ = stopped.await;
                 };
                 let _ = runtime.block_on(server.run_until(until));
@@ -257,7 +253,7 @@ impl BackgroundServer {
         self.address
     }
 
-    /// The address as a browser wants it, with a slash at the end.
+    /// The address for a browser, with a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
@@ -274,7 +270,7 @@ impl Drop for BackgroundServer {
     }
 }
 
-/// The routes and headers by themselves, for whoever brings a listener.
+/// The routes and headers, for another listener.
 pub fn router(root: &Path) -> Router {
     let files = ServeDir::new(root)
         .append_index_html_on_directories(false)
@@ -312,7 +308,7 @@ async fn first_free(address: SocketAddr, attempts: u16) -> Result<TcpListener, S
 
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
-        // Without a signal handler the process is ended from outside; never by us.
+        // Without a signal handler the process can only be ended from outside.
         std::future::pending::<()>().await;
     }
 }
@@ -321,7 +317,7 @@ async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "There is no such file.\n").into_response()
 }
 
-/// Turns hidden names away and puts the headers on every answer.
+/// Refuses hidden names and sets the headers of every response.
 async fn guard(State(policy): State<Arc<str>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = match has_hidden_segment(&path) {

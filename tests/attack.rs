@@ -20,12 +20,15 @@ use ventral::perturb::attack::descent::Descent;
 use ventral::perturb::attack::fab::Fab;
 use ventral::perturb::attack::fmn::Fmn;
 use ventral::perturb::attack::jsma::Jsma;
-use ventral::perturb::attack::masking::{self, Effort};
+use ventral::perturb::attack::masking;
 use ventral::perturb::attack::network::{NetworkOracle, Noise};
-use ventral::perturb::attack::plan::{Attack, Plan, run};
+use ventral::perturb::attack::plan::{Plan, run};
+use ventral::perturb::attack::registry::Attack;
 use ventral::perturb::attack::square::Square;
 use ventral::perturb::attack::universal::Universal;
-use ventral::perturb::attack::{Goal, Loss, Norm, Oracle, Step, Subject};
+use ventral::perturb::attack::{
+    AttackError, Context, Criterion, Loss, Norm, Oracle, Pullback, Step,
+};
 
 /// Share of the pixels that are the same within 1e-4.
 fn agreement(ours: &[f32], theirs: &[f32]) -> f64 {
@@ -74,8 +77,8 @@ impl Case {
         NetworkOracle::new(&self.network, Device::flex(), self.side, Noise::Off, token)
     }
 
-    fn goal(&self) -> Goal {
-        Goal::leave(self.labels.clone())
+    fn criterion(&self) -> Criterion {
+        Criterion::untargeted(self.labels.clone())
     }
 
     fn attack(&self, attack: Attack) -> (Vec<f32>, Vec<bool>) {
@@ -86,8 +89,15 @@ impl Case {
             passes: 1,
         };
         let mut oracle = self.oracle();
-        let (goal, mut watch) = (self.goal(), |_: Step<'_>| {});
-        let outcome = run(&plan, &mut oracle, &self.pixels, &goal, &mut watch);
+        let (criterion, mut watch) = (self.criterion(), |_: Step<'_>| {});
+        let outcome = run(
+            &plan,
+            &mut oracle,
+            &self.pixels,
+            &criterion,
+            None,
+            &mut watch,
+        );
         let outcome = pollster::block_on(outcome).unwrap();
         (outcome.pixels.clone(), outcome.success())
     }
@@ -326,7 +336,7 @@ fn auto_attack_brings_down_all_that_a_part_brings_down() {
             let sizes = case.distances(norm, &found);
             assert!(sizes.iter().all(|s| *s <= f64::from(eps)));
             for part in Part::ALL {
-                let (alone, success) = case.attack(suite.part(part));
+                let (alone, success) = case.attack(part_of(&suite, part));
                 let inside = case.distances(norm, &alone);
                 let inside = inside.into_iter().map(|s| s <= f64::from(eps));
                 for ((fell, success), inside) in fell.iter().zip(success).zip(inside) {
@@ -416,12 +426,27 @@ fn an_honest_gradient_raises_no_flag_and_a_masked_one_does() {
 fn look<O: Oracle>(oracle: &mut O, case: &Case, perturbed: &[f32], eps: f32) -> masking::Masking {
     let mut watch = |_: Step<'_>| {};
     let images = (0..case.labels.len()).collect();
-    let mut subject = Subject::new(oracle, 1, &mut watch, images);
+    let mut context = Context::new(oracle, 1, &mut watch, images);
     let ball = (Norm::Linf, eps);
-    let effort = Effort::default();
-    let goal = case.goal();
-    let found = masking::check(&mut subject, &case.pixels, perturbed, &goal, ball, effort);
+    let criterion = case.criterion();
+    let found = masking::check(
+        &mut context,
+        &case.pixels,
+        perturbed,
+        &criterion,
+        Some(ball),
+    );
     pollster::block_on(found).unwrap()
+}
+
+/// A part of a suite as an attack of its own.
+fn part_of(suite: &AutoAttack, part: Part) -> Attack {
+    match part {
+        Part::ApgdCe => suite.apgd(false).into(),
+        Part::ApgdDlrTargeted => suite.apgd(true).into(),
+        Part::FabTargeted => suite.fab().into(),
+        Part::Square => suite.square().into(),
+    }
 }
 
 /// A model whose logits are honest and whose gradient points the other way.
@@ -440,10 +465,7 @@ impl Oracle for Masked<'_> {
         false
     }
 
-    async fn logits(
-        &mut self,
-        pixels: &[f32],
-    ) -> Result<Vec<f32>, ventral::perturb::attack::Stopped> {
+    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, AttackError> {
         self.0.logits(pixels).await
     }
 
@@ -451,7 +473,7 @@ impl Oracle for Masked<'_> {
         &mut self,
         pixels: &[f32],
         cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
-    ) -> Result<ventral::perturb::attack::Pullback, ventral::perturb::attack::Stopped> {
+    ) -> Result<Pullback, AttackError> {
         let mut found = self.0.gradient(pixels, cotangent).await?;
         found.gradient.iter_mut().for_each(|g| *g *= -0.3);
         Ok(found)

@@ -15,11 +15,9 @@ use common::parity::{CASES, Case, errors, hold, move_by_rounding, requests};
 use common::roundtrip::{WIDTHS, logit_requests, published, rewritten, worst_logit};
 use serde_json::{Value, json};
 use ventral::archive::npy::Array;
-use ventral::perturb::attack::Norm;
-use ventral::perturb::attack::descent::Descent;
-use ventral::perturb::attack::goal::argmax;
-use ventral::perturb::attack::plan::Attack;
-use ventral::session::protocol::{AttackChoice, AttackOptions, Bytes, RawTensor, RunOptions};
+use ventral::perturb::attack::criterion::argmax;
+use ventral::perturb::attack::{Norm, Setting, Settings};
+use ventral::session::protocol::{AttackOptions, Bytes, RawTensor, RunOptions};
 
 /// Largest relative error in the browser.
 const TOLERANCE: f32 = 1e-3;
@@ -449,13 +447,13 @@ fn attacked(
         },
         labels: labels.to_vec(),
         attack: Some(AttackOptions {
-            attack: AttackChoice::Exact(Attack::Descent(Descent {
-                norm: *norm,
-                eps: *eps,
-                steps: *steps,
-                rel_step: *rel_step,
-                ..Descent::default()
-            })),
+            name: "pgd".to_owned(),
+            settings: Settings::of([
+                (Setting::Eps, f64::from(*eps)),
+                (Setting::Steps, *steps as f64),
+                (Setting::RelStep, f64::from(*rel_step)),
+            ])
+            .in_norm(*norm),
             seed: 0,
             eot: 1,
             fixed_noise: false,

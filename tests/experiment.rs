@@ -155,7 +155,8 @@ fn a_run_that_was_interrupted_goes_on_and_ends_the_same() {
 #[test]
 fn a_journal_of_another_run_is_refused_by_name() {
     let store = MemoryStore::default();
-    run(&store, &experiment().units(), &Counting::default());
+    let (ended, _) = run(&store, &experiment().units(), &Counting::default());
+    assert_eq!(ended, Ok(()));
     let open = |otherwise| {
         let (store, head) = (&store as &dyn JournalStore, head(4));
         let opened = Journal::<(usize, f32)>::open(store, "means", &head, otherwise);

@@ -159,7 +159,7 @@ fn a_graph_of_any_family_gives_the_networks_logits() {
         model.name = model.config.label();
         let mut rng = Rng::from_seed(2);
         let mut drawn = |spec: TensorSpec| {
-            let values = (0..spec.elements()).map(|_| 0.2 * rng.uniform_f32() - 0.09);
+            let values = (0..spec.elements()).map(|_| 0.2 * rng.uniform_f32() - 0.1);
             let (shape, values) = (spec.shape, values.collect());
             (spec.name, HostTensor { shape, values })
         };

@@ -6,8 +6,8 @@ use burn::tensor::module::{batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
 use ventral::compute::kernel::{
-    affine, affine_add, convolution, convolution_affine, convolution_affine_add, max_pool,
-    norm_by_batch, simple_and_complex, spiking,
+    Epilogue, apply_epilogue, batch_norm_training, convolution, convolution_epilogue, max_pool,
+    simple_and_complex, spiking,
 };
 use ventral::rng::Rng;
 
@@ -225,7 +225,7 @@ fn norm_and_its_gradients_are_burns() {
             let gain = tensor(&parameters[0], [channels], &device).require_grad();
             let bias = tensor(&parameters[1], [channels], &device).require_grad();
             let (y, mean, variance) = match ours {
-                true => norm_by_batch(x.clone(), gain.clone(), bias.clone(), 1e-5, with_relu),
+                true => batch_norm_training(x.clone(), gain.clone(), bias.clone(), 1e-5, with_relu),
                 false => {
                     let all = batch_norm_train(x.clone(), gain.clone(), bias.clone(), 1e-5);
                     let y = if with_relu {
@@ -301,10 +301,10 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
-/// What follows a convolution is done as its values are written, whichever thread writes them, and some
-/// are written twice.
+/// A convolution's epilogue is applied as the values are written, whichever thread writes them, and some are
+/// written twice.
 #[test]
-fn what_follows_a_convolution_is_the_same_to_the_bit() {
+fn an_epilogue_in_the_convolution_is_the_same_to_the_bit() {
     let device = Device::flex();
     let mut rng = Rng::from_seed(18);
     let by_position = [[1, 20, 30, 1, 1, 0, 56, 57], [1, 70, 9, 1, 1, 0, 14, 14]];
@@ -327,24 +327,20 @@ fn what_follows_a_convolution_is_the_same_to_the_bit() {
         let y = convolution(x.clone(), weight.clone(), stride, padding);
         let dims = y.dims();
         let skip: Tensor<4> = tensor(&draw(dims, &mut rng), dims, &device);
-        let parts = [
-            affine(y.clone(), numbers.clone(), false),
-            affine(y.clone(), numbers.clone(), true),
-            affine_add(y, skip.clone(), numbers.clone()),
-        ];
-        let parts = parts.map(host);
+        let epilogues = || {
+            [
+                Epilogue::scale_shift(numbers.clone(), false),
+                Epilogue::scale_shift(numbers.clone(), true),
+                Epilogue::residual(numbers.clone(), skip.clone()),
+            ]
+        };
+        let parts = epilogues().map(|epilogue| host(apply_epilogue(y.clone(), epilogue)));
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             let fused = pool.build().unwrap().install(|| {
-                let (steps, numbers) = ([stride, padding], || numbers.clone());
-                let finished =
-                    |relu| convolution_affine(x.clone(), weight.clone(), steps, numbers(), relu);
-                let (x, weight, skip) = (x.clone(), weight.clone(), skip.clone());
-                [
-                    finished(false),
-                    finished(true),
-                    convolution_affine_add(x, weight, steps, skip, numbers()),
-                ]
+                epilogues().map(|epilogue| {
+                    convolution_epilogue(x.clone(), weight.clone(), [stride, padding], epilogue)
+                })
             });
             assert!(fused.map(host) == parts, "{shape:?}, {threads} threads");
         }
@@ -396,21 +392,23 @@ fn scale_shift_skip_and_relu_are_burns() {
     };
     let ours = |relu: bool| {
         let numbers = numbers.clone();
-        move |[x]: [Tensor<4>; 1]| affine(x, numbers.clone(), relu)
+        move |[x]: [Tensor<4>; 1]| apply_epilogue(x, Epilogue::scale_shift(numbers.clone(), relu))
     };
-    same("affine", [shape], ours(false), |[x]| scaled(x));
-    same("affine, ReLU", [shape], ours(true), |[x]| relu(scaled(x)));
+    same("scale and shift", [shape], ours(false), |[x]| scaled(x));
+    same("scale and shift, ReLU", [shape], ours(true), |[x]| {
+        relu(scaled(x))
+    });
     same(
-        "affine, skip, ReLU",
+        "scale and shift, skip, ReLU",
         [shape; 2],
-        |[x, skip]| affine_add(x, skip, numbers.clone()),
+        |[x, skip]| apply_epilogue(x, Epilogue::residual(numbers.clone(), skip)),
         |[x, skip]| relu(scaled(x) + skip),
     );
     // What others still hold is not written over.
     let x: Tensor<4> = tensor(&draw(shape, &mut rng), shape, &Device::flex());
     let (kept, numbers) = (host(x.clone()), numbers.clone().map(Tensor::inner));
-    let _ = affine(x.clone(), numbers.clone(), true);
-    let _ = affine_add(x.clone(), x.clone(), numbers);
+    let _ = apply_epilogue(x.clone(), Epilogue::scale_shift(numbers.clone(), true));
+    let _ = apply_epilogue(x.clone(), Epilogue::residual(numbers, x.clone()));
     assert_eq!(host(x), kept);
 }
 

@@ -6,7 +6,7 @@ use super::aligner::{AlignError, read};
 use crate::image::dataset::LabelledSet;
 use crate::model::network::Network;
 use crate::model::probe::CancelToken;
-use crate::perturb::attack::goal::argmax;
+use crate::perturb::attack::criterion::argmax;
 use crate::rng::Rng;
 
 /// How many images of a set a network on the inner side of `device` gives their labels, the noise of

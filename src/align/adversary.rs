@@ -7,7 +7,7 @@ use super::recipe::{AdversarialConfig, Statistics};
 use crate::model::network::Network;
 use crate::model::probe::CancelToken;
 use crate::perturb::attack::network::{NetworkOracle, Noise};
-use crate::perturb::attack::{Goal, Step, Stopped, Subject};
+use crate::perturb::attack::{AttackError, Context, Criterion, Method, Step};
 use crate::rng::Rng;
 
 /// A copy of the network as it is attacked.
@@ -48,7 +48,7 @@ impl<'a> Adversary<'a> {
         labels: &[u16],
         side: usize,
         mut rng: Rng,
-    ) -> Result<Vec<f32>, Stopped> {
+    ) -> Result<Vec<f32>, AttackError> {
         let noise = Noise::Fresh {
             rng: Rng::from_seed(rng.seed()),
             samples: 1,
@@ -58,9 +58,9 @@ impl<'a> Adversary<'a> {
             NetworkOracle::new(&self.network, self.device.clone(), side, noise, cancel);
         let mut watch = |_: Step<'_>| {};
         let images = (0..labels.len()).collect();
-        let mut subject = Subject::new(&mut oracle, rng.seed(), &mut watch, images);
-        let goal = Goal::leave(labels.iter().copied().map(usize::from).collect());
+        let mut context = Context::new(&mut oracle, rng.seed(), &mut watch, images);
+        let criterion = Criterion::untargeted(labels.iter().copied().map(usize::from).collect());
         let descent = self.config.descent();
-        pollster::block_on(descent.attack(&mut subject, pixels, &goal))
+        pollster::block_on(descent.attack(&mut context, pixels, &criterion))
     }
 }

@@ -659,7 +659,10 @@ impl AdversarialConfig {
                 "adversarial.rel_step must be above 0",
             ),
             (
-                classes >= self.loss.least_classes(crate::perturb::attack::Aim::Leave),
+                classes
+                    >= self
+                        .loss
+                        .least_classes(crate::perturb::attack::Aim::Untargeted),
                 "adversarial.loss needs more classes than the model has",
             ),
         ]

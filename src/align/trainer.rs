@@ -21,7 +21,7 @@ use crate::image::dataset::LabelledSet;
 use crate::model::names;
 use crate::model::network::Network;
 use crate::model::probe::CancelToken;
-use crate::perturb::attack::Stopped;
+use crate::perturb::attack::AttackError;
 use crate::perturb::corruption::CorruptionError;
 use crate::rng::Rng;
 
@@ -51,7 +51,7 @@ pub enum TrainError {
     #[error("no corrupted examples can be made: {0}")]
     Corruption(#[from] CorruptionError),
     #[error("no adversarial examples could be made: {0}")]
-    Attack(#[from] Stopped),
+    Attack(#[from] AttackError),
 }
 
 /// What a run tells while it goes.
@@ -406,7 +406,7 @@ fn attack(
     examples: &mut Examples,
     side: usize,
     rng: Rng,
-) -> Result<(), Stopped> {
+) -> Result<(), AttackError> {
     let place = examples.attacked.clone();
     if place.is_empty() {
         return Ok(());

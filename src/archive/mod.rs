@@ -1,7 +1,7 @@
-//! Zip archives and NumPy's arrays, read and written without believing what they claim.
+//! Zip archives and NumPy arrays, from sources that are not trusted.
 //!
-//! What checkpoints and image sets have in common. No length in a file is believed before it is
-//! checked against the bytes that are there and against [`Limits`].
+//! Checkpoints, image sets and recordings share these readers. Every length in a file is checked
+//! against the file's size and against [`Limits`] before it is used.
 
 pub mod npy;
 pub(crate) mod zip;
@@ -12,9 +12,8 @@ use flate2::Crc;
 use flate2::read::DeflateDecoder;
 use serde::{Deserialize, Serialize};
 
-/// What a file may ask for before it is refused.
-///
-/// The defaults have room for every network this program knows, several times over.
+/// Limits beyond which a file is refused. The defaults exceed every supported network several
+/// times over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Tensors of the model.
@@ -53,7 +52,7 @@ pub enum ArchiveError {
     /// Zero bytes.
     #[error("this file is empty (0 bytes): the download probably failed, please fetch it again")]
     Empty,
-    /// The bytes end before what they promise.
+    /// The file is shorter than its headers say.
     #[error(
         "the file is cut off in the middle of {what}: {expected} bytes are needed there and {found} are left, so please fetch it again"
     )]
@@ -62,7 +61,7 @@ pub enum ArchiveError {
         expected: u64,
         found: u64,
     },
-    /// The structure makes no sense.
+    /// Its structure is invalid.
     #[error("the file is damaged: {0}")]
     Damaged(String),
     /// One array of a NumPy file is at fault.
@@ -77,12 +76,12 @@ pub enum ArchiveError {
         found: u64,
         limit: u64,
     },
-    /// The disk, the browser or the network gave up.
+    /// The disk, the browser or the network failed.
     #[error("the file could not be read to its end")]
     Io(#[from] io::Error),
 }
 
-/// Keeps a name from a hostile file readable: no control characters, 120 characters at most.
+/// A name from an untrusted file for a message: no control characters, 120 characters at most.
 pub(crate) fn shorten(name: &str) -> String {
     const MOST: usize = 120;
     let mut short: String = name
@@ -96,14 +95,14 @@ pub(crate) fn shorten(name: &str) -> String {
     short
 }
 
-/// The order of the bytes of a value.
+/// Byte order of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endian {
     Little,
     Big,
 }
 
-/// Appends `f` of every `N` bytes, brought to little-endian order.
+/// Appends `f` of every `N` bytes, which are converted to little-endian order first.
 pub(crate) fn append<const N: usize, T>(
     bytes: &[u8],
     endian: Endian,
@@ -142,8 +141,19 @@ pub(crate) struct Backing {
 /// Largest factor by which DEFLATE can shrink anything (RFC 1951: 258 bytes in 2 bits).
 pub(crate) const DEFLATE_RATIO: u64 = 1032;
 
-/// The shape as this machine counts, and its number of elements.
-pub(crate) fn check_shape(shape: &[u64], limits: &Limits) -> Result<(Vec<usize>, u64), String> {
+/// A shape of more elements than [`Limits`] allow.
+#[derive(Debug, thiserror::Error)]
+#[error("its shape {shape:?} is larger than the {most} values allowed")]
+pub(crate) struct ShapeTooLarge {
+    shape: Vec<u64>,
+    most: u64,
+}
+
+/// The shape in `usize` and its number of elements.
+pub(crate) fn check_shape(
+    shape: &[u64],
+    limits: &Limits,
+) -> Result<(Vec<usize>, u64), ShapeTooLarge> {
     let most = limits.max_elements_per_tensor;
     // Every dimension by itself, for one of them may be 0.
     let fits = |d: &u64| usize::try_from(*d).ok().filter(|_| *d <= most);
@@ -151,13 +161,14 @@ pub(crate) fn check_shape(shape: &[u64], limits: &Limits) -> Result<(Vec<usize>,
     let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
     match (dimensions, elements) {
         (Some(dimensions), Some(elements)) if elements <= most => Ok((dimensions, elements)),
-        _ => Err(format!(
-            "its shape {shape:?} is larger than the {most} values allowed"
-        )),
+        _ => Err(ShapeTooLarge {
+            shape: shape.to_vec(),
+            most,
+        }),
     }
 }
 
-/// Whether this is a decompressor's complaint about its input.
+/// Whether a decompressor reports invalid input.
 pub(crate) fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput};
     matches!(error.kind(), InvalidInput | InvalidData)
@@ -169,7 +180,7 @@ pub(crate) enum Unpacked<'a, S> {
 }
 
 impl<'a, S: Read + Seek> Unpacked<'a, S> {
-    /// A reader of `backing` that stands at its byte `start`.
+    /// A reader of `backing`, positioned at its byte `start`.
     pub fn at(source: &'a mut S, backing: &Backing, start: u64) -> io::Result<Self> {
         if !backing.deflated {
             source.seek(SeekFrom::Start(backing.start + start))?;
@@ -216,7 +227,7 @@ pub(crate) fn reader<'a, S: Read + Seek>(
     Ok(BufReader::new(unpacked.take(backing.length)))
 }
 
-/// A reader of a whole backing that counts and sums up what passes.
+/// A reader of a whole backing that computes its length and checksum.
 pub(crate) struct Checked<R> {
     inner: R,
     crc: Crc,
@@ -232,7 +243,7 @@ impl<R: Read> Checked<R> {
         }
     }
 
-    /// Reads what is left and says whether all of it fits the backing's checksum.
+    /// Reads the rest and checks length and checksum.
     pub fn fits(mut self, backing: &Backing) -> io::Result<bool> {
         io::copy(&mut self, &mut io::sink())?;
         let expected = backing.crc.unwrap_or(self.crc.sum());

@@ -9,8 +9,8 @@ use half::f16;
 
 use super::zip::{Directory, Writer};
 use super::{
-    ArchiveError, Backing, Checked, Endian, Limits, append, check_shape, gather, is_damage, reader,
-    shorten,
+    ArchiveError, Backing, Checked, Endian, Limits, ShapeTooLarge, append, check_shape, gather,
+    is_damage, reader, shorten,
 };
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -25,7 +25,7 @@ pub struct Array {
 /// The values of an array.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
-    /// Also what was `float16`.
+    /// `float32` and `float16`.
     F32(Vec<f32>),
     F64(Vec<f64>),
     /// All integers but `uint8`. Values of a `uint64` above `i64::MAX` become that.
@@ -49,7 +49,7 @@ impl Data {
         self.len() == 0
     }
 
-    /// As f32; what is wider is rounded.
+    /// As f32; wider types are rounded.
     pub fn to_f32(&self) -> Vec<f32> {
         match self {
             Self::F32(v) => v.clone(),
@@ -133,7 +133,7 @@ pub fn read_npy(mut source: impl Read + Seek, limits: &Limits) -> Result<Array, 
     read_array(&mut source, size, limits).map_err(|problem| problem.named("the array"))
 }
 
-/// What is wrong with an array, before it is known what to call it.
+/// What is wrong with an array that has no name yet.
 enum Problem {
     Array(String),
     Io(io::Error),
@@ -154,6 +154,12 @@ impl Problem {
             }
             Self::Io(e) => e.into(),
         }
+    }
+}
+
+impl From<ShapeTooLarge> for Problem {
+    fn from(e: ShapeTooLarge) -> Self {
+        Self::Array(e.to_string())
     }
 }
 
@@ -178,7 +184,7 @@ fn read_array(
     read_values(source, size.saturating_sub(before), &header, limits)
 }
 
-/// The dictionary before an array's values as it is written, and the bytes up to its end.
+/// The text of the dictionary before an array's values, and the number of bytes up to its end.
 fn read_header(source: &mut (impl Read + ?Sized)) -> Result<(String, u64), Problem> {
     let mut prefix = [0; 8];
     source.read_exact(&mut prefix)?;
@@ -226,7 +232,7 @@ fn read_strings(
     };
     let shape =
         after(&text, "shape").map_or_else(|| wrong("its header is malformed"), parse_shape)?;
-    let (_, count) = check_shape(&shape, limits).map_err(Problem::Array)?;
+    let (_, count) = check_shape(&shape, limits)?;
     let needed = count.saturating_mul(size);
     if needed > limits.max_pickle_bytes {
         return wrong(format!(
@@ -282,7 +288,7 @@ fn read_values(
     header: &Header,
     limits: &Limits,
 ) -> Result<Array, Problem> {
-    let (shape, elements) = check_shape(&header.shape, limits).map_err(Problem::Array)?;
+    let (shape, elements) = check_shape(&header.shape, limits)?;
     let needed = elements * header.kind.size;
     if needed > limits.max_total_bytes {
         return wrong(format!(
@@ -352,7 +358,7 @@ impl Header {
     }
 }
 
-/// What stands behind a key.
+/// The text after a key.
 fn after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(key)?;
     let rest = rest.trim_start_matches(['\'', '"']).trim_start();
@@ -621,8 +627,7 @@ impl<W: Write> NpzWriter<W> {
         self.0.add(&format!("{name}.npy"), &[&header, &values])
     }
 
-    /// Writes the directory, without which the archive is nothing, and hands back what was
-    /// written to.
+    /// Writes the directory, without which the archive cannot be read, and returns the output.
     ///
     /// # Errors
     /// Whatever `out` reports.

@@ -1,8 +1,8 @@
 //! The directory of a zip archive, and archives of stored entries.
 //!
 //! Only what PyTorch and NumPy use: one disk, stored or deflated entries, zip64. The directory is
-//! looked for where the format puts it, in the last 64 KiB; an archive that was cut off is then
-//! known at once, without a search through all of it (PKWARE APPNOTE 6.3).
+//! looked for where the format puts it, in the last 64 KiB, so that a truncated archive is
+//! recognised without a search through all of it (PKWARE APPNOTE 6.3).
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,7 +20,7 @@ const END_SIZE: usize = 22;
 const LOCATOR64_SIZE: usize = 20;
 const CENTRAL_SIZE: usize = 46;
 const LOCAL_SIZE: usize = 30;
-/// Entries beyond this are an attack: a training checkpoint has a few thousand.
+/// More entries than any real archive has: a training checkpoint has a few thousand.
 const MOST_ENTRIES: usize = 1 << 20;
 
 /// An entry as the directory lists it.
@@ -152,7 +152,7 @@ impl Place {
         let tail_size = size.min((END_SIZE + LOCATOR64_SIZE + usize::from(u16::MAX)) as u64);
         let tail = read_at(source, size - tail_size, tail_size)?;
         let end = find_end(&tail).ok_or_else(|| ArchiveError::Truncated {
-            what: "its zip archive, whose directory stands at the end".to_owned(),
+            what: "its zip archive, whose directory is at the end".to_owned(),
             expected: END_SIZE as u64,
             found: 0,
         })?;
@@ -255,7 +255,7 @@ impl Entry {
                 found: size.saturating_sub(self.header),
             });
         }
-        // What no DEFLATE stream of this size can hold. Stored entries hold what they take.
+        // The most a DEFLATE stream of this size can unpack to. Stored entries have one size.
         let most = match self.method {
             0 => self.packed,
             _ => self.packed.saturating_mul(DEFLATE_RATIO).saturating_add(64),
@@ -355,7 +355,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes the directory and hands back what was written to.
+    /// Writes the directory and returns the output.
     pub fn finish(mut self) -> io::Result<W> {
         let start = u32_of(self.written)?;
         let directory = std::mem::take(&mut self.directory);

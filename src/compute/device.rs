@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Device};
 
+use super::description::{BackendChoice, BackendInfo, SelfCheck};
 use super::{kernel, self_check};
-use crate::compute::description::{BackendChoice, BackendInfo, SelfCheck};
 
 /// Programs on the CPU that play a GPU. The worker's loader knows them too.
 const SOFTWARE: [&str; 6] = [
@@ -15,7 +15,7 @@ const SOFTWARE: [&str; 6] = [
     "warp",
 ];
 
-/// Kernels that a GPU is handed at a time: those of a forward, all networks' here.
+/// Kernels submitted to a GPU at a time: those of a forward pass, of any network here.
 #[cfg(any(feature = "worker", feature = "gpu"))]
 const PASS: usize = 512;
 
@@ -51,6 +51,23 @@ impl Adapter {
     }
 }
 
+/// Why a GPU is not used, or not with weights in f16.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DeviceError {
+    #[error("this build has no GPU support; build it with `--features gpu`")]
+    NotBuilt,
+    #[error("WebGPU did not start ({0})")]
+    Start(String),
+    #[error("WebGPU failed its self-check ({0})")]
+    SelfCheck(String),
+    #[error("WebGPU disagreed with the CPU by {:.2} % in the self-check", 100.0 * .0)]
+    Disagrees(f32),
+    #[error("this adapter has no shader-f16, so weights keep 32 bits a number")]
+    NoF16,
+    #[error("with weights in f16 {0}, so weights keep 32 bits a number")]
+    F16(Box<DeviceError>),
+}
+
 /// A device and what is known of it.
 #[derive(Clone, Debug)]
 pub struct Active {
@@ -61,7 +78,7 @@ pub struct Active {
 /// The devices of this process. A GPU runtime, once started, is kept: it cannot be started twice.
 #[derive(Default)]
 pub struct Devices {
-    gpu: Option<Result<Device, String>>,
+    gpu: Option<Result<Device, DeviceError>>,
 }
 
 impl Devices {
@@ -99,7 +116,7 @@ impl Devices {
             ),
             _ => match self.start_checked(choice, gpu).await {
                 Ok(active) => active,
-                Err(why) => Self::cpu(&why, adapter),
+                Err(why) => Self::cpu(&why.to_string(), adapter),
             },
         }
     }
@@ -112,40 +129,36 @@ impl Devices {
         }
         match self.gpu().await.as_ref().map(native_adapter) {
             Ok(adapter) => self.choose(choice, Some(&adapter)).await,
-            Err(why) => Self::cpu(&why.clone(), None),
+            Err(why) => Self::cpu(&why.to_string(), None),
         }
     }
 
     /// The GPU, started if it was not yet.
-    async fn gpu(&mut self) -> &Result<Device, String> {
-        if self.gpu.is_none() {
-            self.gpu = Some(start_gpu().await);
-        }
-        // It was filled a line ago.
-        self.gpu
-            .get_or_insert_with(|| Err("WebGPU did not start".to_owned()))
+    async fn gpu(&mut self) -> &Result<Device, DeviceError> {
+        let started = match self.gpu.take() {
+            Some(started) => started,
+            None => start_gpu().await,
+        };
+        self.gpu.insert(started)
     }
 
     async fn start_checked(
         &mut self,
         choice: BackendChoice,
         adapter: &Adapter,
-    ) -> Result<Active, String> {
+    ) -> Result<Active, DeviceError> {
         let device = self.gpu().await.clone()?;
         let clock = crate::clock::Clock::start();
         // Rounded weights would hide a small fault.
         let error = checked(&device, false).await?;
-        if error > self_check::TOLERANCE {
-            return Err(format!("WebGPU {}", disagreed(error)));
-        }
         let (error, half, note) = match choice {
-            BackendChoice::WebGpuHalf => match halved(&device).await {
-                Ok(of_halves) => (of_halves, true, String::new()),
-                Err(why) => (error, false, why),
+            BackendChoice::WebGpuHalf => match checked_f16(&device).await {
+                Ok(of_f16) => (of_f16, true, String::new()),
+                Err(why) => (error, false, why.to_string()),
             },
             _ => (error, false, String::new()),
         };
-        kernel::halve_weights(half);
+        kernel::use_f16_weights(half);
         let stored = if half { ", weights in f16" } else { "" };
         Ok(Active {
             device,
@@ -165,46 +178,40 @@ impl Devices {
     }
 }
 
-/// How far the GPU is off the CPU with weights of 32 bits or 16.
-async fn checked(device: &Device, half: bool) -> Result<f32, String> {
-    kernel::halve_weights(half);
+/// The GPU's largest relative error with weights in f32 or f16, where it passes.
+async fn checked(device: &Device, f16: bool) -> Result<f32, DeviceError> {
+    kernel::use_f16_weights(f16);
     let checked = self_check::max_relative_error(device).await;
-    checked.map_err(|e| format!("WebGPU failed its self-check ({e:?})"))
+    let error = checked.map_err(|e| DeviceError::SelfCheck(format!("{e:?}")))?;
+    let tolerance = match f16 {
+        true => self_check::F16_TOLERANCE,
+        false => self_check::TOLERANCE,
+    };
+    match error > tolerance {
+        true => Err(DeviceError::Disagrees(error)),
+        false => Ok(error),
+    }
 }
 
-/// The same of a GPU that may do with weights of 16 bits, or why it may not.
-async fn halved(device: &Device) -> Result<f32, String> {
-    const KEPT: &str = "so weights keep 32 bits a number";
+/// The same with weights in f16.
+async fn checked_f16(device: &Device) -> Result<f32, DeviceError> {
     if !device.supports_dtype(DType::F16) {
-        return Err(format!("this adapter has no shader-f16, {KEPT}"));
+        return Err(DeviceError::NoF16);
     }
-    match checked(device, true).await {
-        Ok(error) if error > self_check::HALF_TOLERANCE => Err(format!(
-            "with weights in f16 this adapter {}, {KEPT}",
-            disagreed(error)
-        )),
-        Ok(error) => Ok(error),
-        Err(why) => Err(format!("with weights in f16 {why}, {KEPT}")),
-    }
-}
-
-fn disagreed(error: f32) -> String {
-    format!(
-        "disagreed with the CPU by {:.2} % in the self-check",
-        100.0 * error
-    )
+    let checked = checked(device, true).await;
+    checked.map_err(|why| DeviceError::F16(Box::new(why)))
 }
 
 #[cfg(any(feature = "worker", feature = "gpu"))]
-async fn start_gpu() -> Result<Device, String> {
+async fn start_gpu() -> Result<Device, DeviceError> {
     let options = Device::wgpu_options().tasks_max(PASS);
     let started = options.init_async().await;
-    started.map_err(|e| format!("WebGPU did not start ({e})"))
+    started.map_err(|e| DeviceError::Start(e.to_string()))
 }
 
 #[cfg(not(any(feature = "worker", feature = "gpu")))]
-async fn start_gpu() -> Result<Device, String> {
-    Err("this build has no GPU support; build it with `--features gpu`".to_owned())
+async fn start_gpu() -> Result<Device, DeviceError> {
+    Err(DeviceError::NotBuilt)
 }
 
 /// As the driver names it.

@@ -7,16 +7,16 @@
 use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
 use super::kernel::{
-    affine, affine_add, convolution, convolution_affine, convolution_affine_add, max_pool,
-    running_numbers, simple_and_complex, spiking,
+    Epilogue, apply_epilogue, convolution, convolution_epilogue, fold_batch_norm, max_pool,
+    simple_and_complex, spiking,
 };
 use crate::rng::Rng;
 
 /// A backend may differ from the CPU by this much, relative to the largest value.
 pub const TOLERANCE: f32 = 1e-3;
 
-/// The same where weights are in 16 bits a number.
-pub const HALF_TOLERANCE: f32 = 5e-2;
+/// The same where weights are in f16.
+pub const F16_TOLERANCE: f32 = 5e-2;
 
 /// Largest relative error of `device` against the CPU over all checked operations.
 pub async fn max_relative_error(device: &Device) -> Result<f32, ExecutionError> {
@@ -50,12 +50,13 @@ async fn outputs(device: &Device) -> Result<[Vec<f32>; 2], ExecutionError> {
     let w3 = Tensor::<4>::from_data(draw(&mut rng, [16, 16, 3, 3]), &device);
     let linear = Tensor::<2>::from_data(draw(&mut rng, [16, 10]), &device);
     let ones = Tensor::<1>::ones([16], &device);
-    let norm = || [ones.clone(), ones.clone() * 0.1];
+    let scale_shift = || [ones.clone(), ones.clone() * 0.1];
 
     let y = convolution(x.clone(), w7, 2, 3).clamp_min(0.0);
     let y = max_pool(y, 3, 2, 1);
-    let y = convolution_affine(y, w1, [1, 0], norm(), true);
-    let y = convolution_affine_add(y.clone(), w3, [1, 1], y, norm());
+    let y = convolution_epilogue(y, w1, [1, 0], Epilogue::scale_shift(scale_shift(), true));
+    let residual = Epilogue::residual(scale_shift(), y.clone());
+    let y = convolution_epilogue(y, w3, [1, 1], residual);
     let [n, c, h, w] = y.dims();
     let y = (y.clone() * y + 1e-12).sqrt();
     let y = y.reshape([n, c, h * w]).mean_dim(2).reshape([n, c]);
@@ -113,20 +114,24 @@ async fn kernels(device: &Device, number: u64) -> Result<Vec<Vec<f32>>, Executio
     let [scale, shift] = second.clone();
     let follows = || [scale.clone(), shift.clone() + OFF];
     let steps = [stride, padding];
-    let fused = convolution_affine(exact.clone(), kernels.clone(), steps, follows(), true);
-    let passed = convolution_affine(exact.clone(), kernels.clone(), steps, follows(), false);
+    let scaled = |relu| {
+        let epilogue = Epilogue::scale_shift(follows(), relu);
+        convolution_epilogue(exact.clone(), kernels.clone(), steps, epilogue)
+    };
+    let (fused, passed) = (scaled(true), scaled(false));
     let pointwise = coarse(&mut rng, [to, to, 1, 1]);
     let pointwise = Tensor::<4>::from_data(pointwise, &device).require_grad();
-    let beside = skip.clone();
-    let added = convolution_affine_add(z.clone(), pointwise.clone(), [1, 0], beside, follows());
+    let residual = Epilogue::residual(follows(), skip.clone());
+    let added = convolution_epilogue(z.clone(), pointwise.clone(), [1, 0], residual);
     let window = 2 + number as usize % 2;
     let pooled = max_pool(z.clone(), window, 1 + number as usize % 3, window / 2);
     let pooled_upstream = coarse(&mut rng, pooled.dims());
     let pooled_upstream = Tensor::<4>::from_data(pooled_upstream, &device);
     let [gain, bias] = first.clone();
-    let running = running_numbers([gain, bias, shift.clone(), scale.clone().abs()], 0.125);
+    let running = fold_batch_norm([gain, bias, shift.clone(), scale.clone().abs()], 0.125);
 
-    let normed = affine_add(affine(z.clone(), first, false), skip.clone(), second);
+    let normed = apply_epilogue(z.clone(), Epilogue::scale_shift(first, false));
+    let normed = apply_epilogue(normed, Epilogue::residual(second, skip.clone()));
     let cells = simple_and_complex(z.clone(), q1.clone(), simple, 1.5);
     let noisy = spiking(cells, noise, 0.25, 0.125);
     let sum = y.clone() + normed.clone() + noisy.clone() + fused.clone() + passed.clone();

@@ -1,10 +1,9 @@
-//! Downloading published weights: resumed where they broke off, checked before they are used.
+//! Downloads of published weights, with resume and hash check.
 //!
-//! A download grows in `FILE.part`, beside it `FILE.part.json` says what it is a part of (address,
-//! validators, length). A later call goes on from there with an HTTP range request that the server
-//! only honours while the file is still the same one (RFC 9110, sections 13.1.5 and 14). The
-//! whole file is hashed, and only then takes its name; a file with the wrong hash is kept as
-//! `FILE.bad` for whoever wants to look, and is never used.
+//! A download is written to `FILE.part`; `FILE.part.json` beside it holds address, validators and
+//! length. A later call resumes it with an HTTP range request that the server honours only while
+//! the file is unchanged (RFC 9110, sections 13.1.5 and 14). The complete file is hashed and then
+//! renamed; a file with the wrong hash is kept as `FILE.bad` and never used.
 //!
 //! Native and blocking; the caller's callback is asked at least ten times a second and may cancel.
 
@@ -25,13 +24,13 @@ pub use official::{OFFICIAL, Official, official};
 use part::Part;
 use wire::{Head, News, Wire};
 
-/// No published file is near this; a server that sends more is sending something else.
+/// The largest file that is accepted, in bytes; no published file is near this.
 const MAX_FILE: u64 = 8 << 30;
 
-/// How long the caller waits between two chances to cancel.
+/// The longest time between two progress reports, at which the caller can cancel.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Pauses between attempts stop growing here.
+/// The longest pause between attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// What to download, and where to.
@@ -72,7 +71,7 @@ impl Download {
     }
 }
 
-/// How far a download is.
+/// Progress of a download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub stage: Stage,
@@ -82,7 +81,7 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// What a download is doing.
+/// Stage of a download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     Connecting,
@@ -95,24 +94,24 @@ pub enum Stage {
     },
 }
 
-/// Called now and then; [`ControlFlow::Break`] cancels.
+/// Called at least ten times a second; [`ControlFlow::Break`] cancels.
 type Report<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
-/// A file that arrived.
+/// A downloaded file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     pub path: PathBuf,
     /// Length of the file.
     pub bytes: u64,
-    /// All 64 hex digits, whether or not there was something to compare them with.
+    /// All 64 hex digits, whether or not a hash was expected.
     pub sha256: String,
-    /// Bytes that an earlier call had left and that were not asked for again.
+    /// Bytes of an earlier call that were not downloaded again.
     pub resumed_from: u64,
-    /// The file was there already, and nothing was downloaded.
+    /// The file existed already, and nothing was downloaded.
     pub already_there: bool,
 }
 
-/// Why there is no file. Every message is a sentence for the user.
+/// Why a download failed. Every message is a sentence for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error("`{url}` is not an http or https address")]
@@ -180,12 +179,12 @@ pub enum FetchError {
     },
     #[error("another download of {} is running", .path.display())]
     Busy { path: PathBuf },
-    #[error("the download was cancelled; run the same command again and it goes on from there")]
+    #[error("the download was cancelled; run the same command again to resume it")]
     Cancelled,
 }
 
 impl FetchError {
-    /// Whether another attempt may end differently.
+    /// Whether another attempt may succeed.
     fn passes(&self) -> bool {
         match self {
             Self::Offline { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
@@ -198,8 +197,8 @@ impl FetchError {
 /// Downloads a file, or finds it already there.
 ///
 /// # Errors
-/// A [`FetchError`]; unless it is [`FetchError::WrongHash`], what has arrived is kept for the next
-/// call.
+/// A [`FetchError`]; unless it is [`FetchError::WrongHash`], the received bytes are kept for the
+/// next call.
 pub fn fetch(download: &Download, report: Report<'_>) -> Result<Fetched, FetchError> {
     check_request(download)?;
     if let Some(fetched) = already_there(download, report)? {
@@ -335,7 +334,8 @@ fn tell(report: Report<'_>, progress: Progress) -> Result<(), FetchError> {
     }
 }
 
-/// Attempts until the part is whole. An attempt that brought bytes gives the retries back.
+/// Attempts until the part is complete. Retries are counted anew after an attempt that received
+/// bytes.
 fn complete(download: &Download, part: &mut Part, report: Report<'_>) -> Result<(), FetchError> {
     let mut failures = 0;
     loop {
@@ -355,7 +355,7 @@ fn complete(download: &Download, part: &mut Part, report: Report<'_>) -> Result<
     }
 }
 
-/// Sleeps, asking the caller on the way.
+/// Sleeps, reporting progress meanwhile.
 fn wait(
     pause: Duration,
     why: &FetchError,
@@ -384,7 +384,7 @@ fn progress(stage: Stage, part: &Part) -> Progress {
     }
 }
 
-/// One request: asks for what is missing, or for all, and appends what comes.
+/// One request for the missing bytes, or all, which are appended to the part.
 fn attempt(download: &Download, part: &mut Part, report: Report<'_>) -> Result<(), FetchError> {
     let from = part.resumable(download.sha256.is_some());
     if from > 0 && part.total() == Some(from) {
@@ -401,8 +401,7 @@ fn attempt(download: &Download, part: &mut Part, report: Report<'_>) -> Result<(
         };
         tell(report, progress(stage, part))?;
         let Some(news) = wire.next(TICK) else {
-            // The connection has its own clock; this one also covers what that does not, such as
-            // looking up a name.
+            // The connection's own timeouts do not cover everything: not the look-up of a name.
             if heard.elapsed() > download.silence * 2 {
                 return Err(wire.silent());
             }
@@ -464,7 +463,7 @@ fn append(download: &Download, part: &mut Part, bytes: &[u8]) -> Result<(), Fetc
     part.append(bytes)
 }
 
-/// The body ended: with all that was promised?
+/// Checks the length after the end of the body.
 fn end(wire: &Wire, part: &mut Part) -> Result<(), FetchError> {
     match part.total() {
         Some(total) if part.len() < total => {

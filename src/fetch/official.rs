@@ -1,13 +1,13 @@
-//! Where the weights were published.
+//! The published files of weights.
 
 /// A published file of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Official {
-    /// As `ventral fetch` knows it.
+    /// Its name for `ventral fetch`.
     pub name: &'static str,
     /// For people: "CORnet-S".
     pub title: &'static str,
-    /// The folder it lies in, with a slash at its end.
+    /// The address of its folder, with a slash at the end.
     pub base: &'static str,
     /// The name of the file.
     pub file: &'static str,
@@ -40,7 +40,7 @@ const VONENET: &str = "https://vonenet-models.s3.us-east-2.amazonaws.com/";
 /// Given in pytorch/vision, `torchvision/models/`; the `IMAGENET1K_V1` weights.
 const TORCHVISION: &str = "https://download.pytorch.org/models/";
 
-/// Every file that `ventral fetch` knows.
+/// All files that `ventral fetch` can download.
 #[rustfmt::skip]
 pub const OFFICIAL: &[Official] = &[
     row("cornet-s", "CORnet-S", CORNET, "cornet_s-1d3f7974.pth", Some("1d3f7974")),

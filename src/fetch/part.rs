@@ -1,4 +1,4 @@
-//! The unfinished file and the note beside it that says what it is a part of.
+//! The incomplete file, and the note beside it that identifies the whole.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::wire::Head;
 use super::{FetchError, file_error, with_suffix};
 
-/// What the server said of the file, so that a later call can tell whether it is still the same.
+/// The server's description of the file, by which a later call recognises it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     url: String,
@@ -28,7 +28,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens or makes `FILE.part`. A part of another address is thrown away.
+    /// Opens or creates `FILE.part`. A part from another address is discarded.
     pub(super) fn open(to: &Path, url: &str) -> Result<Self, FetchError> {
         let path = with_suffix(to, ".part");
         let note_path = with_suffix(to, ".part.json");
@@ -92,8 +92,8 @@ impl Part {
         strong.or(self.note.last_modified.as_deref())
     }
 
-    /// How many bytes need not be asked for again: all, where a validator or at least the final
-    /// hash guards them, otherwise none.
+    /// Bytes that need not be requested again: all, where a validator or at least the final hash
+    /// protects them, otherwise none.
     pub(super) fn resumable(&self, hash_known: bool) -> u64 {
         if hash_known || self.validator().is_some() {
             self.len
@@ -102,7 +102,7 @@ impl Part {
         }
     }
 
-    /// Whether an answer speaks of the file this is a part of: what both know must agree.
+    /// Whether a response is about the same file: the fields that both have must agree.
     pub(super) fn is_of(&self, head: &Head) -> bool {
         fn agree<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
             a.is_none() || b.is_none() || a == b
@@ -112,7 +112,7 @@ impl Part {
             && agree(&self.note.total, &head.total)
     }
 
-    /// Notes what the server says of the file, before its bytes come.
+    /// Writes the server's description of the file, before its bytes arrive.
     pub(super) fn describe(&mut self, head: &Head) -> Result<(), FetchError> {
         self.note = Note {
             url: self.note.url.clone(),
@@ -132,7 +132,7 @@ impl Part {
                 Ok(())
             }
             Err(cause) => {
-                // Some of it may have been written: what counts is what is there.
+                // Some of it may have been written: the length is that of the file.
                 if let Ok(len) = self.file.seek(SeekFrom::End(0)) {
                     self.len = len;
                 }
@@ -152,7 +152,7 @@ impl Part {
         file_error(&self.path, cause)
     }
 
-    /// Throws away what is there.
+    /// Discards the bytes so far.
     pub(super) fn restart(&mut self) -> Result<(), FetchError> {
         if self.len > 0 {
             let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
@@ -166,7 +166,7 @@ impl Part {
         Ok(())
     }
 
-    /// Gives the whole file its name; its length in bytes.
+    /// Renames the complete file to `to` and returns its length in bytes.
     pub(super) fn finish(self, to: &Path) -> Result<u64, FetchError> {
         let safe = self.file.sync_all();
         safe.map_err(|cause| self.write_error(cause))?;

@@ -1,4 +1,4 @@
-//! One HTTP exchange on a thread of its own, so that whoever waits for it can still cancel.
+//! One HTTP exchange on its own thread, so that the caller can cancel while it waits.
 
 use std::error::Error as StdError;
 use std::io::Read;
@@ -10,11 +10,11 @@ use ureq::http::{HeaderMap, Response, header};
 
 use super::{Download, FetchError};
 
-/// Bytes of a chunk, and how many may wait: enough to keep a disk busy, little in memory.
+/// Bytes of a chunk, and how many chunks may wait: enough to keep a disk busy.
 const CHUNK: usize = 1 << 16;
 const WAITING: usize = 16;
 
-/// What an answer says before its body.
+/// The header fields of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub status: u16,
@@ -26,7 +26,7 @@ pub(super) struct Head {
     pub start: Option<u64>,
 }
 
-/// What comes from the other thread, in this order: a head, chunks, an end; or a failure.
+/// Messages of the other thread, in this order: a head, chunks, an end; or a failure.
 pub(super) enum News {
     Head(Head),
     Chunk(Vec<u8>),
@@ -42,8 +42,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Asks for the bytes from `from` on; with a `validator`, only while the file is unchanged, and
-    /// otherwise for all of it.
+    /// Requests the bytes from `from` on; with a `validator`, the server sends all of the file where
+    /// it has changed.
     pub(super) fn open(download: &Download, from: u64, validator: Option<&str>) -> Self {
         let (sender, news) = sync_channel(WAITING);
         let agent = agent(download);
@@ -60,7 +60,7 @@ impl Wire {
                 Err(error) => Some(News::Failed(error)),
             };
             if let Some(last) = last {
-                // Nobody listens any more: the download was given up.
+                // The receiver is gone: the download was cancelled.
                 let _ = sender.send(last);
             }
         });
@@ -76,7 +76,7 @@ impl Wire {
         match self.news.recv_timeout(patience) {
             Ok(news) => Some(news),
             Err(RecvTimeoutError::Timeout) => None,
-            // The thread ended without a last word: it cannot have.
+            // The thread always sends a last message, unless it panics.
             Err(RecvTimeoutError::Disconnected) => {
                 Some(News::Failed(ureq::Error::ConnectionFailed))
             }
@@ -103,7 +103,7 @@ impl Wire {
         FetchError::Nonsense { host, what }
     }
 
-    /// A failure as the user reads it; `done` bytes are there.
+    /// An error for the user; `done` bytes have been received.
     pub(super) fn explain(&self, error: ureq::Error, done: u64) -> FetchError {
         use std::io::ErrorKind as Io;
         use ureq::{Error, Timeout};
@@ -149,7 +149,7 @@ fn never_connected(kind: std::io::ErrorKind) -> bool {
     )
 }
 
-/// As [`Wire::broken`], for an answer that is refused before its body.
+/// As [`Wire::broken`], for a response that is refused before its body.
 pub(super) fn broken(download: &Download, done: u64, what: String) -> FetchError {
     FetchError::Broken {
         host: host(&download.url).to_owned(),
@@ -173,7 +173,7 @@ fn agent(download: &Download) -> Agent {
     config.into()
 }
 
-/// Sends the head and the body over; the last news, unless nobody listens.
+/// Sends the head and the body to the receiver; returns the last message, unless it is gone.
 fn pass_on(response: Response<ureq::Body>, sender: &SyncSender<News>) -> Option<News> {
     sender.send(News::Head(head(&response))).ok()?;
     let mut body = response.into_body().into_reader();
@@ -229,7 +229,7 @@ fn content_range(value: &str) -> Option<(Option<u64>, Option<u64>)> {
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    // What stands before an @ may be a password.
+    // The part before an @ may be a password.
     rest[..end].rsplit('@').next().unwrap_or(rest)
 }
 

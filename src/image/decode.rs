@@ -1,7 +1,6 @@
-//! From a file's bytes to a [`Picture`]: what the file is, is it small enough, which way is up.
+//! From a file's bytes to a [`Picture`]: format, limits, orientation.
 
 use std::error::Error as StdError;
-use std::fmt;
 use std::io::{self, Cursor};
 
 use ::image::metadata::Orientation;
@@ -9,104 +8,9 @@ use ::image::{
     DynamicImage, ImageDecoder, ImageError as CrateError, ImageFormat, ImageReader, Limits,
 };
 
-use super::{Picture, jpeg, over_white, webp};
-
-/// The largest picture that is decoded, in pixels: 64 megapixels.
-pub const MAX_PIXELS: u64 = 64_000_000;
-
-/// The longest side that is decoded, in pixels.
-pub const MAX_SIDE: u32 = 30_000;
-
-/// The most memory one decoder may take, in bytes: 8 bytes a pixel of the largest picture.
-const MAX_ALLOCATION: u64 = MAX_PIXELS * 8;
-
-/// Why bytes did not become a picture. Every message is a sentence for the user.
-#[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    #[error("this file is empty")]
-    Empty,
-    #[error(
-        "this file is not a picture that can be read here; JPEG, PNG, WebP, BMP, GIF and TIFF can"
-    )]
-    Unknown,
-    #[error("this is {0}, which is not supported; please save it as JPEG or PNG and try again")]
-    NotSupported(&'static str),
-    #[error("this {0} uses a feature that is not supported; please save it as an ordinary PNG")]
-    Feature(PictureFormat, #[source] Box<CrateError>),
-    #[error(
-        "this picture is {width}x{height}, more than the {} megapixels or {MAX_SIDE} pixels a \
-         side that can be read here; please make it smaller", MAX_PIXELS / 1_000_000
-    )]
-    TooLarge { width: u32, height: u32 },
-    #[error("this {format} would need more memory than the limit of {} MB", MAX_ALLOCATION / 1_000_000)]
-    Memory { format: PictureFormat },
-    #[error(
-        "this file says it is a {format} but ends after {} bytes; it may be cut off",
-        Thousands(*.len)
-    )]
-    CutOff { format: PictureFormat, len: usize },
-    #[error("this {format} is damaged and cannot be read")]
-    Damaged {
-        format: PictureFormat,
-        #[source]
-        cause: Box<dyn StdError + Send + Sync>,
-    },
-    #[error("this picture has no pixels ({width}x{height})")]
-    NoPixels { width: u32, height: u32 },
-    #[error("{len} values do not make a {width}x{height} picture with {channels} channels")]
-    Buffer {
-        width: usize,
-        height: usize,
-        channels: usize,
-        len: usize,
-    },
-    #[error("this picture cannot be resized to {width}x{height}")]
-    Size { width: usize, height: usize },
-    #[error("this picture could not be written as PNG")]
-    Encode(#[source] Box<CrateError>),
-}
-
-/// The formats that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PictureFormat {
-    Jpeg,
-    Png,
-    WebP,
-    Bmp,
-    Gif,
-    Tiff,
-}
-
-impl PictureFormat {
-    /// As people write it: "JPEG".
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Jpeg => "JPEG",
-            Self::Png => "PNG",
-            Self::WebP => "WebP",
-            Self::Bmp => "BMP",
-            Self::Gif => "GIF",
-            Self::Tiff => "TIFF",
-        }
-    }
-
-    fn for_crate(self) -> ImageFormat {
-        match self {
-            Self::Jpeg => ImageFormat::Jpeg,
-            Self::Png => ImageFormat::Png,
-            Self::WebP => ImageFormat::WebP,
-            Self::Bmp => ImageFormat::Bmp,
-            Self::Gif => ImageFormat::Gif,
-            Self::Tiff => ImageFormat::Tiff,
-        }
-    }
-}
-
-impl fmt::Display for PictureFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use super::error::{ImageError, MAX_ALLOCATION, MAX_PIXELS, MAX_SIDE, PictureFormat};
+use super::picture::{Picture, over_white};
+use super::{jpeg, webp};
 
 /// A picture and what it was stored as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +19,7 @@ pub struct Decoded {
     pub format: PictureFormat,
 }
 
-/// How a file begins, and what it then is. `None` skips a byte.
+/// The first bytes of a file and its format. `None` skips a byte.
 type Magic = (&'static [Option<u8>], Result<PictureFormat, &'static str>);
 
 /// `b"RIFF????WEBP"` as a pattern: `?` skips a byte.
@@ -175,7 +79,7 @@ const MAGIC: &[Magic] = &[
     (magic!(b"BM"), Ok(PictureFormat::Bmp)),
 ];
 
-/// What a file is, by its first bytes; its name plays no part.
+/// The format of a file, by its first bytes; its name does not matter.
 ///
 /// # Errors
 /// [`ImageError::Empty`], [`ImageError::NotSupported`] naming the format where it is a known one
@@ -218,6 +122,17 @@ fn is_svg(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// An [`ImageError`] with a sentence for the user; no input makes it panic.
+///
+/// # Examples
+/// ```
+/// use ventral::image::{Picture, Preprocessing, decode, encode_png, to_input};
+///
+/// let file = encode_png(&Picture::from_rgb(4, 2, vec![255; 4 * 2 * 3])?)?;
+/// let picture = decode(&file)?.picture;
+/// let input = to_input(&picture, Preprocessing { resize: 8, crop: 6 })?;
+/// assert_eq!(input, vec![1.0; 3 * 6 * 6]);
+/// # Ok::<(), ventral::image::ImageError>(())
+/// ```
 pub fn decode(bytes: &[u8]) -> Result<Decoded, ImageError> {
     let (image, format) = decode_any(bytes)?;
     Ok(Decoded {
@@ -257,7 +172,7 @@ fn decode_any(bytes: &[u8]) -> Result<(DynamicImage, PictureFormat), ImageError>
     let format = sniff(bytes)?;
     check_frame(format, bytes)?;
     let fail = |error| explain(error, format, bytes.len());
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.for_crate());
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), crate_format(format));
     reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(fail)?;
     let (width, height) = decoder.dimensions();
@@ -269,6 +184,17 @@ fn decode_any(bytes: &[u8]) -> Result<(DynamicImage, PictureFormat), ImageError>
     Ok((image, format))
 }
 
+fn crate_format(format: PictureFormat) -> ImageFormat {
+    match format {
+        PictureFormat::Jpeg => ImageFormat::Jpeg,
+        PictureFormat::Png => ImageFormat::Png,
+        PictureFormat::WebP => ImageFormat::WebP,
+        PictureFormat::Bmp => ImageFormat::Bmp,
+        PictureFormat::Gif => ImageFormat::Gif,
+        PictureFormat::Tiff => ImageFormat::Tiff,
+    }
+}
+
 fn limits() -> Limits {
     // `Limits` is non-exhaustive: it can only be changed, not built.
     let mut limits = Limits::no_limits();
@@ -276,7 +202,7 @@ fn limits() -> Limits {
     limits
 }
 
-/// What the decoders do not look at themselves, or only when it is too late.
+/// Checks that the decoders omit, or make too late.
 fn check_frame(format: PictureFormat, bytes: &[u8]) -> Result<(), ImageError> {
     let len = bytes.len();
     let cut_off = || ImageError::CutOff { format, len };
@@ -324,7 +250,7 @@ fn flatten(image: DynamicImage) -> Result<Picture, ImageError> {
     Picture::from_rgb(width, height, data)
 }
 
-/// The decoder's complaint as a sentence for the user.
+/// A decoder's error as a sentence for the user.
 fn explain(error: CrateError, format: PictureFormat, len: usize) -> ImageError {
     match error {
         CrateError::Limits(_) => ImageError::Memory { format },
@@ -348,23 +274,7 @@ fn ends_early(error: &CrateError) -> bool {
     std::iter::successors(error.source(), |&error| error.source()).any(|error| {
         let io = error.downcast_ref::<io::Error>();
         io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof)
-            // The GIF decoder has an error of its own for it, whose type is not at hand here.
+            // The GIF decoder has its own error for this, whose type is private.
             || format!("{error:?}") == "UnexpectedEof"
     })
-}
-
-/// A count with a comma every three digits.
-struct Thousands(usize);
-
-impl fmt::Display for Thousands {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        for (at, digit) in digits.chars().enumerate() {
-            if at > 0 && (digits.len() - at).is_multiple_of(3) {
-                f.write_str(",")?;
-            }
-            write!(f, "{digit}")?;
-        }
-        Ok(())
-    }
 }

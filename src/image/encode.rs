@@ -1,11 +1,12 @@
-//! From pixels to what a canvas or a file wants.
+//! From pixels to canvas buffers and PNG files.
 
 use std::io::Cursor;
 
 use ::image::codecs::png::PngEncoder;
 use ::image::{ExtendedColorType, ImageEncoder};
 
-use super::{ImageError, Picture, byte, check_buffer};
+use super::error::ImageError;
+use super::picture::{Picture, byte, check_buffer};
 
 /// RGBA bytes for a canvas, `[height, width, 4]`, opaque, from planar f32 `[3, height, width]`.
 /// Values are clipped to [0, 1] and rounded to the nearest of 256 levels.

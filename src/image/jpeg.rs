@@ -1,10 +1,10 @@
-//! A walk over a JPEG's markers: is the file whole, and is its number of scans sane?
+//! A walk over a JPEG's markers: is the file complete, and its number of scans reasonable?
 //!
-//! The decoder under [`super::decode`] forgives a file that stops early and paints the missing
-//! part grey; a model would then be shown half a picture without a word. Source of the layout:
+//! The decoder under [`super::decode`] accepts a file that stops early and paints the missing
+//! part grey; a model would then get half a picture without a warning. Source of the layout:
 //! ITU-T T.81, annex B.
 
-/// What the markers say.
+/// The result of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Walk {
     /// From start to end-of-image.
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn an_end_marker_inside_a_segment_does_not_count() {
-        // A thumbnail in an APP1 segment brings its own end-of-image marker.
+        // A thumbnail in an APP1 segment has an end-of-image marker too.
         let app1 = [0xFF, 0xE1, 0, 6, 0xFF, END_OF_IMAGE, 0, 0];
         let cut = [&START[..], &app1, &SCAN].concat();
         assert_eq!(walk(&cut), Walk::CutOff);

@@ -13,13 +13,14 @@ use std::borrow::Cow;
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use super::{ImageError, Picture, unit};
+use super::error::{ImageError, MAX_PIXELS};
+use super::picture::{Picture, check_buffer, unit};
 
 /// Fraction bits of a weight: 32, less 8 for the pixel and 2 for the overshoot of a sum.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// The largest picture [`resize`] makes, in pixels.
-const MAX_OUTPUT: usize = super::MAX_PIXELS as usize;
+const MAX_OUTPUT: usize = MAX_PIXELS as usize;
 
 /// The resampling kernels of PIL, by its names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,11 +86,10 @@ fn sinc(x: f64) -> f64 {
     }
 }
 
-/// What a model wants a picture to be before its first layer, less the normalisation, which the
-/// model does itself.
+/// The size of a model's input. Normalisation is done by the model itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preprocessing {
-    /// The short side is brought to this many pixels (bilinear) …
+    /// The short side is resized to this many pixels (bilinear) …
     pub resize: usize,
     /// … and the centre square of this side is kept.
     pub crop: usize,
@@ -326,7 +326,7 @@ pub fn resample(
     filter: Filter,
 ) -> Result<Vec<u8>, ImageError> {
     let (width, height) = from;
-    super::check_buffer(width, height, channels, data.len())?;
+    check_buffer(width, height, channels, data.len())?;
     check_output(to.0, to.1)?;
     let from = Size { width, height };
     let to = Size {

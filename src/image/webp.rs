@@ -1,14 +1,14 @@
 //! A walk over a WebP's chunks: does each lie inside the file?
 //!
 //! The decoder under [`super::decode`] makes room for a metadata chunk by the length the chunk
-//! claims, up to 4 GB, before it looks whether those bytes are there. Source of the layout: RFC
+//! claims, up to 4 GB, before it checks that those bytes exist. Source of the layout: RFC
 //! 9649, section 2.
 
-/// What the chunks say.
+/// The result of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Walk {
     Whole,
-    /// The file is shorter than its first lines say.
+    /// The file is shorter than its header says.
     CutOff,
     /// A chunk reaches beyond the file it is in.
     BadChunk,

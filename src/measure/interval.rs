@@ -5,6 +5,11 @@ const Z: f64 = 1.959_963_984_540_054;
 
 /// Wilson's 95 % score interval (Wilson 1927) of a proportion `p` of `n` trials, both in [0, 1].
 /// Without any trial it is all of [0, 1].
+///
+/// ```
+/// let (low, high) = ventral::measure::interval::wilson(0.875, 200);
+/// assert!((low - 0.822).abs() < 1e-3 && (high - 0.914).abs() < 1e-3);
+/// ```
 pub fn wilson(p: f64, n: usize) -> (f64, f64) {
     if n == 0 {
         return (0.0, 1.0);
@@ -22,6 +27,11 @@ pub fn wilson(p: f64, n: usize) -> (f64, f64) {
 
 /// The two-sided exact p-value of McNemar's test (McNemar 1947): `only_a` images that only one
 /// model gets right and `only_b` that only the other does. 1 when there is none of either.
+///
+/// ```
+/// let p = ventral::measure::interval::mcnemar(17, 1);
+/// assert!((p - 38.0 / 2_f64.powi(18)).abs() < 1e-9);
+/// ```
 pub fn mcnemar(only_a: usize, only_b: usize) -> f64 {
     let (fewer, n) = (only_a.min(only_b), only_a + only_b);
     // The tail of a binomial of n fair coins, term by term in logarithms.

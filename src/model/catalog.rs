@@ -53,6 +53,11 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, serde_json::Error> {
 }
 
 /// The entry called `name`.
+///
+/// ```
+/// let entry = ventral::model::catalog::find("cornet-s").unwrap();
+/// assert_eq!(entry.classes, 1000);
+/// ```
 pub fn find(name: &str) -> Option<Entry> {
     entries().into_iter().find(|entry| entry.name == name)
 }

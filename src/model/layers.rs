@@ -9,7 +9,7 @@ use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use crate::compute::kernel;
+use crate::compute::kernel::{self, Epilogue};
 
 /// A 2-d convolution with square kernel, stride and padding.
 #[derive(Module, Debug)]
@@ -115,7 +115,9 @@ pub fn normalise(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     match is_training(norm, &x) {
         true => by_batch(norm, x, false),
         false => match by_running(norm) {
-            Some(scale_shift) => kernel::affine(x, scale_shift, false),
+            Some(scale_shift) => {
+                kernel::apply_epilogue(x, Epilogue::scale_shift(scale_shift, false))
+            }
             None => norm.forward(x),
         },
     }
@@ -126,7 +128,9 @@ pub fn normalise_relu(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     match is_training(norm, &x) {
         true => by_batch(norm, x, true),
         false => match by_running(norm) {
-            Some(scale_shift) => kernel::affine(x, scale_shift, true),
+            Some(scale_shift) => {
+                kernel::apply_epilogue(x, Epilogue::scale_shift(scale_shift, true))
+            }
             None => relu(norm.forward(x)),
         },
     }
@@ -154,7 +158,7 @@ impl<'a> Normed<'a> {
     /// `[n, in, h, w]` to `[n, out, h / stride, w / stride]` (for the usual padding).
     pub fn forward(self, x: Tensor<4>) -> Tensor<4> {
         match self.scale_shift(&x) {
-            Some(scale_shift) => self.in_one(x, scale_shift, false),
+            Some(scale_shift) => self.in_one(x, Epilogue::scale_shift(scale_shift, false)),
             None => normalise(self.norm, self.convolved(x)),
         }
     }
@@ -162,7 +166,7 @@ impl<'a> Normed<'a> {
     /// [`Self::forward`], then ReLU.
     pub fn relu(self, x: Tensor<4>) -> Tensor<4> {
         match self.scale_shift(&x) {
-            Some(scale_shift) => self.in_one(x, scale_shift, true),
+            Some(scale_shift) => self.in_one(x, Epilogue::scale_shift(scale_shift, true)),
             None => normalise_relu(self.norm, self.convolved(x)),
         }
     }
@@ -170,10 +174,7 @@ impl<'a> Normed<'a> {
     /// [`Self::forward`], then a skip connection and ReLU.
     pub fn add_relu(self, x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
         match self.scale_shift(&x) {
-            Some(scale_shift) => {
-                let sizes = [self.stride, self.conv.padding];
-                kernel::convolution_affine_add(x, self.conv.weight.val(), sizes, skip, scale_shift)
-            }
+            Some(scale_shift) => self.in_one(x, Epilogue::residual(scale_shift, skip)),
             None => relu(normalise(self.norm, self.convolved(x)) + skip),
         }
     }
@@ -182,9 +183,9 @@ impl<'a> Normed<'a> {
         self.conv.forward_strided(x, self.stride)
     }
 
-    fn in_one(self, x: Tensor<4>, scale_shift: [Tensor<1>; 2], relu: bool) -> Tensor<4> {
+    fn in_one(self, x: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
         let sizes = [self.stride, self.conv.padding];
-        kernel::convolution_affine(x, self.conv.weight.val(), sizes, scale_shift, relu)
+        kernel::convolution_epilogue(x, self.conv.weight.val(), sizes, epilogue)
     }
 
     /// The norm's scale and shift, where the convolution can apply them.
@@ -207,7 +208,7 @@ fn by_running(norm: &BatchNorm) -> Option<[Tensor<1>; 2]> {
     let mean = norm.running_mean.value().to_device(&device);
     let variance = norm.running_var.value().to_device(&device);
     let numbers = [gain, bias, mean, variance];
-    Some(kernel::running_numbers(numbers, norm.epsilon))
+    Some(kernel::fold_batch_norm(numbers, norm.epsilon))
 }
 
 /// As Burn has it: a frozen layer on a training device uses its running statistics.
@@ -217,7 +218,7 @@ fn is_training(norm: &BatchNorm, x: &Tensor<4>) -> bool {
 
 fn by_batch(norm: &BatchNorm, x: Tensor<4>, relu: bool) -> Tensor<4> {
     let (gain, bias) = (norm.gamma.val(), norm.beta.val());
-    let (y, mean, variance) = kernel::norm_by_batch(x, gain, bias, norm.epsilon, relu);
+    let (y, mean, variance) = kernel::batch_norm_training(x, gain, bias, norm.epsilon, relu);
     for (running, now) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
         let kept = running.value_sync() * (1.0 - norm.momentum);
         running.update((kept + now.detach() * norm.momentum).detach());

@@ -147,6 +147,19 @@ impl Shards {
 ///
 /// # Errors
 /// A sentence naming the tensor, where one is to blame.
+///
+/// ```
+/// use std::fs::File;
+/// use std::io::BufReader;
+/// use ventral::model::load;
+/// use ventral::model::probe::CancelToken;
+///
+/// let name = "resnet-cifar10.safetensors";
+/// let file = BufReader::new(File::open(format!("static/models/{name}"))?);
+/// let model = load::read(name, vec![Box::new(file)], &CancelToken::default(), |_, _, _| {})?;
+/// assert_eq!(model.classes.len(), 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read(
     name: &str,
     sources: Vec<Box<dyn Source>>,

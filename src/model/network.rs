@@ -113,6 +113,26 @@ impl Network {
     }
 
     /// A pass that keeps `taps`.
+    ///
+    /// ```
+    /// use burn::tensor::Tensor;
+    /// use ventral::compute::device::Devices;
+    /// use ventral::model::load;
+    /// use ventral::model::probe::{CancelToken, Taps};
+    ///
+    /// let cancel = CancelToken::default();
+    /// let name = "cornet-s-cifar10.safetensors";
+    /// let file = std::fs::File::open(format!("static/models/{name}"))?;
+    /// let model = load::read(name, vec![Box::new(file)], &cancel, |_, _, _| {})?;
+    /// let device = Devices::cpu("", None).device;
+    /// let network = model.to_network(&device);
+    /// let pixels = Tensor::<4>::full([1, 3, 32, 32], 0.5, &device);
+    /// let taps = Taps::Named(vec!["V4.t2".to_owned(), "IT".to_owned()]);
+    /// let pass = network.pass(pixels, None, taps, &cancel)?;
+    /// assert_eq!(pass.logits.dims(), [1, 10]);
+    /// assert_eq!(pass.taps[0].0, "V4.t2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pass(
         &self,
         pixels: Tensor<4>,

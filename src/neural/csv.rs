@@ -3,13 +3,13 @@
 use ::csv::{ByteRecord, ErrorKind, ReaderBuilder, Trim};
 
 use super::axes::Role;
-use super::found::Found;
-use super::read::{Format, ReadOptions};
+use super::error::NeuralError;
+use super::format::{Format, MOST_VALUES, ReadOptions};
+use super::recording::Recording;
 use super::table::{self, Cells, TableColumn};
-use super::{MOST_VALUES, NeuralError};
 use crate::archive::shorten;
 
-/// What stands where nothing was recorded, in any case.
+/// Cells without a value, in any case of letters.
 const MISSING: [&str; 8] = ["", "na", "n/a", "nan", "null", "none", "-", "."];
 
 /// Cells line by line, with the line of the file that each began in.
@@ -21,7 +21,7 @@ pub(super) fn responses(
     bytes: &[u8],
     separator: u8,
     options: &ReadOptions,
-) -> Result<Found, NeuralError> {
+) -> Result<Recording, NeuralError> {
     let Lines { mut lines } = read_lines(bytes, separator)?;
     let header = match is_header(&lines) {
         true => Some(lines.remove(0).1),

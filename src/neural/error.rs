@@ -1,11 +1,12 @@
-//! What can be wrong with what a visitor brings.
+//! What can be wrong with a user's data.
 
 use crate::archive::ArchiveError;
 
 use super::axes::Axis;
+use super::format::MOST_VALUES;
 
 /// Why responses, labels or heat maps could not be read or used. Every message is a sentence that
-/// says what to change; the file is named by whoever opened it.
+/// says what to change; the caller adds the name of the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NeuralError {
@@ -109,7 +110,7 @@ pub enum NeuralError {
     #[error(
         "{values} values are more than the {} that are read: please average over repetitions or keep \
          fewer neuroids",
-        super::MOST_VALUES
+        MOST_VALUES
     )]
     TooMany { values: u64 },
     #[error(
@@ -195,7 +196,7 @@ pub enum NeuralError {
     #[error("the heat map {0} holds values that are no numbers: please leave it out or fill them")]
     MapNan(String),
     #[error(
-        "{name} is {width}x{height} and the maps before are {}x{}: please bring all to one size",
+        "{name} is {width}x{height} and the maps before are {}x{}: please resize all to one size",
         .first.0, .first.1
     )]
     MapSize {

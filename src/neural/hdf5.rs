@@ -9,12 +9,13 @@ use std::collections::HashMap;
 
 use hdf5_pure::{AttrValue, DType, Dataset, Error, File, Group, VlenStringReadOptions};
 
-use super::axes::{Axis, AxisTaken, Role, as_told, unnamed};
-use super::found::Found;
+use super::axes::{Axis, AxisTaken, Role};
+use super::error::NeuralError;
+use super::format::{Format, MOST_VALUES, ReadOptions};
+use super::layout::{as_given, unnamed};
 use super::names::{Column, listed};
 use super::numpy::RESPONSES;
-use super::read::{Format, ReadOptions};
-use super::{MOST_VALUES, NeuralError};
+use super::recording::Recording;
 use crate::archive::{DEFLATE_RATIO, shorten};
 
 const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1A\n";
@@ -39,14 +40,14 @@ impl From<Error> for NeuralError {
     }
 }
 
-pub(super) fn responses(bytes: Vec<u8>, options: &ReadOptions) -> Result<Found, NeuralError> {
+pub(super) fn responses(bytes: Vec<u8>, options: &ReadOptions) -> Result<Recording, NeuralError> {
     let size = bytes.len() as u64;
     let file = File::from_bytes(bytes)?;
     let variables = Variables::list(&file.root(), size)?;
     let chosen = variables.choose(options)?;
     let axes = variables.axes(chosen, options)?;
     let values = chosen.numbers(size)?;
-    let mut found = Found::new(Format::Hdf5, values, axes);
+    let mut found = Recording::new(Format::Hdf5, values, axes);
     found.time_bin = options.time_bin;
     found.notes.push(format!(
         "the variable `{}` was taken",
@@ -108,7 +109,7 @@ impl Variable {
         sizes.fold(1, |n, d| n.saturating_mul(*d as u64))
     }
 
-    /// Whether a file of so many bytes can hold it: what is packed shrinks so far and no further.
+    /// Whether a file of `size` bytes can hold it: DEFLATE has a largest ratio.
     fn check(&self, size: u64) -> Result<(), NeuralError> {
         let values = self.count();
         let each = self.dataset.element_size()?.max(1);
@@ -154,7 +155,7 @@ impl Variable {
 struct Variables(Vec<Variable>);
 
 impl Variables {
-    /// All datasets whose shape and type can be told, in the order of their groups.
+    /// All datasets whose shape and type can be read, in the order of their groups.
     fn list(root: &Group, size: u64) -> Result<Self, NeuralError> {
         let mut found = Vec::new();
         let mut groups = vec![(String::new(), root.clone(), 0)];
@@ -227,8 +228,8 @@ impl Variables {
         variable: &Variable,
         options: &ReadOptions,
     ) -> Result<Vec<AxisTaken>, NeuralError> {
-        if let Some(told) = options.axes.as_deref() {
-            return as_told(&variable.shape, told);
+        if let Some(given) = options.axes.as_deref() {
+            return as_given(&variable.shape, given);
         }
         let names = self.dimensions(variable);
         if names.iter().all(Option::is_none) {
@@ -270,7 +271,7 @@ impl Variables {
         Ok(axes)
     }
 
-    /// What the dimension of each axis is called.
+    /// The name of each axis' dimension.
     fn dimensions(&self, variable: &Variable) -> Vec<Option<String>> {
         let rank = variable.shape.len();
         let labels = ["DIMENSION_LABELS", "_ARRAY_DIMENSIONS"];
@@ -330,7 +331,7 @@ impl Variables {
 
     /// Names, regions and bins from the variables of one axis beside the responses. Those that
     /// cannot be read are noted, for the responses themselves can.
-    fn label(&self, found: &mut Found, chosen: &Variable, size: u64) {
+    fn label(&self, found: &mut Recording, chosen: &Variable, size: u64) {
         let length = |axis: Axis| found.axes.iter().find(|a| a.axis == axis).map(|a| a.size);
         let lengths = [Axis::Stimulus, Axis::Neuroid, Axis::TimeBin].map(length);
         let mut begins = None;
@@ -379,13 +380,7 @@ impl Variables {
                 Role::Other => {}
             }
         }
-        let trust = |column: &Column| {
-            let names = Role::Name.names().iter();
-            names
-                .clone()
-                .position(|known| known.eq_ignore_ascii_case(&column.name))
-        };
-        found.names.sort_by_key(trust);
+        found.sort_names();
         found.presentations |= found
             .axes
             .iter()
@@ -417,7 +412,7 @@ fn bins(begins: Option<Vec<String>>, ends: Option<Vec<String>>) -> Vec<String> {
         .collect()
 }
 
-/// What the file says stands for nothing becomes NaN.
+/// Replaces the file's fill value by NaN.
 fn drop_fill(values: &mut [f32], variable: &Variable) {
     let fill = ["_FillValue", "missing_value"]
         .iter()
@@ -436,8 +431,8 @@ fn first_number(attribute: &AttrValue) -> Option<f64> {
     fraction.or_else(whole)
 }
 
-/// Drops axes of one entry that are nothing by their name.
-fn drop_single(found: &mut Found) {
+/// Drops axes of one entry whose names have no meaning here.
+fn drop_single(found: &mut Recording) {
     let is_none = |a: &AxisTaken| a.size == 1 && Axis::named(&a.name).is_none();
     let told = |a: &AxisTaken| a.why.starts_with("you") || a.name.starts_with("axis ");
     let dropped: Vec<String> = found

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::NeuralError;
 use super::axes::Role;
 use super::csv::{Lines, read_lines};
-use super::names::{Listed, Matched, pairs, report};
-use super::read::separator;
+use super::error::NeuralError;
+use super::format::separator;
+use super::names::{Column, Listed, Matched, pairs, report};
 
 /// A class for each picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub fn labels_from_csv(name: &str, bytes: &[u8]) -> Result<Labels, NeuralError> 
     Labels::of(given)
 }
 
-/// Takes the folder that each picture lies in for its class: `train/cat/1.png` is a cat.
+/// Labels pictures by the folders they lie in: `train/cat/1.png` is a cat.
 ///
 /// # Errors
 /// A picture outside of any folder.
@@ -105,7 +105,7 @@ impl Labels {
     /// class has none of the pictures.
     pub fn for_images(&self, images: &[String]) -> Result<(Vec<u16>, Matched), NeuralError> {
         let pairs = pairs(&self.images, images);
-        let column = super::Column {
+        let column = Column {
             name: "image".to_owned(),
             values: self.images.clone(),
         };

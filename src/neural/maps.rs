@@ -4,8 +4,10 @@ use std::io::Cursor;
 
 use crate::archive::npy::{Array, Npz, read_npy};
 
-use super::names::{Column, Listed, Matched, listed, pairs, report};
-use super::{NeuralError, limits};
+use super::axes::Axis;
+use super::error::NeuralError;
+use super::format::limits;
+use super::names::{Column, Listed, Matched, Rule, listed, pairs, picked, report};
 
 /// Heat maps of pictures, f32 row-major `[maps, height, width]`, the higher the more a place
 /// matters.
@@ -17,26 +19,16 @@ pub struct HeatMaps {
     pub names: Option<Vec<String>>,
 }
 
-/// What heat maps are called in archives, the usual names first.
+/// Names of heat maps in archives, the most usual first.
+#[rustfmt::skip]
 const MAPS: [&str; 8] = [
-    "heatmaps",
-    "heatmap",
-    "maps",
-    "saliency",
-    "clickme",
-    "importance",
-    "data",
-    "arr_0",
+    "heatmaps", "heatmap", "maps", "saliency", "clickme", "importance", "data", "arr_0",
 ];
 
-/// What their pictures are called there.
+/// Names of the arrays that name their pictures.
+#[rustfmt::skip]
 const NAMES: [&str; 6] = [
-    "names",
-    "image_names",
-    "filenames",
-    "image_ids",
-    "stimuli",
-    "files",
+    "names", "image_names", "filenames", "image_ids", "stimuli", "files",
 ];
 
 /// Reads heat maps from `.npy` or `.npz`: `[n, h, w]`, with or without one channel before or
@@ -104,7 +96,7 @@ pub fn maps_from_pictures<'a>(
         }
         values.extend(map.values);
         names.push(name.to_owned());
-        if values.len() > super::MOST_VALUES {
+        if values.len() > super::format::MOST_VALUES {
             return Err(NeuralError::TooMany {
                 values: values.len() as u64,
             });
@@ -133,7 +125,7 @@ impl HeatMaps {
                 what: "names".to_owned(),
                 found,
                 expected: shape[0],
-                axis: super::Axis::Stimulus,
+                axis: Axis::Stimulus,
             });
         }
         let area = shape[1] * shape[2];
@@ -167,7 +159,7 @@ impl HeatMaps {
             Some(column) => pairs(&column.values, images),
             None if self.shape[0] == images.len() => {
                 let all = 0..images.len();
-                all.map(|i| (i, i, super::Rule::Order)).collect()
+                all.map(|i| (i, i, Rule::Order)).collect()
             }
             None => {
                 return Err(NeuralError::Count {
@@ -188,7 +180,7 @@ impl HeatMaps {
             .flat_map(|(_, map, _)| &self.values[map * area..(map + 1) * area]);
         let names = self.names.as_ref().map(|names| {
             let places: Vec<usize> = pairs.iter().map(|p| p.1).collect();
-            super::found::picked(names, &places)
+            picked(names, &places)
         });
         let maps = Self {
             shape: [pairs.len(), self.shape[1], self.shape[2]],
@@ -219,8 +211,8 @@ impl HeatMaps {
         Ok((values, has))
     }
 
-    /// The maps as a model sees its pictures: the short side brought to `side` and the middle square
-    /// kept, `[maps, side, side]`. A triangle filter as wide as the step, as pictures are resized.
+    /// The maps as a model's input is sized: the short side resized to `side` and the centre square
+    /// kept, `[maps, side, side]`. The filter is the triangle that pictures are resized with.
     pub fn fitted(&self, side: usize) -> Vec<f32> {
         let [_, height, width] = self.shape;
         let square = height.min(width);
@@ -240,7 +232,7 @@ impl HeatMaps {
     }
 }
 
-/// Where an output sample looks, and how much of it.
+/// Source positions of an output sample and their weights.
 type Taps = Vec<(usize, f32)>;
 
 fn sum(taps: &Taps, value: impl Fn(usize) -> f32) -> f32 {

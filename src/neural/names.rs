@@ -1,4 +1,4 @@
-//! Which stimulus is which picture, by their names.
+//! Matching stimuli with pictures by their names.
 
 use std::collections::HashMap;
 
@@ -9,12 +9,12 @@ use crate::archive::shorten;
 /// A column of names, one a stimulus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
-    /// What the file calls it: `image_id`.
+    /// Its name in the file: `image_id`.
     pub name: String,
     pub values: Vec<String>,
 }
 
-/// By which likeness two names were taken for one.
+/// The rule by which two names match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
@@ -43,7 +43,7 @@ impl Rule {
     }
 }
 
-/// How many there are, and the first few of them.
+/// The number of entries, and the first few of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     pub count: usize,
@@ -83,10 +83,10 @@ pub(super) fn listed(names: &[String]) -> String {
     }
 }
 
-/// Which names found each other.
+/// The result of matching names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matched {
-    /// What the file calls the names that were matched: `image_id`.
+    /// The name of the matched column: `image_id`.
     pub column: Option<String>,
     pub count: usize,
     /// How many by each rule.
@@ -98,7 +98,7 @@ pub struct Matched {
 }
 
 /// Pairs of (place among `wanted`, place among `given`) in the order of `wanted`, with their rule.
-/// A likeness that several names share finds none of them.
+/// A key that several names share matches none of them.
 pub(super) fn pairs(given: &[String], wanted: &[String]) -> Vec<(usize, usize, Rule)> {
     const RULES: [Rule; 4] = [Rule::Exact, Rule::FileName, Rule::Stem, Rule::AnyCase];
     let mut found: Vec<(usize, usize, Rule)> = Vec::new();
@@ -179,4 +179,10 @@ pub(super) fn report(
         missing: left(wanted, &wanted_found),
         extra: left(given, &given_found),
     }
+}
+
+/// The values at `indices`; indices beyond the end are left out.
+pub(super) fn picked<T: Clone>(values: &[T], indices: &[usize]) -> Vec<T> {
+    let found = indices.iter().filter_map(|index| values.get(*index));
+    found.cloned().collect()
 }

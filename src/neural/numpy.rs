@@ -4,36 +4,26 @@ use std::io::Cursor;
 
 use crate::archive::npy::{Array, Npz, read_npy};
 
-use super::axes::{Role, unnamed};
-use super::found::Found;
+use super::axes::Role;
+use super::error::NeuralError;
+use super::format::{Format, ReadOptions, limits};
+use super::layout::unnamed;
 use super::names::{Column, listed};
-use super::read::{Format, ReadOptions};
-use super::{NeuralError, limits};
+use super::recording::Recording;
 
-/// What responses are called in archives, the usual names first.
+/// Names of responses in archives, the most usual first.
+#[rustfmt::skip]
 pub(super) const RESPONSES: [&str; 14] = [
-    "responses",
-    "response",
-    "neural",
-    "neural_data",
-    "activity",
-    "rates",
-    "firing_rates",
-    "spikes",
-    "betas",
-    "data",
-    "assembly",
-    "__xarray_dataarray_variable__",
-    "x",
-    "arr_0",
+    "responses", "response", "neural", "neural_data", "activity", "rates", "firing_rates", "spikes",
+    "betas", "data", "assembly", "__xarray_dataarray_variable__", "x", "arr_0",
 ];
 
-pub(super) fn npy(bytes: &[u8], options: &ReadOptions) -> Result<Found, NeuralError> {
+pub(super) fn npy(bytes: &[u8], options: &ReadOptions) -> Result<Recording, NeuralError> {
     let array = read_npy(Cursor::new(bytes), &limits())?;
     found(Format::Npy, &array, options)
 }
 
-pub(super) fn npz(bytes: &[u8], options: &ReadOptions) -> Result<Found, NeuralError> {
+pub(super) fn npz(bytes: &[u8], options: &ReadOptions) -> Result<Recording, NeuralError> {
     let mut archive = Npz::open(Cursor::new(bytes), &limits())?;
     let all: Vec<String> = archive.names().map(str::to_owned).collect();
     let name = pick(&mut archive, &all, options)?;
@@ -111,10 +101,10 @@ fn strings(archive: &mut Npz<Cursor<&[u8]>>, name: &str) -> Result<Vec<String>, 
     }
 }
 
-fn found(format: Format, array: &Array, options: &ReadOptions) -> Result<Found, NeuralError> {
+fn found(format: Format, array: &Array, options: &ReadOptions) -> Result<Recording, NeuralError> {
     let axes = unnamed(&array.shape, options.axes.as_deref())?;
-    Ok(Found {
+    Ok(Recording {
         time_bin: options.time_bin,
-        ..Found::new(format, array.data.to_f32(), axes)
+        ..Recording::new(format, array.data.to_f32(), axes)
     })
 }

@@ -9,10 +9,11 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
-use super::found::Found;
-use super::read::{Format, ReadOptions};
+use super::error::NeuralError;
+use super::format::{Format, MOST_VALUES, ReadOptions};
+use super::names::listed;
+use super::recording::Recording;
 use super::table::{self, Cells, TableColumn};
-use super::{MOST_VALUES, NeuralError};
 
 impl From<ParquetError> for NeuralError {
     fn from(error: ParquetError) -> Self {
@@ -20,15 +21,15 @@ impl From<ParquetError> for NeuralError {
     }
 }
 
-/// The reader of pages asserts where bytes are damaged. That is caught here, which a program that
-/// aborts on panic cannot do: so this format is for the command line only.
-pub(super) fn responses(bytes: Vec<u8>, options: &ReadOptions) -> Result<Found, NeuralError> {
+/// The library panics on damaged pages. That is caught here, which a program that aborts on panic
+/// cannot do, so this format is for the command line only.
+pub(super) fn responses(bytes: Vec<u8>, options: &ReadOptions) -> Result<Recording, NeuralError> {
     let reading = AssertUnwindSafe(|| read(bytes, options));
     let damaged = |_| Err(NeuralError::Parquet("it is damaged".to_owned()));
     catch_unwind(reading).unwrap_or_else(damaged)
 }
 
-fn read(bytes: Vec<u8>, options: &ReadOptions) -> Result<Found, NeuralError> {
+fn read(bytes: Vec<u8>, options: &ReadOptions) -> Result<Recording, NeuralError> {
     let size = bytes.len() as u64;
     let file = SerializedFileReader::new(Bytes::from(bytes))?;
     let meta = file.metadata();
@@ -45,7 +46,7 @@ fn read(bytes: Vec<u8>, options: &ReadOptions) -> Result<Found, NeuralError> {
     }
     let mut found = table::responses(Format::Parquet, columns, options)?;
     if !left_out.is_empty() {
-        let names = super::names::listed(&left_out);
+        let names = listed(&left_out);
         found.notes.push(format!(
             "columns left out, for they are neither numbers nor text: {names}"
         ));
@@ -53,7 +54,7 @@ fn read(bytes: Vec<u8>, options: &ReadOptions) -> Result<Found, NeuralError> {
     Ok(found)
 }
 
-/// Repeated values take next to no room in a file, but not none at all.
+/// Checks the number of values against the file's size: even repeated values take some bytes.
 fn check_size(rows: u64, columns: u64, size: u64) -> Result<(), NeuralError> {
     let values = rows.saturating_mul(columns);
     const MOST_ROWS_A_BYTE: u64 = 4096;
@@ -114,7 +115,7 @@ fn cut_off(name: &str) -> NeuralError {
     NeuralError::Parquet(format!("the column `{name}` is cut off"))
 }
 
-/// What of a column is read.
+/// A column as far as it is read.
 #[derive(Default)]
 struct Part {
     numbers: Vec<f32>,

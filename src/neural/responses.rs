@@ -4,19 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::rng::Rng;
 
-use super::NeuralError;
-use super::axes::{Axis, AxisTaken};
-use super::found::picked;
-use super::names::Column;
-use super::read::Format;
+use super::axes::{Axis, AxisTaken, numbered};
+use super::error::NeuralError;
+use super::format::Format;
+use super::names::{Column, listed, picked};
 
 /// Responses of neuroids to stimuli, f32 row-major `[stimuli, repetitions, neuroids]`, in whatever
-/// unit they were recorded. What was not recorded is NaN.
+/// unit they were recorded. NaN where nothing was recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Responses {
     pub(super) shape: [usize; 3],
     pub(super) values: Vec<f32>,
-    /// What stimuli may be called; the first column is the identity of a stimulus.
+    /// Names of the stimuli; the first column is the identity of a stimulus.
     pub(super) names: Vec<Column>,
     pub(super) neuroids: Option<Vec<String>>,
     pub(super) regions: Option<Vec<String>>,
@@ -24,7 +23,7 @@ pub struct Responses {
     pub(super) origin: Origin,
 }
 
-/// Where responses come from.
+/// The origin of responses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub format: Format,
@@ -35,10 +34,10 @@ pub struct Origin {
 }
 
 impl Responses {
-    /// Responses of a program's own, without names.
+    /// Responses without names, from values in memory.
     ///
     /// # Errors
-    /// [`NeuralError::NoValues`] where `values` are not `shape`'s product or nothing.
+    /// [`NeuralError::NoValues`] where their number is 0 or not the product of `shape`.
     pub fn new(shape: [usize; 3], values: Vec<f32>) -> Result<Self, NeuralError> {
         let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         if count != Some(values.len()) || values.is_empty() {
@@ -53,16 +52,17 @@ impl Responses {
             objects: None,
             origin: Origin {
                 format: Format::Memory,
-                axes: super::axes::as_told(
+                axes: numbered(
                     &shape,
                     &[Axis::Stimulus, Axis::Repetition, Axis::Neuroid],
-                )?,
+                    "you named it so",
+                ),
                 notes: Vec::new(),
             },
         })
     }
 
-    /// The same with stimuli called so.
+    /// Adds the names of the stimuli.
     ///
     /// # Errors
     /// [`NeuralError::Labels`] where there is not one name a stimulus.
@@ -75,7 +75,7 @@ impl Responses {
         Ok(self)
     }
 
-    /// The same with neuroids called so.
+    /// Adds the names of the neuroids.
     ///
     /// # Errors
     /// [`NeuralError::Labels`] where there is not one name a neuroid.
@@ -85,7 +85,7 @@ impl Responses {
         Ok(self)
     }
 
-    /// The same with a region for each neuroid.
+    /// Adds the region of each neuroid.
     ///
     /// # Errors
     /// [`NeuralError::Labels`] where there is not one region a neuroid.
@@ -105,12 +105,12 @@ impl Responses {
         &self.values
     }
 
-    /// What the stimuli are called, one a stimulus.
+    /// The name of each stimulus.
     pub fn stimuli(&self) -> Option<&[String]> {
         self.names.first().map(|column| column.values.as_slice())
     }
 
-    /// All that the stimuli may be called: identifiers, file names.
+    /// All columns of names: identifiers, file names.
     pub fn names(&self) -> &[Column] {
         &self.names
     }
@@ -125,7 +125,7 @@ impl Responses {
         self.regions.as_deref()
     }
 
-    /// What each stimulus shows, where the file says so.
+    /// The class of each stimulus, where the file has it.
     pub fn objects(&self) -> Option<&[String]> {
         self.objects.as_deref()
     }
@@ -222,7 +222,7 @@ impl Responses {
             known.dedup();
             return Err(NeuralError::NoRegion {
                 name: name.to_owned(),
-                found: super::names::listed(&known),
+                found: listed(&known),
             });
         }
         Ok(self.keep_neuroids(&kept))

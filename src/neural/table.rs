@@ -2,11 +2,12 @@
 
 use crate::archive::shorten;
 
-use super::NeuralError;
 use super::axes::{Axis, AxisTaken, Role};
-use super::found::Found;
+use super::error::NeuralError;
+use super::format::{Format, ReadOptions};
+use super::layout::{as_given, unnamed};
 use super::names::{Column, listed};
-use super::read::{Format, ReadOptions};
+use super::recording::Recording;
 
 /// A column and what the file calls it.
 #[derive(Debug, PartialEq)]
@@ -54,9 +55,9 @@ pub(super) fn responses(
     format: Format,
     columns: Vec<TableColumn>,
     options: &ReadOptions,
-) -> Result<Found, NeuralError> {
+) -> Result<Recording, NeuralError> {
     let rows = columns.first().map_or(0, |column| column.cells.len());
-    let mut found = Found::new(format, Vec::new(), Vec::new());
+    let mut found = Recording::new(format, Vec::new(), Vec::new());
     let (mut left_out, mut neuroids, mut data) = (Vec::new(), Vec::new(), Vec::new());
     for (place, column) in columns.into_iter().enumerate() {
         let name = column.name.unwrap_or_default();
@@ -90,13 +91,7 @@ pub(super) fn responses(
     if data.is_empty() || rows == 0 {
         return Err(NeuralError::NoRows);
     }
-    // The most trusted name first: it says which lines are the same stimulus.
-    let trust = |column: &Column| {
-        let names = Role::Name.names();
-        let is_it = |known: &&str| known.eq_ignore_ascii_case(&column.name);
-        names.iter().position(is_it).unwrap_or(0)
-    };
-    found.names.sort_by_key(trust);
+    found.sort_names();
     if !left_out.is_empty() {
         let note = format!("columns left out: {}", listed(&left_out));
         found.notes.push(note);
@@ -115,9 +110,9 @@ pub(super) fn responses(
 fn axes(rows: usize, columns: usize, options: &ReadOptions) -> Result<Vec<AxisTaken>, NeuralError> {
     let shape = [rows, columns];
     let mut axes = match options.axes.as_deref() {
-        Some(told) => super::axes::as_told(&shape, told)?,
+        Some(given) => as_given(&shape, given)?,
         None => {
-            let mut axes = super::axes::unnamed(&shape, None)?;
+            let mut axes = unnamed(&shape, None)?;
             for axis in &mut axes {
                 axis.why = "a table has one line a stimulus and one column a neuroid".to_owned();
             }
@@ -132,7 +127,7 @@ fn axes(rows: usize, columns: usize, options: &ReadOptions) -> Result<Vec<AxisTa
 
 /// In a table that lies the other way round, the header names stimuli and the first column
 /// neuroids.
-fn turned(mut found: Found) -> Result<Found, NeuralError> {
+fn turned(mut found: Recording) -> Result<Recording, NeuralError> {
     let first = found.axes.first().map(|axis| axis.axis);
     if first != Some(Axis::Neuroid) {
         return Ok(found);

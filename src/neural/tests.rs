@@ -349,7 +349,7 @@ fn names_match_exactly_then_by_stem_then_in_any_case() {
     );
     let json = serde_json::to_string(&understood).unwrap();
     assert_eq!(
-        serde_json::from_str::<Understood>(&json).unwrap(),
+        serde_json::from_str::<Interpretation>(&json).unwrap(),
         understood
     );
 }

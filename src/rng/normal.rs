@@ -1,5 +1,4 @@
-//! The Box-Muller transform on many draws at a time, without a branch, so that a compiler lays them
-//! side by side in vectors.
+//! The Box-Muller transform on many draws at once, without branches, so that it vectorises.
 //!
 //! The polynomials are fdlibm's (Sun Microsystems 1993), in the order of operations that `libm` has
 //! them in: the results are those of its functions, to the bit but for angles next to a multiple of
@@ -124,7 +123,7 @@ fn pairs_in_wide_vectors<const N: usize>(draws: &[[f64; N]; 2]) -> [(f64, f64); 
 
 #[inline(always)]
 fn pairs_in_vectors<const N: usize>(draws: &[[f64; N]; 2]) -> [(f64, f64); N] {
-    // A list each: compilers interleave them afterwards, and give up on doing it at once.
+    // Two arrays, interleaved afterwards: the compiler does not vectorise one of pairs.
     let (mut xs, mut ys) = ([0.0; N], [0.0; N]);
     let normals = xs.iter_mut().zip(&mut ys);
     for ((x, y), (first, second)) in normals.zip(draws[0].iter().zip(&draws[1])) {

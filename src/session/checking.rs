@@ -1,5 +1,5 @@
-//! What may be asked about the last perturbation: whether the gradient told the truth, and what
-//! other models make of it.
+//! Questions about the last perturbation: whether the gradient was masked, and whether it transfers
+//! to other models.
 
 use super::engine::{Attachment, Host, Session, read_weights};
 use super::error::SessionError;
@@ -8,8 +8,9 @@ use super::protocol::{Event, FrontEndNoise, Transferred};
 use crate::clock::Clock;
 use crate::image::{self, Pixels};
 use crate::model::config::Preprocessing;
-use crate::perturb::attack::Subject;
-use crate::perturb::attack::masking::{self, Effort};
+use crate::perturb::attack::masking;
+use crate::perturb::attack::registry::by_name;
+use crate::perturb::attack::{Context, Step};
 
 const NONE_YET: SessionError = SessionError::Missing("Perturb the image first.");
 
@@ -30,19 +31,12 @@ impl Session {
         };
         let pause = || host.pause();
         let mut oracle = viewer.oracle(&attacked.options).pausing(&pause);
-        let mut watch = |_: crate::perturb::attack::Step<'_>| {};
+        let mut watch = |_: Step<'_>| {};
         let seed = attacked.options.seed;
-        let mut subject = Subject::new(&mut oracle, seed, &mut watch, vec![0]);
-        let ball = attacked.options.attack.attack()?.ball();
-        let (centre, goal) = (&attacked.centre, &attacked.goal);
-        // Without a radius there is none to search within by scores.
-        let queries = ball.map_or(0, |_| Effort::default().queries);
-        let effort = Effort {
-            queries,
-            ..Effort::default()
-        };
-        let ball = ball.unwrap_or_default();
-        let found = masking::check(&mut subject, centre, &last.pixels, goal, ball, effort).await?;
+        let mut context = Context::new(&mut oracle, seed, &mut watch, vec![0]);
+        let ball = by_name(&attacked.options.name, &attacked.options.settings)?.ball();
+        let (centre, criterion) = (&attacked.centre, &attacked.criterion);
+        let found = masking::check(&mut context, centre, &last.pixels, criterion, ball).await?;
         host.tell(Event::Masking(Box::new(found)));
         Ok(())
     }

@@ -18,8 +18,8 @@ use crate::model::classes::Unknown;
 use crate::model::load::LoadError;
 use crate::model::probe::Cancelled;
 use crate::neural::NeuralError;
-use crate::perturb::attack::Stopped as AttackError;
-use crate::perturb::attack::names::NameError;
+use crate::perturb::attack::AttackError;
+use crate::perturb::attack::registry::RegistryError;
 use crate::perturb::corruption::CorruptionError;
 
 /// Why a request was not fulfilled. Every message is a sentence for the user. A device that was lost
@@ -57,7 +57,7 @@ pub enum SessionError {
     #[error(transparent)]
     Corruption(#[from] CorruptionError),
     #[error(transparent)]
-    Name(#[from] NameError),
+    Name(#[from] RegistryError),
     #[error(transparent)]
     Attack(AttackError),
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! The bench Perturb: corruptions, noise and attacks on the current image, one after the other.
+//! Corruptions, noise and attacks on the current image, one after the other.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -16,9 +16,10 @@ use crate::experiment::robustness::run::relative_change;
 use crate::model::checkpoint::npy::{Array, Data, write_npy};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Taps};
+use crate::perturb::attack::criterion::argmax;
 use crate::perturb::attack::network::{NetworkOracle, Noise};
 use crate::perturb::attack::plan::{Outcome, Plan, run};
-use crate::perturb::attack::{Goal, Step};
+use crate::perturb::attack::{Criterion, Oracle, Predictions, Step, registry};
 use crate::perturb::corruption::{Corruption, Image, Setting, Textures, corrupt};
 use crate::perturb::{noise, spectrum};
 use crate::rng::Rng;
@@ -28,15 +29,15 @@ const TOP: usize = 5;
 /// Pictures of an attack's way that are kept at most.
 const FRAMES: usize = 24;
 
-/// What the bench remembers of the current model and image.
+/// What is kept of the current model and image.
 #[derive(Default)]
 pub(super) struct Bench {
     prefix: Option<Prefix>,
     pub last: Option<Last>,
 }
 
-/// What the first stages of a chain made of the image, so that they are not run again for each
-/// change of the last one.
+/// The image after the first stages of a chain, kept so that a change of the last stage does not run
+/// them again.
 struct Prefix {
     stages: Vec<Stage>,
     noise: FrontEndNoise,
@@ -56,7 +57,7 @@ pub(super) struct Last {
 pub(super) struct Attacked {
     /// What it started from.
     pub centre: Vec<f32>,
-    pub goal: Goal,
+    pub criterion: Criterion,
     pub options: AttackOptions,
 }
 
@@ -99,7 +100,8 @@ impl Session {
             viewer: &viewer,
             host,
             frost: &self.textures,
-            clean: before.best(),
+            original: &input.pixels,
+            before: &before,
             classes,
             passes: options.passes.max(1),
             details: options.details,
@@ -153,7 +155,7 @@ impl Session {
             linf: norms.linf,
             success,
             met: outcome.map_or(f32::from(success), |o| o.met[0]),
-            passes: outcome.map_or(1, |o| o.passes),
+            passes: outcome.map_or(1, |o| o.after.passes()),
             met_before: outcome.is_some_and(|o| o.met_before[0]),
             trajectory: last.as_ref().map_or(Vec::new(), |l| l.trajectory.clone()),
             frames,
@@ -165,7 +167,7 @@ impl Session {
             pixels,
             attacked: last.map(|l| Attacked {
                 centre: l.centre,
-                goal: l.goal,
+                criterion: l.criterion,
                 options: l.options,
             }),
             noise: options.noise,
@@ -190,8 +192,9 @@ struct Chain<'a> {
     viewer: &'a Viewer<'a>,
     host: &'a dyn Host,
     frost: &'a Textures,
-    /// The class predicted for the image before anything was done.
-    clean: usize,
+    original: &'a [f32],
+    /// The predictions for the original.
+    before: &'a View,
     classes: &'a [String],
     passes: usize,
     details: bool,
@@ -203,7 +206,7 @@ struct Chain<'a> {
 /// An attack that has run.
 struct Attack {
     centre: Vec<f32>,
-    goal: Goal,
+    criterion: Criterion,
     options: AttackOptions,
     outcome: Outcome,
     trajectory: Vec<AttackStep>,
@@ -277,16 +280,16 @@ impl Chain<'_> {
 
     async fn attack(&mut self, options: &AttackOptions) -> Result<(), SessionError> {
         check_target(options, self.classes.len())?;
-        let goal = match options.target {
-            Some(target) => Goal::reach(vec![target]),
-            None => Goal::leave(vec![self.clean]),
+        let criterion = match options.target {
+            Some(target) => Criterion::targeted(vec![target]),
+            None => Criterion::untargeted(vec![self.before.best()]),
         };
-        let watched = goal.classes[0];
+        let watched = criterion.classes[0];
         let clock = Clock::start();
         let mut trajectory = Vec::new();
         let mut film = Film::new(if self.details { FRAMES } else { 0 });
         let host = self.host;
-        let clean = self.clean;
+        let clean = self.before.best();
         let mut watch = |view: Step<'_>| {
             let probabilities = softmax(view.logits);
             let left = view.steps.saturating_sub(view.step) as f32;
@@ -304,17 +307,20 @@ impl Chain<'_> {
         let pause = || host.pause();
         let mut oracle = self.viewer.oracle(options).pausing(&pause);
         let plan = Plan {
-            attack: options.attack.attack()?,
+            attack: registry::by_name(&options.name, &options.settings)?,
             seed: options.seed,
             eight_bit: options.eight_bit,
             passes: self.passes,
         };
         let centre = std::mem::take(&mut self.pixels);
-        let outcome = run(&plan, &mut oracle, &centre, &goal, &mut watch).await?;
+        // The original's predictions are known, where another pass would give the same.
+        let known = !oracle.is_stochastic() && centre == self.original;
+        let before = known.then(|| self.before.predictions());
+        let outcome = run(&plan, &mut oracle, &centre, &criterion, before, &mut watch).await?;
         self.pixels.clone_from(&outcome.pixels);
         self.last = Some(Attack {
             centre,
-            goal,
+            criterion,
             options: options.clone(),
             outcome,
             trajectory,
@@ -371,7 +377,7 @@ impl Film {
                 return;
             }
         }
-        let best = crate::perturb::attack::goal::argmax(probabilities);
+        let best = argmax(probabilities);
         self.frames.push(Still {
             step: step.clone(),
             pixels: pixels.to_vec(),
@@ -431,7 +437,7 @@ fn gain(linf: f32) -> f32 {
     if linf > 0.0 { 0.5 / linf } else { 1.0 }
 }
 
-/// A network and how it is looked through.
+/// A network and the noise of its front-end.
 pub(super) struct Viewer<'a> {
     pub network: &'a Network,
     pub noise: FrontEndNoise,
@@ -457,8 +463,10 @@ impl<'a> Viewer<'a> {
         for (name, tensor) in pass.taps {
             areas.push((name, read(tensor).await?));
         }
+        let logits = read(pass.logits).await?;
         Ok(View {
-            probabilities: softmax(&read(pass.logits).await?),
+            probabilities: softmax(&logits),
+            logits,
             areas,
         })
     }
@@ -478,15 +486,20 @@ impl<'a> Viewer<'a> {
     }
 }
 
-/// What the network makes of one image.
+/// The network's response to one image.
 pub(super) struct View {
+    logits: Vec<f32>,
     probabilities: Vec<f32>,
     areas: Vec<(String, Vec<f32>)>,
 }
 
 impl View {
     pub fn best(&self) -> usize {
-        crate::perturb::attack::goal::argmax(&self.probabilities)
+        argmax(&self.probabilities)
+    }
+
+    fn predictions(&self) -> Predictions {
+        Predictions::of_pass(self.logits.clone(), self.logits.len())
     }
 
     pub fn top(&self, classes: &[String]) -> Vec<Prediction> {

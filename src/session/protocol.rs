@@ -14,12 +14,8 @@ use crate::measure::chart::Chart;
 use crate::model::config::Preprocessing;
 use crate::model::filter_bank::FilterBank;
 use crate::model::taps::TapInfo;
+use crate::perturb::attack::Settings;
 use crate::perturb::attack::masking::Masking;
-use crate::perturb::attack::names::Options;
-#[cfg(feature = "compute")]
-use crate::perturb::attack::names::{self, NameError};
-#[cfg(feature = "compute")]
-use crate::perturb::attack::plan::Attack;
 use crate::perturb::corruption::Setting;
 use crate::perturb::noise::PixelNoise;
 
@@ -220,42 +216,12 @@ pub struct RawTensor {
     pub data: Bytes,
 }
 
-/// Which attack.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum AttackChoice {
-    /// By its name in [`names`], with what was set of it.
-    Named { name: String, options: Options },
-    /// With all its settings. Not in the page, which never asks for one: to write and read every
-    /// attack's own settings would make it a tenth larger.
-    #[cfg(feature = "compute")]
-    Exact(Attack),
-}
-
-#[cfg(feature = "compute")]
-impl AttackChoice {
-    /// The attack with all its settings.
-    ///
-    /// # Errors
-    /// An unknown name, and settings that do not go with it.
-    pub fn attack(&self) -> Result<Attack, NameError> {
-        match self {
-            Self::Named { name, options } => names::by_name(name, options),
-            Self::Exact(attack) => Ok(attack.clone()),
-        }
-    }
-}
-
-#[cfg(feature = "compute")]
-impl From<Attack> for AttackChoice {
-    fn from(attack: Attack) -> Self {
-        Self::Exact(attack)
-    }
-}
-
 /// An attack on the current image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttackOptions {
-    pub attack: AttackChoice,
+    /// Its name in [`registry`](crate::perturb::attack::registry).
+    pub name: String,
+    pub settings: Settings,
     pub seed: u64,
     /// Gradient samples a step on a stochastic model (expectation over transformation).
     pub eot: usize,
@@ -455,10 +421,10 @@ pub struct Perturbed {
     pub l2: f32,
     pub linf: f32,
     pub success: bool,
-    /// Share of `passes` fresh passes of a stochastic model in which the goal was met.
+    /// Share of `passes` fresh passes of a stochastic model in which the criterion was met.
     pub met: f32,
     pub passes: usize,
-    /// The attack found its goal met before it did anything.
+    /// The attack found its criterion met before it did anything.
     pub met_before: bool,
     pub trajectory: Vec<AttackStep>,
     /// The attack's way, evenly chosen; empty unless details were asked for.

@@ -11,7 +11,7 @@ use super::protocol::{AttackOptions, Event, FrontEndNoise, RawTensor, RunOptions
 use super::seeing::le_bytes;
 use crate::model::probe::{Probe, Taps};
 use crate::perturb::attack::plan::{self, Plan};
-use crate::perturb::attack::{Goal, Oracle};
+use crate::perturb::attack::{Criterion, Step, registry};
 
 impl Session {
     pub(super) async fn run(
@@ -107,19 +107,19 @@ impl Session {
         };
         let pause = || host.pause();
         let mut oracle = viewer.oracle(attack).pausing(&pause);
-        let goal = match attack.target {
-            Some(target) => Goal::reach(vec![target; n]),
-            None => Goal::leave(options.labels.clone()),
+        let criterion = match attack.target {
+            Some(target) => Criterion::targeted(vec![target; n]),
+            None => Criterion::untargeted(options.labels.clone()),
         };
         let plan = Plan {
-            attack: attack.attack.attack()?,
+            attack: registry::by_name(&attack.name, &attack.settings)?,
             seed: attack.seed,
             eight_bit: attack.eight_bit,
             passes: 1,
         };
         let pixels = floats(&options.input);
-        let outcome = plan::run(&plan, &mut oracle, &pixels, &goal, &mut |_| {}).await?;
-        let logits = oracle.logits(&outcome.pixels).await?;
+        let watch = &mut |_: Step<'_>| {};
+        let outcome = plan::run(&plan, &mut oracle, &pixels, &criterion, None, watch).await?;
         Ok(vec![
             RawTensor {
                 name: "adv".to_owned(),
@@ -129,7 +129,7 @@ impl Session {
             RawTensor {
                 name: "logits".to_owned(),
                 shape: vec![n, network.classes()],
-                data: le_bytes(&logits),
+                data: le_bytes(&outcome.after.logits),
             },
         ])
     }

@@ -158,7 +158,12 @@ fn responses_to_other_images_leave_the_gpu_alone() {
     let take = Request::TakeRecorded { kind, name };
     done(&host, &mut session, take, responses.as_bytes());
     let request = align("{ kind = \"responses\", file = \"mine.csv\" }");
-    stays(&host, &mut session, request, "image");
+    stays(
+        &host,
+        &mut session,
+        request,
+        "no stimulus has the name of a picture",
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use ventral::archive::npy::{Data, write_npy};
-use ventral::perturb::attack::names::{ATTACKS, Takes};
+use ventral::perturb::attack::Setting;
+use ventral::perturb::attack::registry::ATTACKS;
 
 use super::{
     CLASSES, interrupted, listing, read_array, read_json, read_picture, write_array, write_set,
@@ -116,18 +117,18 @@ fn every_attack_with_a_name_runs_and_stays_in_its_ball() {
         let asked = ["--attack", attack.name, "--output", "out.npz"];
         let mut arguments = [&small[..], &asked].concat();
         // Draws without a direction need more room to fool anything in a few queries.
-        let blind = attack.takes.iter().any(|t| matches!(t, Takes::Queries(_)));
+        let blind = attack.takes(Setting::Queries);
         let (eps, radius) = if blind { ("0.9", 0.9) } else { ("0.1", 0.1) };
-        for taken in attack.takes {
-            match taken {
-                Takes::Eps => arguments.extend(["--eps", eps]),
-                Takes::Steps(_) => arguments.extend(["--steps", "3"]),
-                Takes::Queries(_) => arguments.extend(["--queries", "5"]),
+        for taken in attack.settings {
+            match taken.setting {
+                Setting::Eps => arguments.extend(["--eps", eps]),
+                Setting::Steps => arguments.extend(["--steps", "3"]),
+                Setting::Queries => arguments.extend(["--queries", "5"]),
                 _ => {}
             }
         }
         succeeds(&arguments, folder.path());
-        if attack.takes.contains(&Takes::Eps) {
+        if attack.takes(Setting::Eps) {
             let norm = read_json(&folder.path().join("out.json"));
             let (_, settings) = norm["plan"]["attack"]
                 .as_object()

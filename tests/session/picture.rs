@@ -5,18 +5,12 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use ventral::model::checkpoint::Source;
-use ventral::perturb::attack::Norm;
-use ventral::perturb::attack::apgd::Apgd;
-use ventral::perturb::attack::descent::Descent;
-use ventral::perturb::attack::names::Options;
-use ventral::perturb::attack::plan::Attack;
-use ventral::perturb::attack::square::Square;
-use ventral::perturb::corruption::{Corruption, Setting};
+use ventral::perturb::attack::{Norm, Setting, Settings, registry};
+use ventral::perturb::corruption::{self, Corruption};
 use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::Session;
 use ventral::session::protocol::{
-    Analysis, AttackChoice, AttackOptions, Event, PerturbOptions, Perturbed, Request, SeeOptions,
-    Stage,
+    Analysis, AttackOptions, Event, PerturbOptions, Perturbed, Request, SeeOptions, Stage,
 };
 
 use crate::common::native::NativeHost;
@@ -91,7 +85,7 @@ fn one(stage: Stage) -> PerturbOptions {
 
 fn corrupted(corruption: Corruption, severity: u8) -> Stage {
     Stage {
-        corruption: Some(Setting {
+        corruption: Some(corruption::Setting {
             corruption,
             severity,
             table: None,
@@ -105,11 +99,8 @@ fn corrupted(corruption: Corruption, severity: u8) -> Stage {
 fn attack(eps: f32, target: Option<usize>) -> PerturbOptions {
     one(Stage {
         attack: Some(AttackOptions {
-            attack: AttackChoice::Exact(Attack::Descent(Descent {
-                eps,
-                steps: 10,
-                ..Descent::default()
-            })),
+            name: "pgd".to_owned(),
+            settings: Settings::of([(Setting::Eps, f64::from(eps)), (Setting::Steps, 10.0)]),
             seed: 0,
             eot: 1,
             fixed_noise: false,
@@ -177,24 +168,19 @@ fn an_attack_stays_in_its_ball_and_works() {
 fn every_family_and_every_corruption_runs() {
     let (mut session, host) = ready();
     let eps = 8.0 / 255.0;
-    for attack in [
-        Attack::Descent(Descent::fgsm(Norm::Linf, eps)),
-        Attack::Descent(Descent::mi_fgsm(eps)),
-        Attack::Descent(Descent::sparse(20.0)),
-        Attack::Apgd(Apgd {
-            eps,
-            steps: 20,
-            ..Apgd::default()
-        }),
-        Attack::Square(Square {
-            eps,
-            queries: 200,
-            ..Square::default()
-        }),
+    let eps = (Setting::Eps, f64::from(eps));
+    for (name, settings) in [
+        ("fgsm", Settings::of([eps])),
+        ("mi-fgsm", Settings::of([eps])),
+        ("sparse-l1", Settings::of([(Setting::Eps, 20.0)])),
+        ("apgd-ce", Settings::of([eps, (Setting::Steps, 20.0)])),
+        ("square", Settings::of([eps, (Setting::Queries, 200.0)])),
     ] {
+        let attack = registry::by_name(name, &settings).expect("an attack's own settings");
         let options = one(Stage {
             attack: Some(AttackOptions {
-                attack: attack.clone().into(),
+                name: name.to_owned(),
+                settings,
                 seed: 1,
                 eot: 1,
                 fixed_noise: false,
@@ -309,14 +295,7 @@ fn the_way_of_an_attack_comes_back_and_is_not_longer_than_it_may_be() {
     assert_eq!(steps, (1..=10).collect::<Vec<_>>());
     assert_eq!(result.spectrum.len(), 4 * 32 * 32);
     if let Some(attack) = &mut options.stages[0].attack {
-        attack.attack = AttackChoice::Named {
-            name: "pgd".to_owned(),
-            options: Options {
-                eps: Some(1.0 / 255.0),
-                steps: Some(100),
-                ..Options::default()
-            },
-        };
+        attack.settings.set(Setting::Steps, 100.0);
     }
     let long = perturb(&mut session, &host, options.clone());
     let steps: Vec<usize> = long.frames.iter().map(|f| f.step).collect();

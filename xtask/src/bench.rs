@@ -1,4 +1,4 @@
-//! The benchmark: Ventral beside what others would use, in one run (`benches/peers.rs`).
+//! The benchmark: Ventral compared with other libraries, in one run (`benches/peers.rs`).
 
 use anyhow::{Context, Result};
 
@@ -6,11 +6,11 @@ use crate::page;
 use crate::setup::{self, Need};
 use crate::shell::{Shell, run};
 
-/// What needs the page, and the peers in a browser.
+/// Options that need the page and the peers in a browser.
 const IN_BROWSER: [&str; 4] = ["--browser", "--webgpu", "--memory", "--growth"];
 
-/// Gets the peers that have part in it, builds the page where a browser has, and measures; `words` go to
-/// the benchmark.
+/// Installs the peers and builds the page where they are needed, then measures. `words` are the
+/// benchmark's arguments.
 ///
 /// # Errors
 /// When something is missing, or the page is not built.

@@ -1,5 +1,4 @@
-//! Everything a machine needs to build, serve and test Ventral, behind one command:
-//! `cargo xtask help`.
+//! Builds, serves, tests and measures Ventral, and installs what that needs: `cargo xtask help`.
 
 mod bench;
 mod page;
@@ -110,7 +109,7 @@ fn parse_serve(mut words: &[&str]) -> Result<Task> {
                 port = number;
                 rest
             }
-            ["--port"] => bail!("`--port` wants a number"),
+            ["--port"] => bail!("`--port` needs a number"),
             [other, ..] => bail!("`serve` takes no `{other}`: see `cargo xtask help`"),
         }
     }

@@ -1,9 +1,8 @@
 //! Building the page: trunk, then the worker with threads, which trunk cannot build, then wasm-opt,
 //! then compressed copies for the server to send.
 //!
-//! Trunk could call wasm-opt itself. It is done here instead so that a machine without wasm-opt
-//! still builds, and so that a wasm that has not changed is not optimised again: minutes, for the
-//! worker's.
+//! Trunk could call wasm-opt itself. It is called here instead so that a machine without wasm-opt
+//! still builds, and an unchanged wasm is not optimised again, which takes minutes for the worker's.
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,18 +17,13 @@ use crate::setup::find_wasm_opt;
 use crate::shell::{Shell, run};
 use crate::wasm::{self, Compiler, TARGET};
 
-/// What the page is made of: a change in any of these is a reason to build.
+/// Sources of the page: a change in any of these means a new build.
+#[rustfmt::skip]
 const SOURCES: &[&str] = &[
-    ".cargo/config.toml",
-    "Cargo.lock",
-    "Cargo.toml",
-    "Trunk.toml",
-    "index.html",
-    "src",
-    "static",
+    ".cargo/config.toml", "Cargo.lock", "Cargo.toml", "Trunk.toml", "index.html", "src", "static",
 ];
 
-/// Lies in `dist` and tells what it was built from. The dot keeps the server from sending it.
+/// A file in `dist` with the fingerprint of its sources. The server does not send names with a dot.
 const STAMP: &str = ".built-from";
 
 /// One of the programs.
@@ -42,7 +36,7 @@ pub struct Program {
     pub profile: &'static str,
     /// wasm-opt's level: small before fast for what must paint at once, fast for what computes.
     level: &'static str,
-    /// What else rustc's default wasm features lack that it uses.
+    /// Options for wasm features that it uses beside [`WASM_FEATURES`].
     extra: &'static [&'static str],
     /// Most bytes its wasm may have, gzipped.
     pub budget: u64,
@@ -78,8 +72,8 @@ static THREADS: Program = Program {
     budget: 3_000_000,
 };
 
-/// What it is compiled with beside what `.cargo/config.toml` says, which these flags take the place
-/// of: threads share a memory that the loader makes, and each has a part of it for itself.
+/// Its compiler flags, which replace those of `.cargo/config.toml`: threads share a memory that the
+/// loader creates, and each has its own thread-local part of it.
 const THREADS_FLAGS: &[&str] = &[
     "--cfg=getrandom_backend=\"wasm_js\"",
     "-Ctarget-feature=+simd128,+atomics,+bulk-memory",
@@ -92,27 +86,24 @@ const THREADS_FLAGS: &[&str] = &[
     "-Clink-arg=--export=__tls_base",
 ];
 
-/// In the place of that worker where it cannot be built: the loader takes the other one.
+/// Written in place of that worker where it cannot be built: the loader then takes the other one.
 const NO_THREADS: &str = "export default undefined;\n";
 
 /// Everything that rustc's default wasm features and `+simd128` may use. Binaryen reads the list
 /// that rustc leaves in the file as well; old versions, 108 among them, skip names they do not know.
+#[rustfmt::skip]
 const WASM_FEATURES: &[&str] = &[
-    "--enable-bulk-memory",
-    "--enable-multivalue",
-    "--enable-mutable-globals",
-    "--enable-nontrapping-float-to-int",
-    "--enable-reference-types",
-    "--enable-sign-ext",
+    "--enable-bulk-memory", "--enable-multivalue", "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int", "--enable-reference-types", "--enable-sign-ext",
     "--enable-simd",
 ];
 
-/// Kinds of file that shrink.
+/// Endings of files that are worth compressing.
 const COMPRESSIBLE: &[&str] = &[
     "css", "csv", "html", "js", "json", "svg", "toml", "txt", "wasm",
 ];
 
-/// Smaller files (bytes) gain nothing.
+/// The smallest file that is compressed, in bytes.
 const COMPRESS_FROM: u64 = 512;
 
 /// Brotli's quality: the last two of its eleven levels take ten times as long for some 4 %.
@@ -125,7 +116,7 @@ const BROTLI_WINDOW: i32 = 24;
 pub struct Size {
     /// The program.
     pub program: &'static Program,
-    /// Bytes as they lie on the disk.
+    /// Bytes uncompressed.
     pub raw: u64,
     /// Bytes gzipped.
     pub gzip: u64,
@@ -182,7 +173,7 @@ pub fn sizes(shell: &Shell) -> Result<Vec<Size>> {
     built(shell).into_iter().map(size).collect()
 }
 
-/// The programs that are there: the one with threads is not everywhere.
+/// The programs that were built: the one with threads is optional.
 fn built(shell: &Shell) -> Vec<&'static Program> {
     let threads = wasm_of(shell, &THREADS).is_ok().then_some(&THREADS);
     PROGRAMS.iter().chain(threads).collect()
@@ -205,9 +196,9 @@ fn bundle(shell: &Shell) -> Result<Outcome> {
     let compiler = wasm::compiler(shell).context("no compiler builds for the web")?;
     Progress::announce("trunk", "compiling the page and the worker");
     let mut trunk = wasm::command(shell, "trunk", compiler)?;
-    // Everything it could want to download is there already; offline it says so if not.
+    // Everything it needs has been downloaded already.
     trunk.args(["build", "--release", "--offline"]);
-    // Trunk takes `NO_COLOR=1`, which many systems set, for a wrong value.
+    // Trunk rejects `NO_COLOR=1`, which many systems set.
     trunk.env_remove("NO_COLOR");
     run(&mut trunk)?;
     let by = match compiler {
@@ -287,7 +278,7 @@ fn shrink_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<Outcome> {
     Ok(Outcome::Done(texts.join(", ")))
 }
 
-/// Writes a `.gz` and a `.br` beside every file that shrinks; how many.
+/// Writes a `.gz` and a `.br` beside every compressible file; returns their number.
 fn compress_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<usize> {
     let mut count = 0;
     for file in files_under(&dist(shell))? {
@@ -308,7 +299,7 @@ fn compress_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<usize> {
     Ok(count)
 }
 
-/// Writes what becomes of some content into a file.
+/// Encodes content into a file.
 type Encoder = fn(&[u8], &Path) -> Result<()>;
 
 fn gzip(content: &[u8], to: &Path) -> Result<()> {
@@ -331,8 +322,8 @@ fn brotli(content: &[u8], to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file that `make` writes from `content`, made once and found again by the content's hash and
-/// the `key` of how it is made.
+/// The file that `make` writes from `content`, cached by the hash of the content and of `key`, the
+/// options of `make`.
 fn remembered(
     shell: &Shell,
     content: &[u8],
@@ -349,7 +340,7 @@ fn remembered(
     hash.update(content);
     let file = folder.join(format!("{:x}.{ending}", hash.finalize()));
     if !file.is_file() {
-        // Renamed when it is whole, so that a build that was stopped leaves nothing half made.
+        // Renamed when complete, so that an interrupted build leaves no partial file.
         let part = folder.join(format!("part-{}.{ending}", std::process::id()));
         make(content, &part)?;
         fs::rename(part, &file)?;
@@ -358,7 +349,7 @@ fn remembered(
     Ok(file)
 }
 
-/// Removes what earlier builds made and this one did not use.
+/// Removes cached files that this build did not use.
 fn forget_others(shell: &Shell, kept: &HashSet<PathBuf>) -> Result<()> {
     for file in files_under(&shell.state().join("made"))? {
         if !kept.contains(&file) {

@@ -1,4 +1,4 @@
-//! Lines that say what is done and how long it took.
+//! Progress lines with times.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use anyhow::Result;
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing had to be done; the text says what is there.
+    /// Nothing had to be done; the text says what was found.
     Ready(String),
-    /// It was done now; the text says what came of it.
+    /// It was done now; the text gives the result.
     Done(String),
-    /// It could not be had and the work goes on without it; the text says what that means.
+    /// It is missing and the work continues without it; the text says with what consequence.
     Without(String),
 }
 
@@ -35,10 +35,10 @@ impl Progress {
         }
     }
 
-    /// Runs one step between a line that names it and a line that ends it.
+    /// Runs one step and prints a line with its result and time.
     ///
     /// # Errors
-    /// The step's own, after a line that says that it failed.
+    /// Those of the step, after a line that says that it failed.
     pub fn step(&mut self, name: &str, run: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
         self.at += 1;
         let begun = Instant::now();
@@ -53,7 +53,7 @@ impl Progress {
         outcome
     }
 
-    /// Tells that a step has begun that will take a while.
+    /// Announces a step that takes a while.
     pub fn announce(name: impl Display, what: impl Display) {
         eprintln!("xtask: {name}: {what} …");
     }

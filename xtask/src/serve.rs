@@ -1,4 +1,4 @@
-//! Serving what was built.
+//! Serving the built page.
 
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,7 @@ use crate::shell::Shell;
 /// Serves the page until Ctrl-C; opens the browser where there is a desktop and `open` asks for it.
 ///
 /// # Errors
-/// When the page is missing or no port can be had.
+/// When the page is missing or no port is free.
 pub fn run(shell: &Shell, port: u16, open: bool) -> Result<()> {
     let options = ServeOptions::new(dist(shell)).port(port);
     serve_blocking(&options, |url| {
@@ -32,13 +32,13 @@ fn open_browser(shell: &Shell, url: &str) {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    // The address is printed already: a browser that does not open is no failure.
+    // The address has been printed: a browser that does not open is not an error.
     if let Err(error) = quiet.spawn() {
         eprintln!("xtask: the browser does not open ({error}): follow the address above");
     }
 }
 
-/// The system's own way to open an address, or nothing where there is no desktop.
+/// The system's command that opens an address; `None` without a desktop.
 fn opener(shell: &Shell) -> Option<Command> {
     let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     match std::env::consts::OS {

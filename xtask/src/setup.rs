@@ -1,5 +1,5 @@
-//! What a machine needs, as a table: how to find each thing, the ways to get it, and what to tell
-//! the user when no way leads there.
+//! Everything a machine needs, as a table: how to find each item, the ways to get it, and advice for
+//! the user when all fail.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,10 +16,10 @@ const TRUNK: &str = "0.21.14";
 /// npm's build of binaryen, where the system has none that is new enough.
 const NPM_BINARYEN: &str = "binaryen@132";
 
-/// Packages may come from a slow mirror, but not for ever.
+/// The longest time for installing packages.
 const PACKAGES_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// Names that Chromium goes by.
+/// Names of Chromium's program.
 const CHROMIUM: &[&str] = &[
     "chromium",
     "chromium-browser",
@@ -28,16 +28,16 @@ const CHROMIUM: &[&str] = &[
     "chrome",
 ];
 
-/// Places outside the search path where it is commonly installed.
+/// Common places of Chromium outside the search path.
 const CHROMIUM_FILES: &[&str] = &[
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 ];
 
-/// Names that its driver goes by.
+/// Names of its driver.
 const CHROMEDRIVER: &[&str] = &["chromedriver", "chromium.chromedriver"];
 
-/// What a thing is wanted for.
+/// The purpose of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Building the page.
@@ -50,20 +50,17 @@ pub enum Need {
     Bench,
 }
 
-/// One way to get a thing.
-struct Way {
-    name: &'static str,
-    get: fn(&Shell) -> Result<()>,
-}
+/// One way to get an item, and its name.
+type Way = (&'static str, fn(&Shell) -> Result<()>);
 
-/// One thing.
+/// One item.
 struct Thing {
     name: &'static str,
     need: Need,
-    /// What is there, in words, or nothing.
+    /// A description of what is installed, or `None`.
     find: fn(&Shell) -> Option<String>,
     ways: &'static [Way],
-    /// Whether the work can go on without it.
+    /// Whether the work can continue without it.
     optional: bool,
     /// What the user can do.
     advice: &'static str,
@@ -75,14 +72,8 @@ const THINGS: &[Thing] = &[
         need: Need::Page,
         find: wasm::find,
         ways: &[
-            Way {
-                name: "rustup target add",
-                get: wasm::by_rustup,
-            },
-            Way {
-                name: "Debian's rustc-web packages",
-                get: wasm::by_debian,
-            },
+            ("rustup target add", wasm::by_rustup),
+            ("Debian's rustc-web packages", wasm::by_debian),
         ],
         optional: false,
         advice: "run `rustup target add wasm32-unknown-unknown` where the Rust download host can \
@@ -93,10 +84,7 @@ const THINGS: &[Thing] = &[
         name: "crates",
         need: Need::Page,
         find: find_crates,
-        ways: &[Way {
-            name: "cargo fetch",
-            get: fetch_crates,
-        }],
+        ways: &[("cargo fetch", fetch_crates)],
         optional: false,
         advice: "the crate registry cannot be reached: see to the network or set a mirror in \
                  cargo's configuration",
@@ -105,10 +93,7 @@ const THINGS: &[Thing] = &[
         name: "trunk",
         need: Need::Page,
         find: find_trunk,
-        ways: &[Way {
-            name: "cargo install",
-            get: install_trunk,
-        }],
+        ways: &[("cargo install", install_trunk)],
         optional: false,
         advice: "install it by hand with `cargo install trunk --version 0.21.14 --locked`",
     },
@@ -116,10 +101,7 @@ const THINGS: &[Thing] = &[
         name: "wasm-bindgen",
         need: Need::Page,
         find: find_bindgen,
-        ways: &[Way {
-            name: "cargo install",
-            get: install_bindgen,
-        }],
+        ways: &[("cargo install", install_bindgen)],
         optional: false,
         advice: "install the version that Cargo.lock names by hand, with `cargo install \
                  wasm-bindgen-cli --version VERSION`",
@@ -128,10 +110,7 @@ const THINGS: &[Thing] = &[
         name: "wasm-opt",
         need: Need::Page,
         find: find_wasm_opt,
-        ways: &[Way {
-            name: "npm install binaryen",
-            get: install_npm_binaryen,
-        }],
+        ways: &[("npm install binaryen", install_npm_binaryen)],
         optional: true,
         advice: "the page is built all the same, some 20 % larger; install `binaryen` 120 or later \
                  to change that",
@@ -140,10 +119,7 @@ const THINGS: &[Thing] = &[
         name: "rustfmt and clippy",
         need: Need::Lints,
         find: find_lints,
-        ways: &[Way {
-            name: "rustup component add",
-            get: add_lints,
-        }],
+        ways: &[("rustup component add", add_lints)],
         optional: false,
         advice: "install them as the compiler was installed, with rustup by `rustup component add \
                  rustfmt clippy`",
@@ -158,10 +134,7 @@ const THINGS: &[Thing] = &[
             let is_there = wanted.is_some() && std::fs::read(asked).ok() == wanted;
             (is_there && peers(shell).is_dir()).then(|| "installed".to_owned())
         },
-        ways: &[Way {
-            name: "npm install",
-            get: install_peers,
-        }],
+        ways: &[("npm install", install_peers)],
         optional: false,
         advice: "install npm, and see that its registry can be reached",
     },
@@ -169,10 +142,7 @@ const THINGS: &[Thing] = &[
         name: "PyTorch",
         need: Need::Bench,
         find: |shell| python(shell).map(|file| file.display().to_string()),
-        ways: &[Way {
-            name: "pip install torch",
-            get: install_torch,
-        }],
+        ways: &[("pip install torch", install_torch)],
         optional: true,
         advice: "nothing is compared with PyTorch (some gigabytes where it comes with its GPU \
                  libraries); set VENTRAL_PYTHON to a Python that has it to \
@@ -182,10 +152,9 @@ const THINGS: &[Thing] = &[
         name: "Chromium",
         need: Need::Browser,
         find: |shell| chromium(shell).map(|file| file.display().to_string()),
-        ways: &[Way {
-            name: "apt-get install chromium",
-            get: |shell| apt_install(shell, &["chromium"]),
-        }],
+        ways: &[("apt-get install chromium", |shell| {
+            apt_install(shell, &["chromium"])
+        })],
         optional: false,
         advice: "install Chromium or Chrome so that `chromium` or `google-chrome` is on the PATH; \
                  `cargo xtask test --native` needs none",
@@ -194,20 +163,19 @@ const THINGS: &[Thing] = &[
         name: "chromedriver",
         need: Need::Browser,
         find: |shell| chromedriver(shell).map(|file| file.display().to_string()),
-        ways: &[Way {
-            name: "apt-get install chromium-driver",
-            get: |shell| apt_install(shell, &["chromium-driver"]),
-        }],
+        ways: &[("apt-get install chromium-driver", |shell| {
+            apt_install(shell, &["chromium-driver"])
+        })],
         optional: false,
         advice: "install the chromedriver of Chromium's version so that it is on the PATH; \
                  `cargo xtask test --native` needs none",
     },
 ];
 
-/// Gets what is missing for `needs`. A thing that is there costs milliseconds.
+/// Installs what is missing for `needs`. An installed item costs milliseconds.
 ///
 /// # Errors
-/// The first thing that cannot be had, with what was tried and what the user can do.
+/// The first item that cannot be installed, with what was tried and what the user can do.
 pub fn obtain_all(shell: &Shell, needs: &[Need]) -> Result<()> {
     let is_wanted = |thing: &&Thing| needs.contains(&thing.need);
     let wanted: Vec<&Thing> = THINGS.iter().filter(is_wanted).collect();
@@ -223,21 +191,21 @@ fn obtain(shell: &Shell, thing: &Thing) -> Result<Outcome> {
         return Ok(Outcome::Ready(found));
     }
     let _lock = shell.lock(&shell.tools, thing.name)?;
-    // Whoever held the lock may have got it meanwhile.
+    // Another process may have installed it while this one waited for the lock.
     if let Some(found) = (thing.find)(shell) {
         return Ok(Outcome::Ready(found));
     }
     let mut tried = Vec::new();
-    for way in thing.ways {
-        Progress::announce(thing.name, way.name);
-        let failure = match (way.get)(shell) {
+    for (name, get) in thing.ways {
+        Progress::announce(thing.name, name);
+        let failure = match get(shell) {
             Ok(()) => match (thing.find)(shell) {
                 Some(found) => return Ok(Outcome::Done(found)),
                 None => "it ended well but left nothing that can be used".into(),
             },
             Err(error) => format!("{error:#}"),
         };
-        tried.push(format!("{}: {failure}", way.name));
+        tried.push(format!("{name}: {failure}"));
     }
     let tried = tried.join("; ");
     let (name, advice) = (thing.name, thing.advice);
@@ -301,7 +269,7 @@ pub fn apt_install(shell: &Shell, packages: &[&str]) -> Result<()> {
         command.args(rest).env("DEBIAN_FRONTEND", "noninteractive");
         run_within(&mut command, PACKAGES_LIMIT)
     };
-    // A list that cannot be renewed may still do, so its failure decides nothing.
+    // An old list of packages may do, so this failure is reported only if the next step fails.
     let renewed = apt(&["update", "--quiet"]);
     let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
     apt(&[&install, packages].concat()).map_err(|error| match renewed {
@@ -323,7 +291,7 @@ fn root_prefix(shell: &Shell) -> Result<&'static [&'static str]> {
 }
 
 fn fetch_arguments(shell: &Shell) -> Option<Vec<String>> {
-    // Without naming targets, cargo fetches what only Windows and macOS need as well.
+    // Without targets, cargo also fetches crates that only Windows and macOS need.
     let host = read(
         shell.command("rustc").args(["--print", "host-tuple"]),
         QUICK,
@@ -367,8 +335,8 @@ fn find_trunk(shell: &Shell) -> Option<String> {
 
 fn install_trunk(shell: &Shell) -> Result<()> {
     let mut cargo = cargo_install(shell, "trunk", TRUNK);
-    // Its own release profile (one codegen unit, fat LTO) doubles the wait for a tool that mostly
-    // waits for others; the update check would be its only reason to use the network.
+    // Trunk's release profile (one codegen unit, fat LTO) doubles the build time of a tool that
+    // mostly waits for others; its update check would be its only use of the network.
     cargo
         .args(["--locked", "--no-default-features", "--features", "rustls"])
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
@@ -417,9 +385,9 @@ fn cargo_install(shell: &Shell, package: &str, version: &str) -> std::process::C
             "--root",
         ])
         .arg(&shell.tools)
-        // Elsewhere than the workspace, whose settings are none of a tool's business.
+        // Outside the workspace, whose settings do not concern a tool.
         .current_dir(std::env::temp_dir())
-        // Left to itself cargo builds in a temporary folder and clears it away.
+        // By default cargo builds in a temporary folder and removes it.
         .env_remove("CARGO_TARGET_DIR");
     cargo
 }
@@ -509,16 +477,7 @@ mod tests {
             name: "the moon",
             need: Need::Page,
             find: |_| None,
-            ways: &[
-                Way {
-                    name: "a ladder",
-                    get: |_| bail!("too short"),
-                },
-                Way {
-                    name: "a net",
-                    get: |_| Ok(()),
-                },
-            ],
+            ways: &[("a ladder", |_| bail!("too short")), ("a net", |_| Ok(()))],
             optional,
             advice: "wait for the night",
         };

@@ -28,7 +28,7 @@ const CARGO_LEFTOVERS: &[&str] = &[
     "RUST_RECURSION_COUNT",
 ];
 
-/// Library paths that cargo puts its own folders into.
+/// Library paths to which cargo adds folders.
 const LIBRARY_PATHS: &[&str] = &["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"];
 
 /// The workspace, the caches and the search path.
@@ -46,7 +46,7 @@ impl Shell {
     /// Looks around.
     ///
     /// # Errors
-    /// When the workspace or the user's cache folder cannot be told.
+    /// When the workspace or the user's cache folder cannot be determined.
     pub fn new() -> Result<Self> {
         // Asked for at run time first: a target folder shared by two clones must not mix them up.
         let manifest =
@@ -76,7 +76,7 @@ impl Shell {
         self.target.join("xtask")
     }
 
-    /// The search path with `folder` right after our own tools.
+    /// The search path with `folder` right after the installed tools.
     pub fn with_first(&self, folder: &Path) -> Result<OsString> {
         let mut folders: Vec<PathBuf> = env::split_paths(&self.path).collect();
         folders.insert(2.min(folders.len()), folder.to_owned());
@@ -96,7 +96,7 @@ impl Shell {
         let file = open().with_context(|| format!("{} cannot be written", folder.display()))?;
         if file.try_lock().is_err() {
             Progress::announce(what, "waiting for another xtask that is at it");
-            file.lock().context("the lock cannot be had")?;
+            file.lock().context("the lock cannot be taken")?;
         }
         Ok(file)
     }
@@ -192,7 +192,7 @@ fn is_program(file: &Path) -> bool {
     file.is_file()
 }
 
-/// Runs a command to its end, its output going where ours goes.
+/// Runs a command to its end with this process's output.
 ///
 /// # Errors
 /// When it cannot be started or fails.
@@ -217,7 +217,7 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     judge(&name, wait_within(&mut child, &name, limit)?)
 }
 
-/// What a command prints, read within `limit`. Meant for short answers.
+/// The output of a command, read within `limit`. For short output.
 ///
 /// # Errors
 /// As [`run_within`].
@@ -243,7 +243,7 @@ fn wait_within(child: &mut Child, name: &str, limit: Duration) -> Result<ExitSta
             return Ok(status);
         }
         if begun.elapsed() > limit {
-            // Whether it dies by us or by itself in this moment, the time is up.
+            // It may just have ended by itself; the time is up either way.
             let _ = child.kill();
             let _ = child.wait();
             bail!("`{name}` was stopped after {} s", limit.as_secs());
@@ -260,7 +260,7 @@ fn judge(name: &str, status: ExitStatus) -> Result<()> {
     }
 }
 
-/// The command as one would type it, less the folders of the program.
+/// The command line, without the folder of the program.
 fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut text = program

@@ -1,4 +1,4 @@
-//! The tests, from the quickest to the slowest, each told of at the end.
+//! The checks, from the quickest to the slowest, with a summary at the end.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ pub struct Groups {
     pub browser: bool,
     /// The page's size and the tests of the page in Chromium.
     pub e2e: bool,
-    /// The tests on a GPU through its own driver. Only by name: what they are compiled with takes a
-    /// quarter of an hour, and few machines that test have a GPU.
+    /// The tests on a GPU through its native driver. Only by name: compiling them takes a quarter of
+    /// an hour, and few test machines have a GPU.
     pub gpu: bool,
 }
 
@@ -60,18 +60,18 @@ const CHECKS: &[Check] = &[
     Check {
         name: "lints, native",
         wanted: |groups| groups.native,
-        run: |shell| {
-            let arguments = ["clippy", "--release", "--workspace", "--all-targets"];
-            cargo(shell, &[&arguments, DENY].concat())
-        },
+        run: |shell| lint(shell, &["--workspace", "--all-targets"]),
     },
     Check {
         name: "lints, GPU",
         wanted: |groups| groups.native || groups.gpu,
-        run: |shell| {
-            let arguments = ["clippy", "--release", "--all-targets"];
-            cargo(shell, &[&arguments, ON_GPU, DENY].concat())
-        },
+        run: |shell| lint(shell, &[&["--all-targets"], ON_GPU].concat()),
+    },
+    // The page's own build of it needs the standard library's source, which not every machine has.
+    Check {
+        name: "lints, worker with threads",
+        wanted: |groups| groups.native,
+        run: |shell| lint(shell, &[&["--bin", "worker"], WITH_THREADS].concat()),
     },
     Check {
         name: "native tests",
@@ -137,19 +137,22 @@ const CHECKS: &[Check] = &[
     },
 ];
 
-/// What the command line for a GPU is compiled with.
+/// Features of the command line for a GPU.
 const ON_GPU: &[&str] = &["--features", "gpu"];
+
+/// Features of the worker that computes on all of the CPU.
+const WITH_THREADS: &[&str] = &["--no-default-features", "--features", "worker-threads"];
 
 /// Lints are errors.
 const DENY: &[&str] = &["--", "--deny", "warnings"];
 
-/// What the tests of the page are compiled with: the server and nothing that takes minutes.
+/// Features of the tests of the page: the server and nothing that takes minutes to compile.
 const PAGE_TESTS: &[&str] = &["--no-default-features", "--features", "serve,checkpoint"];
 
-/// What the worker's tests are compiled with: all that the native tests are, which are there already.
+/// Features of the worker's tests: those of the native tests, which are compiled already.
 const WORKER_TESTS: &[&str] = &["--workspace"];
 
-/// Variables that tell a test where the page and the browser are; without them it skips itself.
+/// Variables with the places of the page and the browser; a test without them is skipped.
 const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER"];
 
 /// Runs the groups' checks to the end, even past a failed one.
@@ -199,6 +202,10 @@ fn sum_up(endings: &[(&str, Result<Outcome>, Duration)], took: Duration) -> Resu
     }
 }
 
+fn lint(shell: &Shell, arguments: &[&str]) -> Result<String> {
+    cargo(shell, &[&["clippy", "--release"], arguments, DENY].concat())
+}
+
 fn cargo(shell: &Shell, arguments: &[&str]) -> Result<String> {
     run(native_cargo(shell).args(arguments))?;
     Ok("passed".into())
@@ -227,7 +234,7 @@ fn native_tests(shell: &Shell) -> Result<String> {
     cargo(shell, arguments)
 }
 
-/// Lints what only the page compiles, with the page's own features and target.
+/// Lints the page's programs, with their features and target.
 fn page_lints(shell: &Shell) -> Result<String> {
     let compiler = wasm::compiler(shell).context("no compiler builds for the web")?;
     let lint = wasm::can_lint(compiler);
@@ -300,7 +307,7 @@ mod tests {
             ..none
         };
         assert_eq!(native.or_all(), native);
-        assert_eq!(count(native), 6);
+        assert_eq!(count(native), 7);
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The test sets that come with the program, picked from the published archives. The same archive
-//! gives the same bytes.
+//! Picks the shipped test sets from the published archives. The same archive gives the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -10,10 +9,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::Shell;
 
-/// A set and how it is picked.
+/// A set and the rule by which it is picked.
 #[derive(Debug)]
 struct Set {
-    /// As it is asked for; its file is `static/testset/NAME.tar.gz`.
+    /// Its name; its file is `static/testset/NAME.tar.gz`.
     name: &'static str,
     /// The folder of the held-out pictures.
     held_out: &'static str,
@@ -69,7 +68,7 @@ fn classes(recipe: &str) -> Result<Vec<String>> {
     Ok(classes.clone().try_into()?)
 }
 
-/// What an archive holds of its held-out part.
+/// The held-out part of an archive.
 #[derive(Default)]
 struct Found {
     /// By path.

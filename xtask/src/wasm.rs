@@ -1,4 +1,4 @@
-//! The compiler that builds the page: the user's own with the wasm target, or Debian's packages
+//! The compiler that builds the page: the installed one with the wasm target, or Debian's packages
 //! where the Rust download host cannot be reached.
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::shell::{QUICK, Shell, read, run_within};
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Debian's compiler for the web: rustc, cargo, the standard library's source (it is compiled with
-/// the page) and the linker, which `rust-web-llvm` names but does not bring.
+/// the page) and the linker, which `rust-web-llvm` does not depend on.
 const DEBIAN_PACKAGES: &[&str] = &[
     "rustc-web",
     "cargo-web",
@@ -26,13 +26,13 @@ const DEBIAN_PACKAGES: &[&str] = &[
 /// Where Debian puts them.
 const DEBIAN_FOLDER: &str = "/usr/bin";
 
-/// Beyond this a download host counts as unreachable.
+/// The longest time for a download by rustup.
 pub const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A compiler that can build for [`TARGET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compiler {
-    /// The one that cargo uses anyway.
+    /// The one that cargo uses natively.
     Own,
     /// Debian's packages, the standard library built from source.
     Debian,
@@ -47,7 +47,7 @@ pub fn compiler(shell: &Shell) -> Option<Compiler> {
     (wanted != "rustup" && has_debian(shell)).then_some(Compiler::Debian)
 }
 
-/// [`compiler`] for a step: what is there, in words.
+/// A description of [`compiler`]'s choice.
 pub fn find(shell: &Shell) -> Option<String> {
     Some(match compiler(shell)? {
         Compiler::Own => format!("{TARGET} of {}", version(shell)),
@@ -85,10 +85,10 @@ pub fn by_debian(shell: &Shell) -> Result<()> {
 }
 
 /// A command whose `cargo` and `rustc` are the given compiler's. Debian's writes into
-/// `target/wasm`: two compilers in one target folder would rebuild each other's work for ever.
+/// `target/wasm`: two compilers in one target folder would always rebuild each other's output.
 ///
 /// # Errors
-/// When the search path cannot be written.
+/// When the search path cannot be set.
 pub fn command(shell: &Shell, program: &str, compiler: Compiler) -> Result<Command> {
     let mut command = shell.command(program);
     if compiler == Compiler::Debian {
@@ -109,7 +109,7 @@ pub fn command(shell: &Shell, program: &str, compiler: Compiler) -> Result<Comma
     Ok(command)
 }
 
-/// Has cargo compile the standard library with the program.
+/// Makes cargo compile the standard library with the program.
 pub fn with_source(command: &mut Command) {
     command
         .env("RUSTC_BOOTSTRAP", "1")
@@ -139,7 +139,7 @@ fn has_source(shell: &Shell) -> bool {
     root.map(library).is_some_and(|folder| folder.is_dir())
 }
 
-/// Takes over the folder and the environment of another command.
+/// Copies the folder and the environment of another command.
 fn adopt(command: &mut Command, other: &Command) {
     if let Some(folder) = other.get_current_dir() {
         command.current_dir(folder);
@@ -152,7 +152,7 @@ fn adopt(command: &mut Command, other: &Command) {
     }
 }
 
-/// Whether the compiler can lint for the page: Debian's clippy is a package of its own.
+/// Whether the compiler can lint for the page: Debian's clippy is a separate package.
 pub fn can_lint(compiler: Compiler) -> bool {
     match compiler {
         Compiler::Own => true,

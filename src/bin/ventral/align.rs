@@ -57,7 +57,8 @@ pub struct Args {
     /// Where decoded data sets are kept.
     #[arg(long, default_value = ".ventral/cache")]
     cache: PathBuf,
-    /// A folder for the weights, the curves and the table.
+    /// A folder for the weights, the curves and the table. An interrupted run goes on from what is
+    /// there.
     #[arg(long)]
     output: PathBuf,
 }

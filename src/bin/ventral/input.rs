@@ -1,4 +1,4 @@
-//! What commands work on: arrays of pixels, pictures, folders of pictures.
+//! Input of the commands: arrays of pixels, pictures, folders of pictures.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use ventral::model::config::{ModelConfig, Preprocessing};
 
 use crate::Failure;
 
-/// Arrays are the user's own and on the disk already: only their size on it limits them.
+/// Arrays are the user's files: only their size on the disk limits them.
 const ARRAYS: Limits = Limits {
     max_tensors: 1,
     max_elements_per_tensor: 1 << 40,
@@ -76,7 +76,7 @@ pub fn pixels(path: &Path, channels: &[usize]) -> Result<Pixels, Failure> {
     }
 }
 
-/// Reads a picture as a model of this preprocessing sees it: `[3, crop, crop]` in [0, 1].
+/// Decodes a picture and sizes it for a model: `[3, crop, crop]` in [0, 1].
 pub fn picture(bytes: &[u8], p: &Preprocessing) -> Result<Vec<f32>, image::ImageError> {
     let decoded = image::decode(bytes)?;
     let how = image::Preprocessing {
@@ -141,7 +141,7 @@ pub fn png_names(names: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Refuses an output that would mix with the input, or write over it.
+/// Refuses an output in the input's folder, or in its place.
 pub fn keep_apart(input: &Path, output: &Path) -> Result<(), Failure> {
     let (input, output) = (real(input), real(output));
     if input != output && !(input.is_dir() && output.starts_with(&input)) {
@@ -169,7 +169,7 @@ fn real(path: &Path) -> PathBuf {
     path
 }
 
-/// Refuses images of a side that a network cannot take.
+/// Refuses images of a size that a network does not accept.
 pub fn check_side(config: &ModelConfig, side: usize) -> Result<(), Failure> {
     let sides = config.sides();
     if sides.contains(&side) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ventral::image::dataset::picture_names;
-use ventral::neural::{self, Axis, ReadOptions, Understood};
+use ventral::neural::{self, Axis, Interpretation, ReadOptions};
 
 use crate::Failure;
 use crate::recipe::file_name;
@@ -12,8 +12,8 @@ use crate::recipe::file_name;
 pub const EXAMPLES: &str = "\
 Examples:
   ventral responses it.npz --images pictures/
-      Reads the array `responses` [stimuli, repetitions, neuroids] with its `names`, and says
-      which stimulus is which picture.
+      Reads the array `responses` [stimuli, repetitions, neuroids] with its `names`, and matches
+      the stimuli with the pictures.
   ventral responses assembly.nc --time-bin 2 --json
       A Brain-Score assembly with several time bins.
   ventral responses table.csv --axes neuroid,stimulus
@@ -42,7 +42,7 @@ pub struct Args {
     time_bin: Option<usize>,
 }
 
-/// Input that says nothing: the sentence on what to change, and exit code 2.
+/// Input that cannot be used: a sentence on what to change, and exit code 2.
 #[derive(Debug)]
 pub struct Refused(String);
 
@@ -55,18 +55,18 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let understood = understand(args)?;
+    let interpretation = interpret(args)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&understood)?);
+        println!("{}", serde_json::to_string_pretty(&interpretation)?);
         return Ok(());
     }
-    for sentence in understood.sentences() {
+    for sentence in interpretation.sentences() {
         println!("{sentence}");
     }
     Ok(())
 }
 
-fn understand(args: &Args) -> Result<Understood, Refused> {
+fn interpret(args: &Args) -> Result<Interpretation, Refused> {
     let options = ReadOptions {
         axes: args.axes.clone(),
         array: args.array.clone(),
@@ -77,8 +77,8 @@ fn understand(args: &Args) -> Result<Understood, Refused> {
     let responses = neural::read(&file_name(&args.file), bytes, &options);
     let responses = responses.map_err(|e| refused(&e))?;
     let images = args.images.as_deref().map(images).transpose()?;
-    let understood = neural::understand(&responses, images.as_deref());
-    Ok(understood.map_err(|e| refused(&e))?.0)
+    let interpretation = neural::understand(&responses, images.as_deref());
+    Ok(interpretation.map_err(|e| refused(&e))?.0)
 }
 
 fn images(path: &Path) -> Result<Vec<String>, Refused> {

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::MOST_IMAGES;
 use super::summary::{Action, ConditionSummary, Group};
-use crate::perturb::attack::Norm;
-use crate::perturb::attack::names::{self, Kind, Named, Options, parse_radius};
-use crate::perturb::attack::plan::Attack;
+use crate::perturb::attack::registry::{self, Attack, AttackInfo, Family, RegistryError};
+use crate::perturb::attack::settings::{ValueError, parse_radius};
+use crate::perturb::attack::{Norm, Setting, Settings};
 use crate::perturb::corruption::Corruption;
 
 /// The version of the document this program writes and reads.
@@ -107,17 +107,9 @@ pub struct Attacks {
     /// How many of the radii, the weakest first, count for the white-box mean; all unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_mean: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steps: Option<usize>,
-    /// Step length as a fraction of the radius.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rel_step: Option<f32>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub random_start: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restarts: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queries: Option<usize>,
+    /// The others it takes: `steps`, `rel-step`, ….
+    #[serde(flatten)]
+    pub settings: Settings,
 }
 
 /// A radius as it was written: `8/255` stays that in the tables.
@@ -141,9 +133,9 @@ impl Radius {
 }
 
 impl std::str::FromStr for Radius {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         Ok(Self {
             value: parse_radius(text)?,
             text: text.trim().to_owned(),
@@ -166,9 +158,9 @@ enum Written {
 }
 
 impl TryFrom<Written> for Radius {
-    type Error = String;
+    type Error = ValueError;
 
-    fn try_from(written: Written) -> Result<Self, String> {
+    fn try_from(written: Written) -> Result<Self, ValueError> {
         match written {
             Written::Text(text) => text.parse(),
             Written::Number(number) => number.to_string().parse(),
@@ -200,7 +192,7 @@ pub enum PlanError {
     #[error("a plan's radii must be larger than 0; clean images are tested anyway")]
     NoRadius,
     #[error(transparent)]
-    Attack(#[from] names::NameError),
+    Attack(#[from] RegistryError),
 }
 
 /// What is done to an image.
@@ -213,7 +205,7 @@ pub enum Treatment<'a> {
     },
     Attack {
         attacks: &'a Attacks,
-        named: &'static Named,
+        named: &'static AttackInfo,
         norm: Option<Norm>,
         radius: Option<&'a Radius>,
         in_mean: bool,
@@ -311,11 +303,11 @@ impl<'a> Condition<'a> {
         match self.treatment {
             Treatment::Clean => Group::Clean,
             Treatment::Corruption { corruption, .. } => Group::Corruption(corruption.category()),
-            Treatment::Attack { named, .. } => match named.kind {
-                Kind::Bounded => Group::WhiteBox,
-                Kind::Minimal => Group::Minimal,
-                Kind::BlackBox | Kind::Blind if radius_free(named) => Group::Minimal,
-                Kind::BlackBox | Kind::Blind => Group::BlackBox,
+            Treatment::Attack { named, .. } => match named.family {
+                Family::Bounded => Group::WhiteBox,
+                Family::Minimal => Group::Minimal,
+                Family::BlackBox | Family::Blind if radius_free(named) => Group::Minimal,
+                Family::BlackBox | Family::Blind => Group::BlackBox,
             },
         }
     }
@@ -335,13 +327,13 @@ impl<'a> Condition<'a> {
     /// [`PlanError::Attack`]: settings it does not take.
     pub fn attack(&self, side: usize) -> Result<Option<Attack>, PlanError> {
         match self.named(side) {
-            Some((named, options)) => Ok(Some(named.attack(&options)?)),
+            Some((named, settings)) => Ok(Some(named.attack(&settings)?)),
             None => Ok(None),
         }
     }
 
     /// The attack by its name, and what is set of it, for images of `side` px.
-    pub fn named(&self, side: usize) -> Option<(&'static Named, Options)> {
+    pub fn named(&self, side: usize) -> Option<(&'static AttackInfo, Settings)> {
         let Treatment::Attack {
             attacks,
             named,
@@ -353,16 +345,13 @@ impl<'a> Condition<'a> {
             return None;
         };
         let scale = scale(norm.unwrap_or_default(), attacks.side, side);
-        let options = Options {
-            norm,
-            eps: radius.map(|r| (f64::from(r.value) * scale) as f32),
-            steps: attacks.steps,
-            rel_step: attacks.rel_step,
-            random_start: attacks.random_start,
-            restarts: attacks.restarts,
-            queries: attacks.queries,
-        };
-        Some((named, options))
+        let mut settings = attacks.settings.clone();
+        settings.norm = norm;
+        if let Some(radius) = radius {
+            let eps = (f64::from(radius.value) * scale) as f32;
+            settings.set(Setting::Eps, f64::from(eps));
+        }
+        Some((named, settings))
     }
 
     /// A guess at what an image costs, in forward passes of a model that repeats itself. A
@@ -375,23 +364,24 @@ impl<'a> Condition<'a> {
         let Treatment::Attack { attacks, named, .. } = self.treatment else {
             return passes;
         };
-        let steps = attacks.steps.or(named.steps()).unwrap_or(1) as f64;
-        let restarts = attacks.restarts.unwrap_or(1).max(1) as f64;
-        let queries = match (attacks.queries, named.takes("queries")) {
-            (Some(queries), _) => queries as f64,
-            (None, true) => 1000.0,
-            (None, false) => 0.0,
+        let given = |setting| attacks.settings.get(setting);
+        let steps = given(Setting::Steps).or(named.usual(Setting::Steps));
+        let steps = steps.unwrap_or(1.0);
+        let restarts = given(Setting::Restarts).unwrap_or(1.0).max(1.0);
+        let queries = match named.takes(Setting::Queries) {
+            true => given(Setting::Queries).unwrap_or(1000.0),
+            false => 0.0,
         };
-        let gradients = match named.kind {
-            Kind::Bounded | Kind::Minimal => 3.0 * eot * steps * restarts,
-            Kind::BlackBox | Kind::Blind => 0.0,
+        let gradients = match named.family {
+            Family::Bounded | Family::Minimal => 3.0 * eot * steps * restarts,
+            Family::BlackBox | Family::Blind => 0.0,
         };
-        3.0 * passes + gradients + queries
+        2.0 * passes + gradients + queries
     }
 }
 
-fn radius_free(named: &Named) -> bool {
-    !named.takes("eps")
+fn radius_free(named: &AttackInfo) -> bool {
+    !named.takes(Setting::Eps)
 }
 
 /// What a radius meant for images of `from` px is multiplied by on images of `to` px.
@@ -522,8 +512,8 @@ impl Plan {
 
 impl Attacks {
     fn treatments(&self) -> Result<Vec<Treatment<'_>>, PlanError> {
-        let named = names::find(&self.attack)
-            .ok_or_else(|| names::NameError::Unknown(self.attack.chars().take(40).collect()))?;
+        let named =
+            registry::find(&self.attack).ok_or_else(|| RegistryError::unknown(&self.attack))?;
         let norm = self.norm.or(named.norms.first().copied());
         let treatment = |radius, in_mean| Treatment::Attack {
             attacks: self,
@@ -536,10 +526,10 @@ impl Attacks {
             return Ok(vec![treatment(None, false)]);
         }
         if self.eps.is_empty() {
-            return Err(names::NameError::NoRadius(named).into());
+            return Err(RegistryError::NoRadius(named).into());
         }
         if radius_free(named) {
-            return Err(names::NameError::NotTaken(named, "eps").into());
+            return Err(RegistryError::NotTaken(named, "eps").into());
         }
         if self.eps.iter().any(|r| r.value <= 0.0) {
             return Err(PlanError::NoRadius);

@@ -2,7 +2,7 @@
 
 use super::plan::{Attacks, Corruptions, Plan, Radius, VERSION};
 use super::summary::{PRESETS, Preset};
-use crate::perturb::attack::Norm;
+use crate::perturb::attack::{Norm, Setting, Settings};
 use crate::perturb::corruption::Corruption;
 
 /// What fills the plan of each of [`PRESETS`], in their order.
@@ -56,7 +56,7 @@ fn quick(plan: &mut Plan) {
         severities: vec![3],
     }];
     plan.attacks = vec![Attacks {
-        steps: Some(8),
+        settings: Settings::of([(Setting::Steps, 8.0)]),
         ..attacks("pgd", Some(Norm::Linf), &["1/255", "4/255"])
     }];
 }
@@ -72,8 +72,7 @@ fn vonenet(plan: &mut Plan) {
     let pgd = |(norm, eps): (Norm, [&str; 4])| Attacks {
         side: Some(224),
         in_mean: Some(2),
-        steps: Some(64),
-        rel_step: Some(1.0 / 32.0),
+        settings: Settings::of([(Setting::Steps, 64.0), (Setting::RelStep, 1.0 / 32.0)]),
         ..attacks("pgd", Some(norm), &eps)
     };
     plan.attacks = radii.into_iter().map(pgd).collect();
@@ -114,7 +113,7 @@ fn minimal(plan: &mut Plan) {
     plan.attacks = vec![
         attacks("deepfool", Some(Norm::L2), &[]),
         Attacks {
-            steps: Some(100),
+            settings: Settings::of([(Setting::Steps, 100.0)]),
             ..attacks("fmn", Some(Norm::Linf), &[])
         },
         attacks("boundary", Some(Norm::L2), &[]),
@@ -130,11 +129,7 @@ fn attacks(attack: &str, norm: Option<Norm>, eps: &[&str]) -> Attacks {
         eps: eps.collect(),
         side: None,
         in_mean: None,
-        steps: None,
-        rel_step: None,
-        random_start: false,
-        restarts: None,
-        queries: None,
+        settings: Settings::default(),
     }
 }
 

@@ -18,10 +18,9 @@ use crate::model::cost::multiply_adds;
 use crate::model::load::Loaded;
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled, Taps};
-use crate::perturb::attack::look::Look;
 use crate::perturb::attack::network::{NetworkOracle, Noise, Pause, read};
 use crate::perturb::attack::plan as attacking;
-use crate::perturb::attack::{Goal, Norm, Stopped};
+use crate::perturb::attack::{AttackError, Criterion, Norm, Predictions};
 use crate::perturb::corruption::{self, CorruptionError, Image, Setting, Textures};
 use crate::rng::Rng;
 
@@ -33,7 +32,7 @@ pub enum RunError {
     #[error(transparent)]
     Device(#[from] DeviceLost),
     #[error(transparent)]
-    Attack(Stopped),
+    Attack(AttackError),
     #[error(transparent)]
     Classes(#[from] Unknown),
     #[error(transparent)]
@@ -42,11 +41,11 @@ pub enum RunError {
     Corruption(#[from] CorruptionError),
 }
 
-impl From<Stopped> for RunError {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::Cancelled => Self::Cancelled(Cancelled),
-            Stopped::Device { cause } => Self::Device(DeviceLost { cause }),
+impl From<AttackError> for RunError {
+    fn from(error: AttackError) -> Self {
+        match error {
+            AttackError::Cancelled => Self::Cancelled(Cancelled),
+            AttackError::Device { cause } => Self::Device(DeviceLost { cause }),
             other => Self::Attack(other),
         }
     }
@@ -271,13 +270,12 @@ impl<'r> BatchRun<'r> {
     async fn rows(&self) -> Result<Vec<Row>, RunError> {
         let images = self.images();
         let mut oracle = self.oracle();
-        let treated = self.treat(&images, &mut oracle).await?;
-        let look = Look::at(&mut oracle, &treated, self.plan.passes).await?;
+        let (treated, predictions) = self.treat(&images, &mut oracle).await?;
         let moved = match self.condition.treatment {
             Treatment::Clean => Moved::new(),
             _ => self.moved(&images.pixels, &treated).await?,
         };
-        let mut rows = self.found(&images, &treated, &look);
+        let mut rows = self.found(&images, &treated, &predictions);
         for (row, areas) in rows.iter_mut().zip(moved) {
             row.areas = areas;
         }
@@ -363,13 +361,26 @@ impl<'r> BatchRun<'r> {
         }
     }
 
+    /// The batch's images in its condition, and the model's predictions for them.
     async fn treat(
         &self,
         images: &Images,
         oracle: &mut NetworkOracle<'r>,
-    ) -> Result<Vec<f32>, RunError> {
-        match self.condition.treatment {
-            Treatment::Clean => Ok(images.pixels.clone()),
+    ) -> Result<(Vec<f32>, Predictions), RunError> {
+        if let Some(attack) = self.condition.attack(self.model.set.size)? {
+            let plan = attacking::Plan {
+                attack,
+                seed: self.seed("attack"),
+                eight_bit: false,
+                passes: self.plan.passes,
+            };
+            let criterion = Criterion::untargeted(images.labels.clone());
+            let pixels = &images.pixels;
+            let outcome =
+                attacking::run(&plan, oracle, pixels, &criterion, None, &mut |_| {}).await?;
+            return Ok((outcome.pixels, outcome.after));
+        }
+        let treated = match self.condition.treatment {
             Treatment::Corruption {
                 corruption,
                 severity,
@@ -381,24 +392,12 @@ impl<'r> BatchRun<'r> {
                     seed: self.batch.seed,
                     eight_bit: true,
                 };
-                self.corrupt(images, &setting)
+                self.corrupt(images, &setting)?
             }
-            Treatment::Attack { .. } => {
-                let Some(attack) = self.condition.attack(self.model.set.size)? else {
-                    return Ok(images.pixels.clone());
-                };
-                let plan = attacking::Plan {
-                    attack,
-                    seed: self.seed("attack"),
-                    eight_bit: false,
-                    passes: self.plan.passes,
-                };
-                let goal = Goal::leave(images.labels.clone());
-                let pixels = &images.pixels;
-                let outcome = attacking::run(&plan, oracle, pixels, &goal, &mut |_| {}).await?;
-                Ok(outcome.pixels)
-            }
-        }
+            Treatment::Clean | Treatment::Attack { .. } => images.pixels.clone(),
+        };
+        let predictions = Predictions::of(oracle, &treated, self.plan.passes).await?;
+        Ok((treated, predictions))
     }
 
     fn corrupt(&self, images: &Images, setting: &Setting) -> Result<Vec<f32>, RunError> {
@@ -415,11 +414,11 @@ impl<'r> BatchRun<'r> {
         Ok(corruption::corrupt_batch(&given, first, setting, self.textures)?.concat())
     }
 
-    fn found(&self, images: &Images, treated: &[f32], look: &Look) -> Vec<Row> {
+    fn found(&self, images: &Images, treated: &[f32], predictions: &Predictions) -> Vec<Row> {
         let stride = self.model.set.stride();
         let condition = self.condition.name();
-        let best = look.best();
-        let right = look.right_shares(&images.labels);
+        let best = predictions.best();
+        let right = predictions.right_shares(&images.labels);
         let row = |i: usize| {
             let at = i * stride..(i + 1) * stride;
             let size =
@@ -432,7 +431,7 @@ impl<'r> BatchRun<'r> {
                 label: images.labels[i] as u16,
                 prediction: best[i] as u16,
                 right: right[i],
-                passes: look.passes() as u16,
+                passes: predictions.passes() as u16,
                 l1: size(Norm::L1),
                 l2: size(Norm::L2),
                 linf: size(Norm::Linf),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::catalog::Measured;
-use crate::perturb::attack::names::Options;
+use crate::perturb::attack::Settings;
 use crate::perturb::corruption::{Category, Corruption};
 
 /// A plan that is asked for by name, in words.
@@ -151,7 +151,7 @@ pub enum Action {
     /// With its severity, 1 to 5.
     Corruption(Corruption, u8),
     /// By name, with what is set of it.
-    Attack(String, Options),
+    Attack(String, Settings),
 }
 
 /// An image that a model gets wrong more often than others, and the mildest condition in which it

@@ -1,12 +1,19 @@
 //! Sets in NumPy's `.npz` archives: an array of pictures, one of labels, perhaps one of names.
 
 use std::io::{Read, Seek};
+use std::path::Path;
+use std::sync::Arc;
 
+use crate::archive::Limits;
 use crate::archive::npy::{Array, Data, Npz};
-use crate::archive::{ArchiveError, Limits};
-use crate::image::{ImageError, Picture, byte};
+use crate::image::error::ImageError;
+use crate::image::picture::{Picture, byte};
 
-use super::{Split, fit_planar};
+use super::decode::fit_planar;
+use super::error::{ArraysError, DatasetError, archive_error};
+use super::progress::{Progress, Report, tell};
+use super::set::LabelledSet;
+use super::split::Split;
 
 /// Under which names pictures and labels are looked for, whatever their case, the usual ones
 /// first: those of a split, as Keras and MedMNIST have them, then those of a set without splits.
@@ -55,62 +62,57 @@ struct Shape {
     planar: bool,
 }
 
-/// Why an archive gives no set: itself, or what is in it.
-pub(super) enum Problem {
-    Archive(ArchiveError),
-    /// A clause about the archive: "holds …".
-    Content(String),
-}
-
-impl From<ArchiveError> for Problem {
-    fn from(error: ArchiveError) -> Self {
-        Self::Archive(error)
-    }
-}
-
 impl Arrays {
-    /// Reads the pictures and labels of a split; of the whole where there are no splits. `limit`
-    /// is the most bytes an array may take.
-    pub fn read(source: impl Read + Seek, split: Split, limit: u64) -> Result<Self, Problem> {
+    /// Reads the pictures and labels of a split, or of the whole archive where it has no splits.
+    /// `path` is for the errors, `limit` the most bytes of one array.
+    pub fn read(
+        source: impl Read + Seek,
+        path: &Path,
+        split: Split,
+        limit: u64,
+    ) -> Result<Self, DatasetError> {
         let limits = Limits {
             max_elements_per_tensor: limit,
             max_total_bytes: limit,
             ..Limits::default()
         };
-        let mut archive = Npz::open(source, &limits)?;
+        let damaged = archive_error(path);
+        let refused = |problem| DatasetError::Arrays {
+            path: path.to_owned(),
+            problem,
+        };
+        let mut archive = Npz::open(source, &limits).map_err(&damaged)?;
         let all: Vec<String> = archive.names().map(str::to_owned).collect();
         let find = |wanted: &str| all.iter().find(|name| name.eq_ignore_ascii_case(wanted));
-        let fits = |of: Option<Split>| of.is_none_or(|of| of == split);
-        let pair = PAIRS
+        let (images, labels) = PAIRS
             .iter()
-            .filter(|(of, ..)| fits(*of))
-            .find_map(|(_, x, y)| find(x).zip(find(y)));
-        let Some((images, labels)) = pair else {
-            let listed: Vec<&str> = all.iter().take(8).map(String::as_str).collect();
-            return Err(Problem::Content(format!(
-                "holds no arrays `images` and `labels` (nor `x` and `y`, `{split}_images` and \
-                 `{split}_labels`, …) but {}",
-                listed.join(", "),
-                split = split.name(),
-            )));
-        };
-        let names = match NAMES.iter().find_map(|name| find(name)) {
-            Some(name) => Some(archive.read_strings(name)?),
-            None => None,
-        };
-        let labels = read_labels(&archive.read(labels)?)?;
-        let Array { shape, data } = archive.read(images)?;
-        let (count, shape) = Shape::of(&shape).ok_or_else(|| {
-            Problem::Content(format!(
-                "has pictures of shape {shape:?}; [N, height, width, channels], [N, channels, \
-                 height, width] and [N, height, width] are read, with 1 or 3 channels"
-            ))
-        })?;
-        if labels.len() != count {
-            return Err(Problem::Content(format!(
-                "has {count} pictures and {} labels",
-                labels.len()
-            )));
+            .filter(|(of, ..)| of.is_none_or(|of| of == split))
+            .find_map(|(_, x, y)| find(x).zip(find(y)))
+            .ok_or_else(|| {
+                let listed: Vec<&str> = all.iter().take(8).map(String::as_str).collect();
+                let names = listed.join(", ");
+                refused(ArraysError::NoPair { split, names })
+            })?;
+        let names = NAMES.iter().find_map(|name| find(name));
+        let names = names.map(|name| archive.read_strings(name)).transpose();
+        let names = names.map_err(&damaged)?;
+        let labels = archive.read(labels).map_err(&damaged)?;
+        let labels = read_labels(&labels).map_err(refused)?;
+        let images = archive.read(images).map_err(&damaged)?;
+        Self::checked(images, labels, names).map_err(refused)
+    }
+
+    fn checked(
+        Array { shape, data }: Array,
+        labels: Vec<u16>,
+        names: Option<Vec<String>>,
+    ) -> Result<Self, ArraysError> {
+        let (pictures, shape) = Shape::of(&shape).ok_or(ArraysError::Shape(shape))?;
+        if labels.len() != pictures {
+            return Err(ArraysError::Count {
+                pictures,
+                labels: labels.len(),
+            });
         }
         check_values(&data)?;
         Ok(Self {
@@ -121,8 +123,34 @@ impl Arrays {
         })
     }
 
-    /// Picture `index` as planes `[3, size, size]`, brought to 8 bits a channel.
-    pub fn planes(&self, index: usize, size: usize) -> Result<Vec<u8>, ImageError> {
+    /// The pictures at `indices`, `size` pixels a side.
+    pub fn to_set(
+        &self,
+        indices: &[usize],
+        size: usize,
+        report: Report<'_>,
+    ) -> Result<LabelledSet, DatasetError> {
+        let mut set = LabelledSet {
+            classes: self.classes.clone(),
+            size,
+            ..LabelledSet::default()
+        };
+        for (done, &index) in indices.iter().enumerate() {
+            let (stage, done, total) = ("decoding", done as u64, indices.len() as u64);
+            tell(report, Progress { stage, done, total })?;
+            let planes = self.planes(index, size);
+            set.images
+                .extend(planes.map_err(|cause| DatasetError::Picture {
+                    name: format!("picture {index}"),
+                    cause: Arc::new(cause),
+                })?);
+            set.labels.push(self.labels[index]);
+        }
+        Ok(set)
+    }
+
+    /// Picture `index` as planes `[3, size, size]`, converted to 8 bits a channel.
+    fn planes(&self, index: usize, size: usize) -> Result<Vec<u8>, ImageError> {
         let Shape {
             height,
             width,
@@ -177,50 +205,38 @@ impl Shape {
 }
 
 /// Bytes, integers from 0 to 255, or fractions from 0 to 1.
-fn check_values(data: &Data) -> Result<(), Problem> {
+fn check_values(data: &Data) -> Result<(), ArraysError> {
     let wrong = match data {
         Data::U8(_) | Data::Bool(_) => None,
         Data::F32(v) => outside(v.iter().map(|x| f64::from(*x)), 1.0),
         Data::F64(v) => outside(v.iter().copied(), 1.0),
         Data::I64(v) => outside(v.iter().map(|x| *x as f64), 255.0),
     };
-    match wrong {
-        None => Ok(()),
-        Some(value) => Err(Problem::Content(format!(
-            "has the pixel value {value}; bytes and numbers from 0 to 1 are read, before any \
-             normalisation"
-        ))),
-    }
+    wrong.map_or(Ok(()), |value| Err(ArraysError::Pixel(value)))
 }
 
 fn outside(mut values: impl Iterator<Item = f64>, most: f64) -> Option<f64> {
     values.find(|x| !(0.0..=most).contains(x))
 }
 
-fn read_labels(array: &Array) -> Result<Vec<u16>, Problem> {
+fn read_labels(array: &Array) -> Result<Vec<u16>, ArraysError> {
     let flat = matches!(array.shape[..], [_] | [_, 1]);
-    let numbers = array.data.to_i64().filter(|_| flat).ok_or_else(|| {
-        Problem::Content(format!(
-            "has labels of shape {:?} that are not one whole number a picture",
-            array.shape
-        ))
-    })?;
+    let numbers = array.data.to_i64().filter(|_| flat);
+    let numbers = numbers.ok_or_else(|| ArraysError::LabelShape(array.shape.clone()))?;
     let label = |n: &i64| {
         let fits = u16::try_from(*n).ok().filter(|n| *n < u16::MAX);
-        fits.ok_or_else(|| Problem::Content(format!("has the label {n}; 0 to 65,534 are read")))
+        fits.ok_or(ArraysError::Label(*n))
     };
     numbers.iter().map(label).collect()
 }
 
-fn class_names(names: Option<Vec<String>>, labels: &[u16]) -> Result<Vec<String>, Problem> {
-    let highest = labels.iter().copied().max().map_or(0, usize::from);
-    let names = names.unwrap_or_else(|| (0..=highest).map(|n| n.to_string()).collect());
-    match names.len() > highest && names.len() <= usize::from(u16::MAX) {
+fn class_names(names: Option<Vec<String>>, labels: &[u16]) -> Result<Vec<String>, ArraysError> {
+    let label = labels.iter().copied().max().map_or(0, usize::from);
+    let names = names.unwrap_or_else(|| (0..=label).map(|n| n.to_string()).collect());
+    let classes = names.len();
+    match classes > label && classes <= usize::from(u16::MAX) {
         true => Ok(names),
-        false => Err(Problem::Content(format!(
-            "names {} classes and has the label {highest}",
-            names.len()
-        ))),
+        false => Err(ArraysError::Classes { classes, label }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A decoded set in one file, so that the second start does not decode.
+//! The cache: a decoded set in one file, so that the next start does not decode.
 //!
 //! Layout, little-endian: the magic, the length of a JSON header, the header, N labels of two
 //! bytes, N·3·S·S bytes of pictures. The file name holds a hash of where the set came from, of its
@@ -12,14 +12,16 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::error::{DatasetError, read_error};
 use super::layout::Classes;
-use super::load::files_below;
-use super::{DatasetError, LabelledSet, Split};
+use super::set::LabelledSet;
+use super::source::files_below;
+use super::split::Split;
 
 /// Changes with the layout and with anything that changes the pixels a decoder gives.
 const MAGIC: [u8; 8] = *b"VNTRSET1";
 
-/// A JSON header longer than this is not one of ours.
+/// The longest JSON header that is read, in bytes.
 const MAX_HEADER: u64 = 16_000_000;
 
 #[derive(Serialize, Deserialize)]
@@ -29,14 +31,13 @@ struct Header {
     size: usize,
 }
 
-/// Where one split of one set is kept.
+/// The cache file of one split of one set.
 pub(super) struct Place {
     path: PathBuf,
 }
 
 impl Place {
-    /// Looks at the source (its length and date, or those of every file of a folder) and names the
-    /// cache file.
+    /// Names the cache file after the source's length and date, or those of every file of a folder.
     pub(super) fn new(
         folder: &Path,
         source: &Path,
@@ -53,15 +54,15 @@ impl Place {
         })
     }
 
-    /// The kept set; `None` where there is none or it is not whole, which is no error: the source
-    /// is still there.
+    /// The cached set; `None` where there is none or it is damaged, which is no error: the source
+    /// is read instead.
     pub(super) fn read(&self) -> Option<LabelledSet> {
         let file = fs::File::open(&self.path).ok()?;
         let len = file.metadata().ok()?.len();
         read(BufReader::new(file), len).ok().flatten()
     }
 
-    /// Keeps `set`, under its name only when it is whole.
+    /// Writes `set`, and renames the file when it is complete.
     pub(super) fn write(&self, set: &LabelledSet) -> Result<(), DatasetError> {
         let fail = |cause| DatasetError::Write {
             path: self.path.clone(),
@@ -145,24 +146,21 @@ fn read(mut file: impl Read, len: u64) -> io::Result<Option<LabelledSet>> {
 
 /// Sixteen hex digits over path, length and date of the source, and over the choice of classes.
 fn fingerprint(source: &Path, wanted: &Classes) -> Result<String, DatasetError> {
-    let fail = |cause| DatasetError::Read {
-        path: source.to_owned(),
-        cause,
-    };
-    let source = fs::canonicalize(source).map_err(fail)?;
-    let meta = fs::metadata(&source).map_err(fail)?;
+    let fail = read_error(source);
+    let source = fs::canonicalize(source).map_err(&fail)?;
+    let meta = fs::metadata(&source).map_err(&fail)?;
     let mut hash = Sha256::new();
     hash.update(MAGIC);
     hash.update(source.as_os_str().as_encoded_bytes());
     if meta.is_dir() {
         for (name, path) in files_below(&source)? {
             hash.update(name.as_bytes());
-            stamp(&mut hash, &fs::metadata(path).map_err(fail)?);
+            stamp(&mut hash, &fs::metadata(path).map_err(&fail)?);
         }
     } else {
         stamp(&mut hash, &meta);
     }
-    // A whole set keeps the name it had before there was a choice.
+    // All classes: the name that older versions gave the file.
     if !wanted.is_all() {
         for (list, names) in [("only", &wanted.only), ("without", &wanted.without)] {
             hash.update(list);

@@ -3,20 +3,13 @@
 //! A record is one byte for each kind of label, the finest last, and then 1,024 red, 1,024 green
 //! and 1,024 blue bytes. CIFAR-100 has coarse labels too, which are passed over.
 
-use super::{CIFAR_SIZE, DatasetError, LabelledSet};
+/// Side of a CIFAR picture in pixels.
+pub const CIFAR_SIZE: usize = 32;
 
 /// The classes of CIFAR-10 in the order of its labels.
+#[rustfmt::skip]
 pub const CIFAR10_CLASSES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 ];
 
 /// The fine classes of CIFAR-100 in the order of its labels, as its `fine_label_names.txt` has them.
@@ -63,7 +56,7 @@ impl Cifar {
     }
 
     /// Bytes before the pixels; the last is the label.
-    fn labels(self) -> usize {
+    pub(super) fn labels(self) -> usize {
         match self {
             Self::Ten => 1,
             Self::Hundred => 2,
@@ -77,7 +70,6 @@ impl Cifar {
 
     /// Whose records a file of `len` bytes holds. Where its length fits both or neither, its name
     /// says so: CIFAR-100 is published as `train.bin` and `test.bin`.
-    #[cfg(any(test, feature = "dataset"))]
     pub(super) fn of_batch(name: &str, len: usize) -> Self {
         let fits = |set: Self| len.is_multiple_of(set.record());
         match (fits(Self::Ten), fits(Self::Hundred)) {
@@ -87,58 +79,12 @@ impl Cifar {
         }
     }
 
-    #[cfg(any(test, feature = "dataset"))]
     fn by_name(name: &str) -> Self {
         let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
         match file {
             "train.bin" | "test.bin" => Self::Hundred,
             _ => Self::Ten,
         }
-    }
-}
-
-impl LabelledSet {
-    /// An empty set with the classes and the size of one of the two.
-    pub fn cifar(which: Cifar) -> Self {
-        let classes = which.classes().iter().map(|name| (*name).to_owned());
-        Self {
-            classes: classes.collect(),
-            size: CIFAR_SIZE,
-            ..Self::default()
-        }
-    }
-
-    /// Adds the records of one binary batch. `name` is for the messages.
-    ///
-    /// # Errors
-    /// [`DatasetError::CutBatch`], [`DatasetError::Label`]; the set is then as it was.
-    pub fn push_cifar_batch(
-        &mut self,
-        which: Cifar,
-        name: &str,
-        batch: &[u8],
-    ) -> Result<(), DatasetError> {
-        let records = batch.chunks_exact(which.record());
-        if !records.remainder().is_empty() || batch.is_empty() {
-            return Err(DatasetError::CutBatch {
-                name: name.to_owned(),
-                len: batch.len(),
-                set: which,
-            });
-        }
-        let parts = records.map(|record| record.split_at(which.labels()));
-        let labels = parts.clone().map(|(labels, _)| labels[labels.len() - 1]);
-        let known = which.classes().len();
-        if let Some(label) = labels.clone().find(|label| usize::from(*label) >= known) {
-            return Err(DatasetError::Label {
-                name: name.to_owned(),
-                label,
-                set: which,
-            });
-        }
-        self.labels.extend(labels.map(u16::from));
-        self.images.extend(parts.flat_map(|(_, pixels)| pixels));
-        Ok(())
     }
 }
 

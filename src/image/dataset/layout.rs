@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{DatasetError, Split};
+use super::error::DatasetError;
+use super::split::Split;
 
 /// A file of a set: its path inside it, with `/`, and its content.
 pub(super) struct File {
@@ -10,7 +11,7 @@ pub(super) struct File {
     pub bytes: Vec<u8>,
 }
 
-/// What a file is to a set, judged by its path alone, so that the rest is never held in memory.
+/// The role of a file in a set, by its path alone, so that other files are never read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// A picture of the split that is being read.
@@ -95,7 +96,7 @@ fn place(wanted: &str, classes: &[(&str, &str)]) -> Result<usize, DatasetError> 
 }
 
 pub(super) fn role(name: &str, split: Split) -> Role {
-    let file = name.rsplit('/').next().unwrap_or(name);
+    let file = file_name(name);
     // Hidden files, and the "._" twins one system puts beside every file of an archive.
     if file.starts_with('.') {
         return Role::Other;
@@ -110,6 +111,11 @@ pub(super) fn role(name: &str, split: Split) -> Role {
         return Role::Picture;
     }
     Role::Other
+}
+
+/// The last part of a path inside a set.
+pub(super) fn file_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 pub(super) fn is_picture(file: &str) -> bool {
@@ -159,11 +165,11 @@ pub(super) struct Labelled {
     pub files: Vec<(File, u16)>,
 }
 
-/// Gives every picture its label. Classes are sorted by folder name, as torchvision's
+/// Labels every picture. Classes are sorted by folder name, as torchvision's
 /// `ImageFolder` does, and pictures by path. The val part of Tiny ImageNet has one folder
 /// `images` and its classes in `val_annotations.txt`; `words.txt` turns WordNet ids into words.
-/// Pictures of classes that are not `wanted` are let go. Those in no folder are of the class
-/// `flat`, where there is one.
+/// Pictures of classes that are not `wanted` are dropped. Those in no folder get the class `flat`,
+/// where it is given.
 pub(super) fn label(
     pictures: Vec<File>,
     notes: &[File],
@@ -171,12 +177,9 @@ pub(super) fn label(
     flat: Option<&str>,
 ) -> Result<Labelled, DatasetError> {
     let annotations = annotations(notes);
-    let class_folder = |name: &str| {
-        let file = name.rsplit('/').next().unwrap_or(name);
-        match annotations.get(file) {
-            Some(class) => Some(class.clone()),
-            None => class_of(name).or(flat).map(str::to_owned),
-        }
+    let class_folder = |name: &str| match annotations.get(file_name(name)) {
+        Some(class) => Some(class.clone()),
+        None => class_of(name).or(flat).map(str::to_owned),
     };
     let mut named = BTreeMap::new();
     for file in pictures {
@@ -234,10 +237,9 @@ fn words<'a>(notes: &'a [File], used: &BTreeSet<&String>) -> HashMap<&'a str, &'
 }
 
 fn lines<'a>(notes: &'a [File], name: &'a str) -> impl Iterator<Item = &'a str> {
-    let named = notes.iter().filter(move |file| {
-        let last = file.name.rsplit('/').next();
-        last == Some(name)
-    });
+    let named = notes
+        .iter()
+        .filter(move |file| file_name(&file.name) == name);
     named.flat_map(|file| std::str::from_utf8(&file.bytes).unwrap_or("").lines())
 }
 

@@ -59,6 +59,18 @@ impl Kernel {
 ///
 /// # Errors
 /// Different numbers of stimuli, or fewer than the estimator needs.
+///
+/// ```
+/// use ventral::measure::similarity::Matrix;
+/// use ventral::measure::similarity::cka::{Estimator, Kernel, cka};
+///
+/// let x = Matrix::new(4, 2, vec![0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 4.0, 1.0])?;
+/// // The neuroids in another order, twice as strong.
+/// let y = Matrix::new(4, 2, vec![2.0, 0.0, 0.0, 4.0, 6.0, 2.0, 2.0, 8.0])?;
+/// let similarity = cka(&x, &y, Kernel::Linear, Estimator::Biased)?;
+/// assert!((similarity - 1.0).abs() < 1e-9);
+/// # Ok::<(), ventral::measure::similarity::SimilarityError>(())
+/// ```
 pub fn cka(
     x: &Matrix,
     y: &Matrix,

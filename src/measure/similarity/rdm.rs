@@ -54,6 +54,16 @@ pub fn rdm(responses: &Matrix, dissimilarity: Dissimilarity) -> Gram {
 ///
 /// # Errors
 /// Different numbers of stimuli, or fewer than three.
+///
+/// ```
+/// use ventral::measure::similarity::Matrix;
+/// use ventral::measure::similarity::rdm::{Comparison, Dissimilarity, compare, rdm};
+///
+/// let x = Matrix::new(4, 2, vec![0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 4.0, 1.0])?;
+/// let matrix = rdm(&x, Dissimilarity::Euclidean);
+/// assert!((compare(&matrix, &matrix, Comparison::Pearson)? - 1.0).abs() < 1e-9);
+/// # Ok::<(), ventral::measure::similarity::SimilarityError>(())
+/// ```
 pub fn compare(a: &Gram, b: &Gram, comparison: Comparison) -> Result<f64, SimilarityError> {
     same_stimuli(a.n, b.n, 3)?;
     let (a, b) = (upper(a), upper(b));

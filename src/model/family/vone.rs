@@ -265,7 +265,7 @@ mod layers {
     use burn::tensor::{Device, Tensor};
 
     use super::{BOTTLENECK, NoiseConfig, NoiseMode, VOneConfig};
-    use crate::compute::kernel::{self, cells::COMPLEX_EPSILON};
+    use crate::compute::kernel::{self, COMPLEX_EPSILON};
     use crate::model::layers::{Conv, convolve};
     use crate::model::probe::{Cancelled, Probe};
 

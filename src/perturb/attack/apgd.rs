@@ -2,9 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Aim, Goal, Loss, argmax};
+use super::context::{Context, pick};
+use super::criterion::{Aim, Criterion, argmax};
+use super::error::{AttackError, require};
+use super::loss::Loss;
+use super::method::Method;
 use super::norm::{Ball, Norm, Projection};
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::oracle::Oracle;
 
 /// Weight of the step against the momentum.
 const STEP_WEIGHT: f32 = 0.75;
@@ -44,49 +48,60 @@ impl Default for Apgd {
 }
 
 impl Apgd {
-    fn check(&self, classes: usize, aim: Aim) -> Result<(), Stopped> {
-        let failed = |sentence: String| Err(Stopped::Failed(sentence));
-        if self.norm == Norm::L1 {
-            return failed("Auto-PGD works in L∞ and L2.".to_owned());
-        }
-        if self.steps == 0 || self.restarts == 0 || !(self.eps.is_finite() && self.eps >= 0.0) {
-            return failed(
-                "Auto-PGD needs at least one step and one restart, and a radius of at least 0."
-                    .to_owned(),
-            );
-        }
+    fn check(&self, classes: usize, aim: Aim) -> Result<(), AttackError> {
+        require(self.norm != Norm::L1, "Auto-PGD works in L∞ and L2.")?;
+        require(
+            self.steps > 0 && self.restarts > 0 && self.eps.is_finite() && self.eps >= 0.0,
+            "Auto-PGD needs at least one step and one restart, and a radius of at least 0.",
+        )?;
         let aim = if self.target_classes > 0 {
-            Aim::Reach
+            Aim::Targeted
         } else {
             aim
         };
         let least = self.loss.least_classes(aim);
-        if classes < least {
-            return failed(format!(
-                "The difference of logits ratio needs a model of at least {least} classes; this one has {classes}."
-            ));
+        match classes < least {
+            true => Err(AttackError::Classes { least, classes }),
+            false => Ok(()),
         }
-        Ok(())
     }
 
-    /// `[n, c, h, w]` within `eps` of `pixels`: an image of the goal where one was found, the one
-    /// of the highest loss otherwise.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
+    /// The classes the images are of, where the loss asks for them.
+    async fn labels<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        self.check(classes, goal.aim)?;
-        let mut hunt = Hunt::new(pixels, goal);
+        criterion: &Criterion,
+    ) -> Result<Vec<usize>, AttackError> {
+        if self.loss != Loss::Dlr || criterion.aim == Aim::Untargeted {
+            return Ok(criterion.classes.clone());
+        }
+        let classes = context.oracle.classes();
+        let logits = context.oracle.logits(pixels).await?;
+        Ok(logits.chunks_exact(classes).map(argmax).collect())
+    }
+}
+
+impl Method for Apgd {
+    fn ball(&self) -> Option<(Norm, f32)> {
+        Some((self.norm, self.eps))
+    }
+
+    /// `[n, c, h, w]` within `eps` of `pixels`: an image of the criterion where one was found, the one
+    /// of the highest loss otherwise.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        self.check(classes, criterion.aim)?;
+        let mut hunt = Hunt::new(pixels, criterion);
         // A class to reach is the only target there is.
-        let target_classes = match goal.aim {
-            Aim::Leave => self.target_classes.min(classes - 1),
-            Aim::Reach => 0,
+        let target_classes = match criterion.aim {
+            Aim::Untargeted => self.target_classes.min(classes - 1),
+            Aim::Targeted => 0,
         };
         for restart in 0..self.restarts {
             for round in 0..target_classes.max(1) {
@@ -95,57 +110,42 @@ impl Apgd {
                     return Ok(hunt.best);
                 }
                 let centres = pick(pixels, length, &active);
-                let judged = goal.pick(&active);
+                let judged = criterion.pick(&active);
                 let climbed = match target_classes {
                     0 => judged.clone(),
-                    _ => targets(subject, &centres, &judged, round).await?,
+                    _ => targets(context, &centres, &judged, round).await?,
                 };
                 let run = Run {
                     config: self,
-                    labels: self.labels(subject, &centres, &judged).await?,
+                    labels: self.labels(context, &centres, &judged).await?,
                     climbed,
                     judged,
                     stream: format!("apgd/{}/{restart}/{round}", self.loss.name()),
                 };
-                let found = run.climb(subject, &centres, &active).await?;
+                let found = run.climb(context, &centres, &active).await?;
                 hunt.take(&active, found, length);
             }
         }
         Ok(hunt.best)
     }
-
-    /// The classes the images are of, where the loss asks for them.
-    async fn labels<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<usize>, Stopped> {
-        if self.loss != Loss::Dlr || goal.aim == Aim::Leave {
-            return Ok(goal.classes.clone());
-        }
-        let classes = subject.oracle.classes();
-        let logits = subject.oracle.logits(pixels).await?;
-        Ok(logits.chunks_exact(classes).map(argmax).collect())
-    }
 }
 
-/// The `round`th best class of every image other than its label, as a goal to reach.
+/// The `round`th best class of every image other than its label, as a criterion to reach.
 async fn targets<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     pixels: &[f32],
-    goal: &Goal,
+    criterion: &Criterion,
     round: usize,
-) -> Result<Goal, Stopped> {
-    let classes = subject.oracle.classes();
-    let logits = subject.oracle.logits(pixels).await?;
-    let rows = logits.chunks_exact(classes).zip(&goal.classes);
+) -> Result<Criterion, AttackError> {
+    let classes = context.oracle.classes();
+    let logits = context.oracle.logits(pixels).await?;
+    let rows = logits.chunks_exact(classes).zip(&criterion.classes);
     let chosen = rows.map(|(row, label)| {
         let mut order: Vec<usize> = (0..classes).filter(|c| c != label).collect();
         order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
         order[round.min(order.len() - 1)]
     });
-    Ok(Goal::reach(chosen.collect()))
+    Ok(Criterion::targeted(chosen.collect()))
 }
 
 /// What is known of a batch over several runs.
@@ -155,7 +155,7 @@ struct Hunt {
     loss: Vec<f64>,
 }
 
-/// What a run found: images, whether they are of the goal, their losses.
+/// What a run found: images, whether they are of the criterion, their losses.
 struct Found {
     pixels: Vec<f32>,
     met: Vec<bool>,
@@ -163,11 +163,11 @@ struct Found {
 }
 
 impl Hunt {
-    fn new(pixels: &[f32], goal: &Goal) -> Self {
+    fn new(pixels: &[f32], criterion: &Criterion) -> Self {
         Self {
             best: pixels.to_vec(),
-            fallen: vec![false; goal.classes.len()],
-            loss: vec![f64::NEG_INFINITY; goal.classes.len()],
+            fallen: vec![false; criterion.classes.len()],
+            loss: vec![f64::NEG_INFINITY; criterion.classes.len()],
         }
     }
 
@@ -192,9 +192,9 @@ impl Hunt {
 struct Run<'a> {
     config: &'a Apgd,
     /// What is climbed towards.
-    climbed: Goal,
+    climbed: Criterion,
     /// What counts.
-    judged: Goal,
+    judged: Criterion,
     /// The classes the images are of.
     labels: Vec<usize>,
     /// Where the start is drawn from.
@@ -216,7 +216,7 @@ struct Climber {
 }
 
 impl Run<'_> {
-    fn ball<'a>(&self, centre: &'a [f32]) -> Ball<'a> {
+    fn ball_about<'a>(&self, centre: &'a [f32]) -> Ball<'a> {
         Ball {
             norm: self.config.norm,
             eps: self.config.eps,
@@ -226,15 +226,15 @@ impl Run<'_> {
 
     fn start<O: Oracle>(
         &self,
-        subject: &Subject<'_, O>,
+        context: &Context<'_, O>,
         centres: &[f32],
         active: &[usize],
     ) -> Vec<f32> {
-        let length = subject.oracle.image_len();
+        let length = context.oracle.image_len();
         let mut x = centres.to_vec();
         let images = x.chunks_exact_mut(length).zip(centres.chunks_exact(length));
         for ((x, centre), image) in images.zip(active) {
-            let mut rng = subject.stream(&self.stream, *image);
+            let mut rng = context.stream(&self.stream, *image);
             // To the surface of the ball, in a random direction.
             let mut offset = match self.config.norm {
                 Norm::Linf => Norm::Linf.random_point(length, 1.0, &mut rng),
@@ -248,18 +248,18 @@ impl Run<'_> {
             let scale = (f64::from(self.config.eps) / size.max(1e-12)) as f32;
             offset.iter_mut().for_each(|o| *o *= scale);
             x.iter_mut().zip(offset).for_each(|(x, o)| *x += o);
-            self.ball(centre).project(x, Projection::Scale);
+            self.ball_about(centre).project(x, Projection::Scale);
         }
         x
     }
 
     async fn climb<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         centres: &[f32],
         active: &[usize],
-    ) -> Result<Found, Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+    ) -> Result<Found, AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
         let steps = self.config.steps;
         let loss = self.config.loss;
         let labels = &self.labels;
@@ -268,11 +268,11 @@ impl Run<'_> {
             evaluated.cotangent
         };
         // From a point of the ball's surface, as in the paper.
-        let mut x = self.start(subject, centres, active);
+        let mut x = self.start(context, centres, active);
         let mut climbers: Vec<Climber> = Vec::new();
         let mut checks = Checkpoints::new(steps);
         for step in 0..=steps {
-            let found = subject.oracle.gradient(&x, &slope).await?;
+            let found = context.oracle.gradient(&x, &slope).await?;
             let losses = loss
                 .evaluate(&found.logits, classes, &self.climbed, labels)
                 .values;
@@ -305,11 +305,11 @@ impl Run<'_> {
                     }
                     false => gradient.to_vec(),
                 };
-                let ball = self.ball(&centres[j * length..][..length]);
+                let ball = self.ball_about(&centres[j * length..][..length]);
                 climber.advance(here, &gradient, &ball, step == 0);
             }
             if step > 0 {
-                subject.tell_some(active, [step, steps], &found.logits, &x);
+                context.report_some(active, [step, steps], &found.logits, &x);
             }
         }
         Ok(Found {

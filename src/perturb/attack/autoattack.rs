@@ -2,19 +2,22 @@
 //! one after the other on what still stands.
 //!
 //! It is never weaker than one of its parts. Each part draws from streams of its own, named by the
-//! attack and the image ([`Subject::stream`]), so what it finds for an image does not depend on
+//! attack and the image ([`Context::stream`]), so what it finds for an image does not depend on
 //! what the parts before found or which images they left: run alone with the same seed it finds
 //! the same. That holds for a model that repeats itself and takes an image the same in any batch.
 
 use serde::{Deserialize, Serialize};
 
 use super::apgd::Apgd;
+use super::best_so_far::{narrow, unmet};
+use super::context::Context;
+use super::criterion::{Aim, Criterion};
+use super::error::{AttackError, require};
 use super::fab::Fab;
-use super::goal::{Aim, Goal, Loss};
-use super::nearest::{narrow, require, unmet};
+use super::loss::Loss;
+use super::method::Method;
 use super::norm::{Ball, Norm};
-use super::oracle::{Oracle, Stopped, Subject};
-use super::plan::Attack;
+use super::oracle::Oracle;
 use super::square::Square;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,14 +76,14 @@ impl Part {
 }
 
 impl AutoAttack {
-    pub(super) fn check(&self, classes: usize, aim: Aim) -> Result<(), Stopped> {
+    pub(super) fn check(&self, classes: usize, aim: Aim) -> Result<(), AttackError> {
         require(
-            aim == Aim::Leave,
+            aim == Aim::Untargeted,
             "AutoAttack is untargeted: it drives the prediction away from a class.",
         )?;
         require(self.norm != Norm::L1, "AutoAttack works in L∞ and L2.")?;
         require(
-            classes >= Loss::Dlr.least_classes(Aim::Reach),
+            classes >= Loss::Dlr.least_classes(Aim::Targeted),
             "AutoAttack needs a model of at least four classes.",
         )?;
         require(
@@ -93,43 +96,30 @@ impl AutoAttack {
         )
     }
 
-    /// `[n, c, h, w]` within `eps` of `pixels`; an image that no part brought down is returned as
-    /// it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense: the
-    /// suite is untargeted and needs a model of four classes or more.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        Ok(self.attack_by_parts(subject, pixels, goal).await?.0)
-    }
-
     /// [`attack`](Self::attack), and which part brought each image down.
     ///
     /// # Errors
     /// As [`attack`](Self::attack).
     pub async fn attack_by_parts<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<(Vec<f32>, Vec<Option<Part>>), Stopped> {
-        self.check(subject.oracle.classes(), goal.aim)?;
-        let length = subject.oracle.image_len();
+        criterion: &Criterion,
+    ) -> Result<(Vec<f32>, Vec<Option<Part>>), AttackError> {
+        self.check(context.oracle.classes(), criterion.aim)?;
+        let length = context.oracle.image_len();
         let mut best = pixels.to_vec();
-        let mut fallen: Vec<Option<Part>> = vec![None; goal.classes.len()];
+        let mut fallen: Vec<Option<Part>> = vec![None; criterion.classes.len()];
         for part in Part::ALL {
             let open = unmet(&fallen.iter().map(Option::is_some).collect::<Vec<_>>());
             if open.is_empty() {
                 break;
             }
-            let tried = self.attempt(part, subject, pixels, goal, &open).await?;
+            let tried = self
+                .attempt(part, context, pixels, criterion, &open)
+                .await?;
             let images = open.iter().zip(tried.chunks_exact(length));
-            let met = subject.judge(&tried, &goal.pick(&open)).await?;
+            let met = context.judge(&tried, &criterion.pick(&open)).await?;
             for ((i, image), _) in images.zip(met).filter(|(_, met)| *met) {
                 let centre = &pixels[i * length..][..length];
                 // FAB looks for the nearest success, be it inside or not.
@@ -146,19 +136,19 @@ impl AutoAttack {
     async fn attempt<O: Oracle>(
         &self,
         part: Part,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         pixels: &[f32],
-        goal: &Goal,
+        criterion: &Criterion,
         open: &[usize],
-    ) -> Result<Vec<f32>, Stopped> {
-        let length = subject.oracle.image_len();
-        let (centres, wanted) = narrow(pixels, goal, length, open);
-        let images = subject.images.clone();
-        subject.images = open.iter().map(|i| images[*i]).collect();
-        let tried = Box::pin(self.part(part).attack(subject, &centres, &wanted)).await;
-        subject.images = images;
+    ) -> Result<Vec<f32>, AttackError> {
+        let length = context.oracle.image_len();
+        let (centres, wanted) = narrow(pixels, criterion, length, open);
+        let images = context.images.clone();
+        context.images = open.iter().map(|i| images[*i]).collect();
+        let tried = self.run(part, context, &centres, &wanted).await;
+        context.images = images;
         let mut tried = tried?;
-        if subject.eight_bit {
+        if context.eight_bit {
             let pairs = tried
                 .chunks_exact_mut(length)
                 .zip(centres.chunks_exact(length));
@@ -168,50 +158,84 @@ impl AutoAttack {
         Ok(tried)
     }
 
-    /// A part as an attack of its own.
-    pub fn part(&self, part: Part) -> Attack {
-        let Self {
-            norm,
-            eps,
-            steps,
-            target_classes,
-            ..
-        } = *self;
-        let apgd = |loss, target_classes| {
-            Attack::Apgd(Apgd {
-                norm,
-                eps,
-                steps,
-                restarts: 1,
-                loss,
-                target_classes,
-            })
-        };
+    async fn run<O: Oracle>(
+        &self,
+        part: Part,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
         match part {
-            Part::ApgdCe => apgd(Loss::CrossEntropy, 0),
-            Part::ApgdDlrTargeted => apgd(Loss::Dlr, target_classes),
-            Part::FabTargeted => Attack::Fab(Fab {
-                norm,
-                eps,
-                steps,
-                target_classes,
-                ..Fab::default()
-            }),
-            Part::Square => Attack::Square(Square {
-                norm,
-                eps,
-                queries: self.queries,
-                ..Square::default()
-            }),
+            Part::ApgdCe | Part::ApgdDlrTargeted => {
+                let apgd = self.apgd(part == Part::ApgdDlrTargeted);
+                apgd.attack(context, pixels, criterion).await
+            }
+            Part::FabTargeted => self.fab().attack(context, pixels, criterion).await,
+            Part::Square => self.square().attack(context, pixels, criterion).await,
         }
+    }
+
+    /// [`Part::ApgdDlrTargeted`], or [`Part::ApgdCe`].
+    pub fn apgd(&self, targeted: bool) -> Apgd {
+        let (loss, target_classes) = match targeted {
+            true => (Loss::Dlr, self.target_classes),
+            false => (Loss::CrossEntropy, 0),
+        };
+        Apgd {
+            norm: self.norm,
+            eps: self.eps,
+            steps: self.steps,
+            restarts: 1,
+            loss,
+            target_classes,
+        }
+    }
+
+    /// [`Part::FabTargeted`].
+    pub fn fab(&self) -> Fab {
+        Fab {
+            norm: self.norm,
+            eps: self.eps,
+            steps: self.steps,
+            target_classes: self.target_classes,
+            ..Fab::default()
+        }
+    }
+
+    /// [`Part::Square`].
+    pub fn square(&self) -> Square {
+        Square {
+            norm: self.norm,
+            eps: self.eps,
+            queries: self.queries,
+            ..Square::default()
+        }
+    }
+}
+
+impl Method for AutoAttack {
+    fn ball(&self) -> Option<(Norm, f32)> {
+        Some((self.norm, self.eps))
+    }
+
+    /// `[n, c, h, w]` within `eps` of `pixels`; an image that no part brought down is returned as
+    /// it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        Ok(self.attack_by_parts(context, pixels, criterion).await?.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::oracle::Step;
+    use super::super::context::Step;
     use super::super::plan::{Plan, run};
-    use super::super::toy::{Toy, attack, image};
+    use super::super::registry::Attack;
+    use super::super::test_model::{TestModel, attack, image};
     use super::*;
     use crate::rng::Rng;
 
@@ -227,12 +251,23 @@ mod tests {
         }
     }
 
+    /// A part as an attack of its own.
+    fn part_alone(suite: &AutoAttack, part: Part) -> Attack {
+        match part {
+            Part::ApgdCe | Part::ApgdDlrTargeted => {
+                Attack::Apgd(suite.apgd(part == Part::ApgdDlrTargeted))
+            }
+            Part::FabTargeted => Attack::Fab(suite.fab()),
+            Part::Square => Attack::Square(suite.square()),
+        }
+    }
+
     fn run_alone(
         attack: Attack,
         eight_bit: bool,
-        toy: &mut Toy,
+        model: &mut TestModel,
         x: &[f32],
-        goal: &Goal,
+        criterion: &Criterion,
     ) -> (Vec<f32>, Vec<bool>) {
         let plan = Plan {
             attack,
@@ -241,7 +276,8 @@ mod tests {
             passes: 1,
         };
         let mut watch = |_: Step<'_>| {};
-        let outcome = pollster::block_on(run(&plan, toy, x, goal, &mut watch)).unwrap();
+        let outcome =
+            pollster::block_on(run(&plan, model, x, criterion, None, &mut watch)).unwrap();
         (outcome.pixels.clone(), outcome.success())
     }
 
@@ -256,24 +292,30 @@ mod tests {
             let norm = [Norm::Linf, Norm::L2][round % 2];
             // Radii about which some images fall and some stand.
             let eps = [0.06, 0.4][round % 2] * (0.3 + rng.uniform_f32());
-            let mut toy = Toy::two_layer(&mut rng, [3, 5, 5], 12, 5);
-            toy.masked = round % 3 == 0;
+            let mut model = TestModel::two_layer(&mut rng, [3, 5, 5], 12, 5);
+            model.masked = round % 3 == 0;
             let x: Vec<f32> = (0..8).flat_map(|_| image(&mut rng, LENGTH)).collect();
-            let mut classes: Vec<usize> = x.chunks(LENGTH).map(|x| toy.class_of(x)).collect();
-            // One image meets the goal before: it shifts the numbers of the others.
+            let mut classes: Vec<usize> = x.chunks(LENGTH).map(|x| model.class_of(x)).collect();
+            // One image meets the criterion before: it shifts the numbers of the others.
             classes[2] = (classes[2] + 1) % 5;
-            let goal = Goal::leave(classes);
+            let criterion = Criterion::untargeted(classes);
             let eight_bit = round % 4 > 1;
             let suite = suite(norm, eps);
             let whole = Attack::AutoAttack(suite.clone());
-            let (found, fell) = run_alone(whole, eight_bit, &mut toy, &x, &goal);
+            let (found, fell) = run_alone(whole, eight_bit, &mut model, &x, &criterion);
             let mut unexplained: Vec<usize> = (0..8).filter(|i| fell[*i] && *i != 2).collect();
             for (part, first) in Part::ALL.into_iter().zip(0..) {
                 if part == Part::FabTargeted && eight_bit {
                     // Alone it has no ball to be rounded in.
                     continue;
                 }
-                let (alone, success) = run_alone(suite.part(part), eight_bit, &mut toy, &x, &goal);
+                let (alone, success) = run_alone(
+                    part_alone(&suite, part),
+                    eight_bit,
+                    &mut model,
+                    &x,
+                    &criterion,
+                );
                 for i in 0..8 {
                     let at = i * LENGTH..(i + 1) * LENGTH;
                     let distance = norm.distance(&alone[at.clone()], &x[at.clone()]);
@@ -297,18 +339,19 @@ mod tests {
     #[test]
     fn an_image_that_fell_is_not_attacked_again() {
         let mut rng = Rng::from_seed(4);
-        let mut toy = Toy::two_layer(&mut rng, [3, 5, 5], 12, 5);
+        let mut model = TestModel::two_layer(&mut rng, [3, 5, 5], 12, 5);
         let x: Vec<f32> = (0..4).flat_map(|_| image(&mut rng, LENGTH)).collect();
-        let goal = Goal::leave(x.chunks(LENGTH).map(|x| toy.class_of(x)).collect());
+        let criterion =
+            Criterion::untargeted(x.chunks(LENGTH).map(|x| model.class_of(x)).collect());
         // Nothing stands in so large a ball.
         let suite = suite(Norm::Linf, 0.5);
-        let count = |attack_: &Attack, toy: &mut Toy| {
-            let before = toy.forwards;
-            let found = attack(toy, attack_, &x, &goal).unwrap();
-            (toy.forwards - before, found)
+        let count = |attack_: &Attack, model: &mut TestModel| {
+            let before = model.forwards;
+            let found = attack(model, attack_, &x, &criterion).unwrap();
+            (model.forwards - before, found)
         };
-        let (first, alone) = count(&suite.part(Part::ApgdCe), &mut toy);
-        let (whole, found) = count(&Attack::AutoAttack(suite), &mut toy);
+        let (first, alone) = count(&part_alone(&suite, Part::ApgdCe), &mut model);
+        let (whole, found) = count(&Attack::AutoAttack(suite), &mut model);
         assert_eq!(found, alone);
         assert_eq!(whole, first + 4, "one pass more an image, to judge");
     }
@@ -317,15 +360,25 @@ mod tests {
     #[test]
     fn results_out_of_the_ball_do_not_count() {
         let mut rng = Rng::from_seed(8);
-        let mut toy = Toy::two_layer(&mut rng, [3, 5, 5], 12, 5);
+        let mut model = TestModel::two_layer(&mut rng, [3, 5, 5], 12, 5);
         let x = image(&mut rng, LENGTH);
-        let goal = Goal::leave(vec![toy.class_of(&x)]);
+        let criterion = Criterion::untargeted(vec![model.class_of(&x)]);
         let suite = suite(Norm::Linf, 1e-5);
-        let fab = attack(&mut toy, &suite.part(Part::FabTargeted), &x, &goal).unwrap();
-        assert_ne!(toy.class_of(&fab), goal.classes[0], "FAB alone succeeds");
+        let fab = attack(
+            &mut model,
+            &part_alone(&suite, Part::FabTargeted),
+            &x,
+            &criterion,
+        )
+        .unwrap();
+        assert_ne!(
+            model.class_of(&fab),
+            criterion.classes[0],
+            "FAB alone succeeds"
+        );
         let mut watch = |_: Step<'_>| {};
-        let mut subject = Subject::new(&mut toy, 1, &mut watch, vec![0]);
-        let found = suite.attack_by_parts(&mut subject, &x, &goal);
+        let mut context = Context::new(&mut model, 1, &mut watch, vec![0]);
+        let found = suite.attack_by_parts(&mut context, &x, &criterion);
         let (found, parts) = pollster::block_on(found).unwrap();
         assert_eq!((found, parts), (x, vec![None]));
     }
@@ -333,13 +386,13 @@ mod tests {
     #[test]
     fn settings_that_make_no_sense_are_refused() {
         let good = AutoAttack::default();
-        assert!(good.check(4, Aim::Leave).is_ok());
-        assert!(good.check(3, Aim::Leave).is_err());
-        assert!(good.check(4, Aim::Reach).is_err());
+        assert!(good.check(4, Aim::Untargeted).is_ok());
+        assert!(good.check(3, Aim::Untargeted).is_err());
+        assert!(good.check(4, Aim::Targeted).is_err());
         let wrong = |change: &dyn Fn(&mut AutoAttack)| {
             let mut suite = AutoAttack::default();
             change(&mut suite);
-            assert!(suite.check(10, Aim::Leave).is_err(), "{suite:?}");
+            assert!(suite.check(10, Aim::Untargeted).is_err(), "{suite:?}");
         };
         wrong(&|s| s.norm = Norm::L1);
         wrong(&|s| s.eps = f32::INFINITY);

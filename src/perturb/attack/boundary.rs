@@ -5,10 +5,13 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::Goal;
-use super::nearest::{Clean, Nearest, require, to_pixel};
+use super::best_so_far::{BestSoFar, Clean, to_pixel};
+use super::context::Context;
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::method::Method;
 use super::norm::Norm;
-use super::oracle::{Oracle, Stopped, Subject};
+use super::oracle::Oracle;
 use super::start::{self, Bracket, Questions};
 use crate::rng::Rng;
 
@@ -23,7 +26,7 @@ const WINDOW: usize = 20;
 const SPHERICAL_BAND: [f64; 2] = [0.2, 0.5];
 const SOURCE_BAND: [f64; 2] = [0.1, 0.25];
 
-/// How close the start is brought to the boundary, as a part of its way.
+/// Distance from the boundary at which the start is good enough, as a fraction of its way.
 const START_TOLERANCE: f64 = 1e-2;
 
 /// Keeps a division by a length finite.
@@ -113,7 +116,7 @@ struct Proposal {
 }
 
 impl Boundary {
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         require(
             self.queries > 0,
             "The Boundary attack needs at least one query.",
@@ -133,53 +136,6 @@ impl Boundary {
         )
     }
 
-    /// `[n, c, h, w]`; an image without a start is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let clean = Clean::of(subject, pixels, goal).await?;
-        let mut nearest = Nearest::new(Norm::L2, pixels, subject.oracle.image_len());
-        let mut questions = Questions {
-            goal,
-            asked: 1,
-            most: self.queries,
-        };
-        let mut starts = start::find(subject, &mut questions, pixels, &clean).await?;
-        starts
-            .iter_mut()
-            .for_each(|b| b.tolerance = START_TOLERANCE);
-        let way =
-            |b: &Bracket, amount: f64| start::blend(nearest.original(b.image), &b.far, amount);
-        start::bisect(subject, &mut questions, &mut starts, &way).await?;
-        for start in &starts {
-            nearest.offer(start.image, &start.pixels);
-        }
-        let mut walkers: Vec<Walker> = starts.into_iter().map(|b| self.walker(b)).collect();
-        for step in 0.. {
-            let together = step % CHECK_EVERY == 0;
-            if walkers.is_empty() || questions.left() < 1 + usize::from(together) {
-                break;
-            }
-            self.step(
-                subject,
-                &mut questions,
-                &mut walkers,
-                &mut nearest,
-                together,
-            )
-            .await?;
-            walkers.retain(|w| self.goes_on(w, &nearest));
-        }
-        Ok(nearest.pixels)
-    }
-
     fn walker(&self, start: Bracket) -> Walker {
         Walker {
             image: start.image,
@@ -192,46 +148,97 @@ impl Boundary {
         }
     }
 
-    fn goes_on(&self, walker: &Walker, nearest: &Nearest<'_>) -> bool {
-        walker.source_step > f64::from(self.convergence) && nearest.distances[walker.image] > 0.0
+    fn goes_on(&self, walker: &Walker, best_so_far: &BestSoFar<'_>) -> bool {
+        walker.source_step > f64::from(self.convergence)
+            && best_so_far.distances[walker.image] > 0.0
     }
 
     /// Moves every walker for which the step is a success and nearer. With `check`, asks about the
     /// first half of the step, too.
     async fn step<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         questions: &mut Questions<'_>,
         walkers: &mut [Walker],
-        nearest: &mut Nearest<'_>,
+        best_so_far: &mut BestSoFar<'_>,
         check: bool,
-    ) -> Result<(), Stopped> {
-        let classes = subject.oracle.classes();
+    ) -> Result<(), AttackError> {
+        let classes = context.oracle.classes();
         let images: Vec<usize> = walkers.iter().map(|w| w.image).collect();
         let before: Vec<f32> = walkers.iter().flat_map(|w| w.logits.clone()).collect();
         let proposals: Vec<Proposal> = walkers
             .iter()
-            .map(|w| w.propose(nearest.original(w.image), &mut subject.rng))
+            .map(|w| w.propose(best_so_far.original(w.image), &mut context.rng))
             .collect();
         let closer: Vec<f32> = proposals.iter().flat_map(|p| p.closer.clone()).collect();
-        let answers = questions.ask(subject, &closer, &images, 1).await?;
+        let answers = questions.ask(context, &closer, &images, 1).await?;
         if check {
             let aside: Vec<f32> = proposals.iter().flat_map(|p| p.aside.clone()).collect();
-            let sphere = questions.ask(subject, &aside, &images, 1).await?;
+            let sphere = questions.ask(context, &aside, &images, 1).await?;
             let met = walkers.iter_mut().zip(sphere.met);
             met.for_each(|(walker, met)| walker.spherical.note(met));
         }
         for (j, (walker, proposal)) in walkers.iter_mut().zip(proposals).enumerate() {
             walker.source.note(answers.met[j]);
-            if answers.met[j] && nearest.offer(walker.image, &proposal.closer) {
+            if answers.met[j] && best_so_far.offer(walker.image, &proposal.closer) {
                 walker.x = proposal.closer;
                 walker.logits = answers.logits[j * classes..][..classes].to_vec();
             }
             walker.adapt(f64::from(self.step_adaptation));
         }
         let pixels: Vec<f32> = walkers.iter().flat_map(|w| w.x.clone()).collect();
-        subject.tell_some(&images, questions.at(), &before, &pixels);
+        context.report_some(&images, questions.at(), &before, &pixels);
         Ok(())
+    }
+}
+
+impl Method for Boundary {
+    fn borrows(&self) -> bool {
+        true
+    }
+
+    /// `[n, c, h, w]`; an image without a start is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let clean = Clean::of(context, pixels, criterion).await?;
+        let mut best_so_far = BestSoFar::new(Norm::L2, pixels, context.oracle.image_len());
+        let mut questions = Questions {
+            criterion,
+            asked: 1,
+            most: self.queries,
+        };
+        let mut starts = start::find(context, &mut questions, pixels, &clean).await?;
+        starts
+            .iter_mut()
+            .for_each(|b| b.tolerance = START_TOLERANCE);
+        let way =
+            |b: &Bracket, amount: f64| start::blend(best_so_far.original(b.image), &b.far, amount);
+        start::bisect(context, &mut questions, &mut starts, &way).await?;
+        for start in &starts {
+            best_so_far.offer(start.image, &start.pixels);
+        }
+        let mut walkers: Vec<Walker> = starts.into_iter().map(|b| self.walker(b)).collect();
+        for step in 0.. {
+            let together = step % CHECK_EVERY == 0;
+            if walkers.is_empty() || questions.left() < 1 + usize::from(together) {
+                break;
+            }
+            self.step(
+                context,
+                &mut questions,
+                &mut walkers,
+                &mut best_so_far,
+                together,
+            )
+            .await?;
+            walkers.retain(|w| self.goes_on(w, &best_so_far));
+        }
+        Ok(best_so_far.pixels)
     }
 }
 
@@ -254,7 +261,7 @@ impl Walker {
             .zip(&towards)
             .for_each(|(a, t)| *a -= along * t);
         let scale = self.spherical_step * distance / length(&aside).max(TINY);
-        // Brings the end of the orthogonal step back onto the sphere.
+        // Projects the end of the orthogonal step back onto the sphere.
         let shrink = (1.0 + self.spherical_step * self.spherical_step)
             .sqrt()
             .recip();
@@ -290,8 +297,8 @@ fn length(values: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::analytic::{Linear, follows_the_rules};
-    use super::super::plan::Attack;
+    use super::super::registry::Attack;
+    use super::super::test_formula::{Linear, follows_the_rules};
     use super::*;
 
     fn small() -> Boundary {
@@ -437,7 +444,10 @@ mod tests {
                 ..fine
             },
         ] {
-            assert!(matches!(bad.check(), Err(Stopped::Failed(_))), "{bad:?}");
+            assert!(
+                matches!(bad.check(), Err(AttackError::Setting(_))),
+                "{bad:?}"
+            );
         }
     }
 }

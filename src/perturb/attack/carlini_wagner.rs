@@ -3,10 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Aim, Goal, runner_up};
-use super::nearest::{Clean, Nearest, require};
+use super::best_so_far::{BestSoFar, Clean};
+use super::context::Context;
+use super::criterion::{Aim, Criterion, runner_up};
+use super::error::{AttackError, require};
+use super::method::Method;
 use super::norm::Norm;
-use super::oracle::{Oracle, Pullback, Stopped, Subject};
+use super::oracle::{Oracle, Pullback};
 
 /// Keeps a pixel's place in the space without edges finite: the box shrinks by this factor.
 const INSIDE: f64 = 0.999_999;
@@ -90,7 +93,7 @@ struct Descender {
 }
 
 impl CarliniWagner {
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         require(
             self.binary_search_steps > 0 && self.steps > 0,
             "The Carlini-Wagner attack needs at least one search step and one step.",
@@ -106,57 +109,16 @@ impl CarliniWagner {
         )
     }
 
-    /// `[n, c, h, w]`; an image without a success is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let length = subject.oracle.image_len();
-        let clean = Clean::of(subject, pixels, goal).await?;
-        let mut nearest = Nearest::new(Norm::L2, pixels, length);
-        let mut searches: Vec<Search> = clean
-            .open
-            .iter()
-            .map(|_| Search::new(f64::from(self.initial_const)))
-            .collect();
-        for round in 0..self.binary_search_steps {
-            if clean.open.is_empty() {
-                break;
-            }
-            if round + 1 == self.binary_search_steps && round + 1 >= REPEATED_FROM {
-                let repeat = |s: &mut Search| s.constant = s.upper.min(LARGEST_CONSTANT);
-                searches.iter_mut().for_each(repeat);
-            }
-            let begin = |(image, search): (&usize, &Search)| {
-                Descender::new(*image, search.constant, nearest.original(*image))
-            };
-            let descenders = clean.open.iter().zip(&searches).map(begin).collect();
-            let succeeded = self
-                .round(subject, descenders, &mut nearest, goal, round)
-                .await?;
-            for (search, succeeded) in searches.iter_mut().zip(succeeded) {
-                search.narrow(succeeded);
-            }
-        }
-        Ok(nearest.pixels)
-    }
-
     /// Minimises with the constants at hand; says which images had a success.
     async fn round<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         mut running: Vec<Descender>,
-        nearest: &mut Nearest<'_>,
-        goal: &Goal,
+        best_so_far: &mut BestSoFar<'_>,
+        criterion: &Criterion,
         round: usize,
-    ) -> Result<Vec<bool>, Stopped> {
-        let length = subject.oracle.image_len();
+    ) -> Result<Vec<bool>, AttackError> {
+        let length = context.oracle.image_len();
         let steps = self.binary_search_steps * self.steps;
         let mut ended: Vec<Descender> = Vec::new();
         for step in 0..self.steps {
@@ -165,14 +127,14 @@ impl CarliniWagner {
             }
             let images: Vec<usize> = running.iter().map(|d| d.image).collect();
             let x: Vec<f32> = running.iter().flat_map(Descender::pixels).collect();
-            let found = self.slopes(subject, &running, &x, goal).await?;
+            let found = self.slopes(context, &running, &x, criterion).await?;
             let at = [round * self.steps + step + 1, steps];
-            subject.tell_some(&images, at, &found.logits, &x);
+            context.report_some(&images, at, &found.logits, &x);
             let due = self.abort != Abort::Never && step % self.steps.div_ceil(10) == 0;
             let sights: Vec<Sight> = running
                 .iter()
                 .enumerate()
-                .map(|(j, at)| self.sight(&found, j, at, &x[j * length..][..length], goal))
+                .map(|(j, at)| self.sight(&found, j, at, &x[j * length..][..length], criterion))
                 .collect();
             let falls = self.falls(&running, &sights);
             let mut still = Vec::with_capacity(running.len());
@@ -194,7 +156,7 @@ impl CarliniWagner {
                 }
                 if sight.success {
                     descender.succeeded = true;
-                    nearest.offer(descender.image, x);
+                    best_so_far.offer(descender.image, x);
                 }
                 still.push(descender);
             }
@@ -223,17 +185,17 @@ impl CarliniWagner {
     /// Gradients of the hinges, each times its constant.
     async fn slopes<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         running: &[Descender],
         x: &[f32],
-        goal: &Goal,
-    ) -> Result<Pullback, Stopped> {
-        let classes = subject.oracle.classes();
+        criterion: &Criterion,
+    ) -> Result<Pullback, AttackError> {
+        let classes = context.oracle.classes();
         let slope = |logits: &[f32]| {
             let mut slope = vec![0.0; logits.len()];
             let rows = logits.chunks_exact(classes).zip(running);
             for (slope, (row, descender)) in slope.chunks_exact_mut(classes).zip(rows) {
-                let hinge = self.hinge(row, descender.image, goal);
+                let hinge = self.hinge(row, descender.image, criterion);
                 if hinge.pulls {
                     slope[hinge.down] = descender.constant as f32;
                     slope[hinge.up] = -descender.constant as f32;
@@ -241,31 +203,38 @@ impl CarliniWagner {
             }
             slope
         };
-        subject.oracle.gradient(x, &slope).await
+        context.oracle.gradient(x, &slope).await
     }
 
-    fn hinge(&self, row: &[f32], image: usize, goal: &Goal) -> Hinge {
-        let class = goal.classes[image];
+    fn hinge(&self, row: &[f32], image: usize, criterion: &Criterion) -> Hinge {
+        let class = criterion.classes[image];
         let other = runner_up(row, class);
-        let (up, down) = match goal.aim {
-            Aim::Leave => (other, class),
-            Aim::Reach => (class, other),
+        let (up, down) = match criterion.aim {
+            Aim::Untargeted => (other, class),
+            Aim::Targeted => (class, other),
         };
         let gap = f64::from(row[down]) - f64::from(row[up]) + f64::from(self.confidence);
-        let met = goal.pick(&[image]).is_met(0, row);
+        let met = criterion.pick(&[image]).is_met(0, row);
         Hinge {
             up,
             down,
             value: gap.max(0.0),
             success: met && gap <= 0.0,
-            // A goal may ask for more than the margin: pull until it is met, too.
+            // A criterion may ask for more than the margin: pull until it is met, too.
             pulls: gap > 0.0 || !met,
         }
     }
 
-    fn sight(&self, found: &Pullback, j: usize, at: &Descender, x: &[f32], goal: &Goal) -> Sight {
+    fn sight(
+        &self,
+        found: &Pullback,
+        j: usize,
+        at: &Descender,
+        x: &[f32],
+        criterion: &Criterion,
+    ) -> Sight {
         let classes = found.logits.len() * x.len() / found.gradient.len().max(1);
-        let hinge = self.hinge(&found.logits[j * classes..][..classes], at.image, goal);
+        let hinge = self.hinge(&found.logits[j * classes..][..classes], at.image, criterion);
         let moved = x.iter().zip(&at.origin);
         let squared: f64 = moved
             .map(|(x, origin)| (f64::from(*x) - to_box(*origin)).powi(2))
@@ -274,6 +243,46 @@ impl CarliniWagner {
             loss: at.constant * hinge.value + squared,
             success: hinge.success,
         }
+    }
+}
+
+impl Method for CarliniWagner {
+    /// `[n, c, h, w]`; an image without a success is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let length = context.oracle.image_len();
+        let clean = Clean::of(context, pixels, criterion).await?;
+        let mut best_so_far = BestSoFar::new(Norm::L2, pixels, length);
+        let mut searches: Vec<Search> = clean
+            .open
+            .iter()
+            .map(|_| Search::new(f64::from(self.initial_const)))
+            .collect();
+        for round in 0..self.binary_search_steps {
+            if clean.open.is_empty() {
+                break;
+            }
+            if round + 1 == self.binary_search_steps && round + 1 >= REPEATED_FROM {
+                let repeat = |s: &mut Search| s.constant = s.upper.min(LARGEST_CONSTANT);
+                searches.iter_mut().for_each(repeat);
+            }
+            let begin = |(image, search): (&usize, &Search)| {
+                Descender::new(*image, search.constant, best_so_far.original(*image))
+            };
+            let descenders = clean.open.iter().zip(&searches).map(begin).collect();
+            let succeeded = self
+                .round(context, descenders, &mut best_so_far, criterion, round)
+                .await?;
+            for (search, succeeded) in searches.iter_mut().zip(succeeded) {
+                search.narrow(succeeded);
+            }
+        }
+        Ok(best_so_far.pixels)
     }
 }
 
@@ -359,14 +368,14 @@ impl Descender {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Attack;
-    use super::super::toy::{Toy, attack};
+    use super::super::registry::Attack;
+    use super::super::test_model::{TestModel, attack};
     use super::*;
 
     #[test]
     fn on_a_linear_model_the_smallest_perturbation_is_found() {
         let weights = [1.0, -0.5, 0.25, 0.0];
-        let mut toy = Toy::of([1, 2, 2], &[&weights, &weights.map(|w| -w)]);
+        let mut model = TestModel::of([1, 2, 2], &[&weights, &weights.map(|w| -w)]);
         let x = [0.6, 0.4, 0.5, 0.5];
         // The margin 2 w·x is 1.05 at the image; w has the length √1.3125.
         for (confidence, margin) in [(0.0, 1.05), (0.2, 1.25)] {
@@ -375,7 +384,7 @@ mod tests {
                 confidence,
                 ..CarliniWagner::default()
             });
-            let found = attack(&mut toy, &attack_, &x, &Goal::leave(vec![0])).unwrap();
+            let found = attack(&mut model, &attack_, &x, &Criterion::untargeted(vec![0])).unwrap();
             let best = margin / (2.0 * 1.3125_f64.sqrt());
             let distance = Norm::L2.distance(&found, &x);
             assert!(

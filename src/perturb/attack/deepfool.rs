@@ -3,10 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Aim, Goal, runner_up};
-use super::nearest::{Clean, Nearest, require, to_pixel};
+use super::best_so_far::{BestSoFar, Clean, to_pixel};
+use super::context::{Context, pick};
+use super::criterion::{Aim, Criterion, runner_up};
+use super::error::{AttackError, require};
+use super::method::Method;
 use super::norm::{Norm, sign};
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::oracle::Oracle;
 use super::plane::{Plane, TINY, planes};
 
 /// Added to the way to the boundary, so that a point on it is left.
@@ -21,7 +24,7 @@ pub struct DeepFool {
     pub norm: Norm,
     /// Most steps, at least 1.
     pub steps: usize,
-    /// Classes whose boundaries are looked at, the given one among them: the largest logits of the
+    /// Classes whose boundaries are considered, the given one among them: the largest logits of the
     /// clean image. At least 2.
     pub candidates: usize,
     /// How much further than the boundaries to go, as a part of the way; at least 0.
@@ -50,7 +53,7 @@ struct Walker {
 }
 
 impl DeepFool {
-    pub(super) fn check(&self) -> Result<(), Stopped> {
+    pub(super) fn check(&self) -> Result<(), AttackError> {
         require(self.norm != Norm::L1, "DeepFool works in L2 and L∞.")?;
         require(self.steps > 0, "DeepFool needs at least one step.")?;
         require(
@@ -61,46 +64,6 @@ impl DeepFool {
             self.overshoot.is_finite() && self.overshoot >= 0.0,
             "DeepFool's overshoot must be a number of at least 0.",
         )
-    }
-
-    /// `[n, c, h, w]`; an image that did not get there is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        let clean = Clean::of(subject, pixels, goal).await?;
-        let mut nearest = Nearest::new(self.norm, pixels, length);
-        let start = |image: &usize| {
-            let row = &clean.logits[image * classes..][..classes];
-            Walker {
-                image: *image,
-                rivals: self.rivals(row, goal.classes[*image]),
-                total: vec![0.0; length],
-                x: pick(pixels, length, &[*image]),
-            }
-        };
-        let mut walkers: Vec<Walker> = clean.open.iter().map(start).collect();
-        for step in 1..=self.steps {
-            if walkers.is_empty() {
-                break;
-            }
-            self.step(subject, &mut walkers, &mut nearest, goal, step)
-                .await?;
-        }
-        if !walkers.is_empty() {
-            let images: Vec<usize> = walkers.iter().map(|w| w.image).collect();
-            let met = subject.judge(&stack(&walkers), &goal.pick(&images)).await?;
-            let arrived = walkers.iter().zip(met).filter(|(_, met)| *met);
-            arrived.for_each(|(walker, _)| _ = nearest.offer(walker.image, &walker.x));
-        }
-        Ok(nearest.pixels)
     }
 
     /// The largest other logits, largest first.
@@ -114,21 +77,21 @@ impl DeepFool {
     /// Lets those go that have arrived and moves the others.
     async fn step<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         walkers: &mut Vec<Walker>,
-        nearest: &mut Nearest<'_>,
-        goal: &Goal,
+        best_so_far: &mut BestSoFar<'_>,
+        criterion: &Criterion,
         step: usize,
-    ) -> Result<(), Stopped> {
-        let classes = subject.oracle.classes();
-        let (logits, first) = self.boundaries(subject, walkers, goal, 0).await?;
+    ) -> Result<(), AttackError> {
+        let classes = context.oracle.classes();
+        let (logits, first) = self.boundaries(context, walkers, criterion, 0).await?;
         let met: Vec<bool> = walkers
             .iter()
             .zip(logits.chunks_exact(classes))
-            .map(|(walker, row)| goal.pick(&[walker.image]).is_met(0, row))
+            .map(|(walker, row)| criterion.pick(&[walker.image]).is_met(0, row))
             .collect();
         for (walker, _) in walkers.iter().zip(&met).filter(|(_, met)| **met) {
-            nearest.offer(walker.image, &walker.x);
+            best_so_far.offer(walker.image, &walker.x);
         }
         let mut flags = met.iter();
         walkers.retain(|_| !flags.next().is_some_and(|met| *met));
@@ -137,12 +100,12 @@ impl DeepFool {
         if walkers.is_empty() {
             return Ok(());
         }
-        let rounds = match goal.aim {
-            Aim::Leave => walkers[0].rivals.len(),
-            Aim::Reach => 1,
+        let rounds = match criterion.aim {
+            Aim::Untargeted => walkers[0].rivals.len(),
+            Aim::Targeted => 1,
         };
         for rival in 1..rounds {
-            let (_, others) = self.boundaries(subject, walkers, goal, rival).await?;
+            let (_, others) = self.boundaries(context, walkers, criterion, rival).await?;
             for (best, other) in chosen.iter_mut().zip(others) {
                 if other.distance(self.norm) < best.distance(self.norm) {
                     *best = other;
@@ -150,33 +113,33 @@ impl DeepFool {
             }
         }
         for (walker, plane) in walkers.iter_mut().zip(&chosen) {
-            self.advance(walker, plane, nearest.original(walker.image));
+            self.advance(walker, plane, best_so_far.original(walker.image));
         }
         let images: Vec<usize> = walkers.iter().map(|w| w.image).collect();
-        let kept: Vec<usize> = super::nearest::unmet(&met);
+        let kept: Vec<usize> = super::best_so_far::unmet(&met);
         let logits = pick(&logits, classes, &kept);
-        subject.tell_some(&images, [step, self.steps], &logits, &stack(walkers));
+        context.report_some(&images, [step, self.steps], &logits, &stack(walkers));
         Ok(())
     }
 
     /// The boundary to the `rival`th class of every walker, and the logits here.
     async fn boundaries<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         walkers: &[Walker],
-        goal: &Goal,
+        criterion: &Criterion,
         rival: usize,
-    ) -> Result<(Vec<f32>, Vec<Plane>), Stopped> {
+    ) -> Result<(Vec<f32>, Vec<Plane>), AttackError> {
         // The class to raise and the one to lower.
         let pair = |i: usize, row: &[f32]| {
             let walker: &Walker = &walkers[i];
-            let class = goal.classes[walker.image];
-            match goal.aim {
-                Aim::Leave => (walker.rivals[rival], class),
-                Aim::Reach => (class, runner_up(row, class)),
+            let class = criterion.classes[walker.image];
+            match criterion.aim {
+                Aim::Untargeted => (walker.rivals[rival], class),
+                Aim::Targeted => (class, runner_up(row, class)),
             }
         };
-        planes(subject, &stack(walkers), &pair).await
+        planes(context, &stack(walkers), &pair).await
     }
 
     fn advance(&self, walker: &mut Walker, plane: &Plane, original: &[f32]) {
@@ -199,21 +162,62 @@ impl DeepFool {
     }
 }
 
+impl Method for DeepFool {
+    /// `[n, c, h, w]`; an image that did not get there is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        let clean = Clean::of(context, pixels, criterion).await?;
+        let mut best_so_far = BestSoFar::new(self.norm, pixels, length);
+        let start = |image: &usize| {
+            let row = &clean.logits[image * classes..][..classes];
+            Walker {
+                image: *image,
+                rivals: self.rivals(row, criterion.classes[*image]),
+                total: vec![0.0; length],
+                x: pick(pixels, length, &[*image]),
+            }
+        };
+        let mut walkers: Vec<Walker> = clean.open.iter().map(start).collect();
+        for step in 1..=self.steps {
+            if walkers.is_empty() {
+                break;
+            }
+            self.step(context, &mut walkers, &mut best_so_far, criterion, step)
+                .await?;
+        }
+        if !walkers.is_empty() {
+            let images: Vec<usize> = walkers.iter().map(|w| w.image).collect();
+            let met = context
+                .judge(&stack(&walkers), &criterion.pick(&images))
+                .await?;
+            let arrived = walkers.iter().zip(met).filter(|(_, met)| *met);
+            arrived.for_each(|(walker, _)| _ = best_so_far.offer(walker.image, &walker.x));
+        }
+        Ok(best_so_far.pixels)
+    }
+}
+
 fn stack(walkers: &[Walker]) -> Vec<f32> {
     walkers.iter().flat_map(|w| w.x.iter().copied()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Attack;
-    use super::super::toy::{Toy, attack};
+    use super::super::registry::Attack;
+    use super::super::test_model::{TestModel, attack};
     use super::*;
 
     /// One step to the only boundary, as far beyond it as it was told to go.
     #[test]
     fn on_a_linear_model_the_way_is_known() {
         let weights = [1.0, -0.5, 0.25, 0.0];
-        let mut toy = Toy::of([1, 2, 2], &[&weights, &weights.map(|w| -w)]);
+        let mut model = TestModel::of([1, 2, 2], &[&weights, &weights.map(|w| -w)]);
         let x = [0.6, 0.4, 0.5, 0.5];
         let steepness = [(Norm::Linf, 3.5), (Norm::L2, 2.0 * 1.3125_f64.sqrt())];
         for (norm, steepness) in steepness {
@@ -223,7 +227,8 @@ mod tests {
                     overshoot,
                     ..DeepFool::default()
                 });
-                let found = attack(&mut toy, &deepfool, &x, &Goal::leave(vec![0])).unwrap();
+                let found =
+                    attack(&mut model, &deepfool, &x, &Criterion::untargeted(vec![0])).unwrap();
                 let way = 2.0 * 0.525 / steepness + BEYOND;
                 let expected = (1.0 + f64::from(overshoot)) * way;
                 let distance = norm.distance(&found, &x);

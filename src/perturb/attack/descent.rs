@@ -3,9 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Goal, Loss};
+use super::context::Context;
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::loss::Loss;
+use super::method::Method;
 use super::norm::{Ball, Norm, Projection, sign};
-use super::oracle::{Oracle, Stopped, Subject};
+use super::oracle::Oracle;
 
 /// Descent at a fixed radius. [`Descent::fgsm`] and its siblings are the published settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,21 +87,17 @@ impl Descent {
         }
     }
 
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         let numbers = [self.eps, self.rel_step, self.momentum];
-        let failed = |sentence: &str| Err(Stopped::Failed(sentence.to_owned()));
-        if numbers.iter().any(|v| !v.is_finite() || *v < 0.0) {
-            return failed(
-                "The radius, the step and the momentum of an attack must be numbers of at least 0.",
-            );
-        }
-        if self.steps == 0 {
-            return failed("An attack needs at least one step.");
-        }
-        if self.quantile.is_some_and(|q| !(0.0..1.0).contains(&q)) {
-            return failed("The quantile of a sparse attack must be at least 0 and below 1.");
-        }
-        Ok(())
+        require(
+            numbers.iter().all(|v| v.is_finite() && *v >= 0.0),
+            "The radius, the step and the momentum of an attack must be numbers of at least 0.",
+        )?;
+        require(self.steps > 0, "An attack needs at least one step.")?;
+        require(
+            self.quantile.is_none_or(|q| (0.0..1.0).contains(&q)),
+            "The quantile of a sparse attack must be at least 0 and below 1.",
+        )
     }
 
     fn projection(&self) -> Projection {
@@ -107,41 +107,7 @@ impl Descent {
         }
     }
 
-    /// `[n, c, h, w]` within `eps` of `pixels`; the last step's images, success or not.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let length = subject.oracle.image_len();
-        let classes = subject.oracle.classes();
-        let mut x = self.start(subject, pixels, length);
-        let mut memory = vec![0.0_f32; x.len()];
-        for step in 1..=self.steps {
-            let loss = |logits: &[f32]| self.loss.evaluate(logits, classes, goal, &[]).cotangent;
-            let found = subject.oracle.gradient(&x, &loss).await?;
-            let images = x.chunks_exact_mut(length).zip(pixels.chunks_exact(length));
-            let slopes = found.gradient.chunks_exact(length);
-            let memories = memory.chunks_exact_mut(length);
-            for (((x, centre), slope), memory) in images.zip(slopes).zip(memories) {
-                let direction = self.direction(x, slope, memory);
-                let stride = self.rel_step * self.eps;
-                x.iter_mut()
-                    .zip(direction)
-                    .for_each(|(x, d)| *x += stride * d);
-                self.ball(centre).project(x, self.projection());
-            }
-            subject.tell(step, self.steps, &found.logits, &x);
-        }
-        Ok(x)
-    }
-
-    fn ball<'a>(&self, centre: &'a [f32]) -> Ball<'a> {
+    fn ball_about<'a>(&self, centre: &'a [f32]) -> Ball<'a> {
         Ball {
             norm: self.norm,
             eps: self.eps,
@@ -151,7 +117,7 @@ impl Descent {
 
     fn start<O: Oracle>(
         &self,
-        subject: &Subject<'_, O>,
+        context: &Context<'_, O>,
         pixels: &[f32],
         length: usize,
     ) -> Vec<f32> {
@@ -161,10 +127,10 @@ impl Descent {
         }
         let centres = pixels.chunks_exact(length).enumerate();
         for (x, (image, centre)) in x.chunks_exact_mut(length).zip(centres) {
-            let mut rng = subject.stream("descent", image);
+            let mut rng = context.stream("descent", image);
             let offset = self.norm.random_point(length, self.eps, &mut rng);
             x.iter_mut().zip(offset).for_each(|(x, o)| *x += o);
-            self.ball(centre).project(x, self.projection());
+            self.ball_about(centre).project(x, self.projection());
         }
         x
     }
@@ -183,6 +149,47 @@ impl Descent {
             *memory = self.momentum * *memory + slope;
         }
         self.norm.direction(memory)
+    }
+}
+
+impl Method for Descent {
+    fn ball(&self) -> Option<(Norm, f32)> {
+        Some((self.norm, self.eps))
+    }
+
+    /// `[n, c, h, w]` within `eps` of `pixels`; the last step's images, success or not.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let length = context.oracle.image_len();
+        let classes = context.oracle.classes();
+        let mut x = self.start(context, pixels, length);
+        let mut memory = vec![0.0_f32; x.len()];
+        for step in 1..=self.steps {
+            let loss = |logits: &[f32]| {
+                self.loss
+                    .evaluate(logits, classes, criterion, &[])
+                    .cotangent
+            };
+            let found = context.oracle.gradient(&x, &loss).await?;
+            let images = x.chunks_exact_mut(length).zip(pixels.chunks_exact(length));
+            let slopes = found.gradient.chunks_exact(length);
+            let memories = memory.chunks_exact_mut(length);
+            for (((x, centre), slope), memory) in images.zip(slopes).zip(memories) {
+                let direction = self.direction(x, slope, memory);
+                let stride = self.rel_step * self.eps;
+                x.iter_mut()
+                    .zip(direction)
+                    .for_each(|(x, d)| *x += stride * d);
+                self.ball_about(centre).project(x, self.projection());
+            }
+            context.report(step, self.steps, &found.logits, &x);
+        }
+        Ok(x)
     }
 }
 

@@ -3,10 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Aim, Goal, runner_up};
-use super::nearest::{Clean, Nearest, require, to_pixel};
+use super::best_so_far::{BestSoFar, Clean, to_pixel};
+use super::context::{Context, pick};
+use super::criterion::{Aim, Criterion, runner_up};
+use super::error::{AttackError, require};
+use super::method::Method;
 use super::norm::Norm;
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::oracle::Oracle;
 use super::plane::{Plane, planes};
 use crate::rng::Rng;
 
@@ -19,7 +22,7 @@ const BEYOND: f64 = 1e-3;
 
 /// A minimal-norm attack with gradients.
 ///
-/// To leave a class it looks at the boundaries to all other classes, with a backward pass for each
+/// To leave a class it considers the boundaries to all other classes, with a backward pass for each
 /// at every step. With `target_classes` it takes one of them at a time instead, which is FAB-T of
 /// AutoAttack. Towards a class, the boundary is the one between it and the best other class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,13 +65,13 @@ impl Default for Fab {
 /// One image on its way in one run.
 struct Seeker {
     image: usize,
-    /// The only class whose boundary is looked at.
+    /// The only class whose boundary is considered.
     target: Option<usize>,
     x: Vec<f32>,
 }
 
 impl Fab {
-    pub(super) fn check(&self) -> Result<(), Stopped> {
+    pub(super) fn check(&self) -> Result<(), AttackError> {
         require(
             self.steps > 0 && self.restarts > 0,
             "FAB needs at least one step and one restart.",
@@ -91,65 +94,20 @@ impl Fab {
         )
     }
 
-    /// `[n, c, h, w]`, as near to `pixels` in the norm as was found, within `eps` or not; an image
-    /// without a success is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        let clean = Clean::of(subject, pixels, goal).await?;
-        let mut nearest = Nearest::new(self.norm, pixels, length);
-        let targets = match goal.aim {
-            Aim::Leave => self.target_classes.min(classes - 1),
-            Aim::Reach => 0,
-        };
-        let rounds = targets.max(1);
-        if clean.open.is_empty() {
-            return Ok(nearest.pixels);
-        }
-        for run in 0..rounds * self.restarts {
-            let (restart, round) = (run / rounds, run % rounds);
-            let begin = |image: &usize| {
-                let row = &clean.logits[image * classes..][..classes];
-                let order = ranked_others(row, goal.classes[*image]);
-                let mut rng = subject.stream(&format!("fab/{restart}/{round}"), *image);
-                Seeker {
-                    image: *image,
-                    target: (targets > 0).then(|| order[round]),
-                    x: self.start(&nearest, *image, restart, &mut rng),
-                }
-            };
-            let seekers = clean.open.iter().map(begin).collect();
-            let steps = [run * self.steps, rounds * self.restarts * self.steps];
-            self.run(subject, seekers, &mut nearest, goal, steps)
-                .await?;
-            // After every run, not only after the last: so another run never makes it worse.
-            self.search(subject, &clean, &mut nearest, goal).await?;
-        }
-        Ok(nearest.pixels)
-    }
-
     /// The original; for a restart, a random point half as far from it as the nearest success, or
     /// half the radius when that is less.
     fn start(
         &self,
-        nearest: &Nearest<'_>,
+        best_so_far: &BestSoFar<'_>,
         image: usize,
         restart: usize,
         rng: &mut Rng,
     ) -> Vec<f32> {
-        let original = nearest.original(image);
+        let original = best_so_far.original(image);
         if restart == 0 {
             return original.to_vec();
         }
-        let distance = nearest.distances[image].min(f64::from(self.eps)) / 2.0;
+        let distance = best_so_far.distances[image].min(f64::from(self.eps)) / 2.0;
         let offset = self.norm.random_point(original.len(), 1.0, rng);
         let size = self.norm.of(offset.iter().map(|o| f64::from(*o)));
         let scale = distance / size.max(1e-12);
@@ -162,25 +120,25 @@ impl Fab {
     /// Every image through all steps; `done` of `steps` came before.
     async fn run<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         mut seekers: Vec<Seeker>,
-        nearest: &mut Nearest<'_>,
-        goal: &Goal,
+        best_so_far: &mut BestSoFar<'_>,
+        criterion: &Criterion,
         [done, steps]: [usize; 2],
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), AttackError> {
         let images: Vec<usize> = seekers.iter().map(|s| s.image).collect();
-        let wanted = goal.pick(&images);
+        let wanted = criterion.pick(&images);
         for step in 1..=self.steps {
-            let (logits, planes) = self.boundaries(subject, &seekers, goal).await?;
+            let (logits, planes) = self.boundaries(context, &seekers, criterion).await?;
             for (seeker, plane) in seekers.iter_mut().zip(&planes) {
-                self.advance(&mut seeker.x, plane, nearest.original(seeker.image));
+                self.advance(&mut seeker.x, plane, best_so_far.original(seeker.image));
             }
             let x = stack(&seekers);
-            let met = subject.judge(&x, &wanted).await?;
-            subject.tell_some(&images, [done + step, steps], &logits, &x);
+            let met = context.judge(&x, &wanted).await?;
+            context.report_some(&images, [done + step, steps], &logits, &x);
             for (seeker, _) in seekers.iter_mut().zip(met).filter(|(_, met)| *met) {
-                nearest.offer(seeker.image, &seeker.x);
-                self.step_back(&mut seeker.x, nearest.original(seeker.image));
+                best_so_far.offer(seeker.image, &seeker.x);
+                self.step_back(&mut seeker.x, best_so_far.original(seeker.image));
             }
         }
         Ok(())
@@ -189,30 +147,30 @@ impl Fab {
     /// The logits, and the nearest boundary of those looked at, for every image.
     async fn boundaries<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         seekers: &[Seeker],
-        goal: &Goal,
-    ) -> Result<(Vec<f32>, Vec<Plane>), Stopped> {
+        criterion: &Criterion,
+    ) -> Result<(Vec<f32>, Vec<Plane>), AttackError> {
         let x = stack(seekers);
-        let rounds = match goal.aim {
-            Aim::Leave if seekers.iter().all(|s| s.target.is_none()) => {
-                subject.oracle.classes() - 1
+        let rounds = match criterion.aim {
+            Aim::Untargeted if seekers.iter().all(|s| s.target.is_none()) => {
+                context.oracle.classes() - 1
             }
             _ => 1,
         };
         let pair = |i: usize, row: &[f32], round: usize| {
             let seeker: &Seeker = &seekers[i];
-            let class = goal.classes[seeker.image];
-            match (goal.aim, seeker.target) {
-                (Aim::Reach, _) => (class, runner_up(row, class)),
-                (Aim::Leave, Some(target)) => (target, class),
+            let class = criterion.classes[seeker.image];
+            match (criterion.aim, seeker.target) {
+                (Aim::Targeted, _) => (class, runner_up(row, class)),
+                (Aim::Untargeted, Some(target)) => (target, class),
                 // Every class but the one to leave has its turn.
-                (Aim::Leave, None) => (round + usize::from(round >= class), class),
+                (Aim::Untargeted, None) => (round + usize::from(round >= class), class),
             }
         };
-        let (logits, mut chosen) = planes(subject, &x, &|i, row| pair(i, row, 0)).await?;
+        let (logits, mut chosen) = planes(context, &x, &|i, row| pair(i, row, 0)).await?;
         for round in 1..rounds {
-            let (_, others) = planes(subject, &x, &|i, row| pair(i, row, round)).await?;
+            let (_, others) = planes(context, &x, &|i, row| pair(i, row, round)).await?;
             for (best, other) in chosen.iter_mut().zip(others) {
                 if other.distance(self.norm) < best.distance(self.norm) {
                     *best = other;
@@ -256,53 +214,98 @@ impl Fab {
     /// equal if they changed evenly, again and again.
     async fn search<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         clean: &Clean,
-        nearest: &mut Nearest<'_>,
-        goal: &Goal,
-    ) -> Result<(), Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+        best_so_far: &mut BestSoFar<'_>,
+        criterion: &Criterion,
+    ) -> Result<(), AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
         let images: Vec<usize> = clean
             .open
             .iter()
             .copied()
-            .filter(|i| nearest.has(*i))
+            .filter(|i| best_so_far.has(*i))
             .collect();
         if images.is_empty() {
             return Ok(());
         }
-        let wanted = goal.pick(&images);
-        let ends = subject
+        let wanted = criterion.pick(&images);
+        let ends = context
             .oracle
-            .logits(&pick(&nearest.pixels, length, &images))
+            .logits(&pick(&best_so_far.pixels, length, &images))
             .await?;
         let mut lines: Vec<Line> = images
             .iter()
             .zip(ends.chunks_exact(classes))
             .enumerate()
             .map(|(j, (image, end))| Line {
-                inner: nearest.original(*image).to_vec(),
+                inner: best_so_far.original(*image).to_vec(),
                 inner_gap: gap(&clean.logits[image * classes..][..classes], &wanted, j),
-                outer: nearest.best(*image).to_vec(),
+                outer: best_so_far.best(*image).to_vec(),
                 outer_gap: gap(end, &wanted, j),
             })
             .collect();
         for _ in 0..SEARCH {
             let tried: Vec<f32> = lines
                 .iter()
-                .flat_map(|l| l.point(goal.confidence))
+                .flat_map(|l| l.point(criterion.confidence))
                 .collect();
-            let logits = subject.oracle.logits(&tried).await?;
+            let logits = context.oracle.logits(&tried).await?;
             let found = tried.chunks_exact(length).zip(logits.chunks_exact(classes));
             for ((j, line), (x, row)) in lines.iter_mut().enumerate().zip(found) {
                 let met = wanted.is_met(j, row);
                 line.narrow(x, gap(row, &wanted, j), met);
                 if met {
-                    nearest.offer(images[j], x);
+                    best_so_far.offer(images[j], x);
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Method for Fab {
+    /// `[n, c, h, w]`, as near to `pixels` in the norm as was found, within `eps` or not; an image
+    /// without a success is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        let clean = Clean::of(context, pixels, criterion).await?;
+        let mut best_so_far = BestSoFar::new(self.norm, pixels, length);
+        let targets = match criterion.aim {
+            Aim::Untargeted => self.target_classes.min(classes - 1),
+            Aim::Targeted => 0,
+        };
+        let rounds = targets.max(1);
+        if clean.open.is_empty() {
+            return Ok(best_so_far.pixels);
+        }
+        for run in 0..rounds * self.restarts {
+            let (restart, round) = (run / rounds, run % rounds);
+            let begin = |image: &usize| {
+                let row = &clean.logits[image * classes..][..classes];
+                let order = ranked_others(row, criterion.classes[*image]);
+                let mut rng = context.stream(&format!("fab/{restart}/{round}"), *image);
+                Seeker {
+                    image: *image,
+                    target: (targets > 0).then(|| order[round]),
+                    x: self.start(&best_so_far, *image, restart, &mut rng),
+                }
+            };
+            let seekers = clean.open.iter().map(begin).collect();
+            let steps = [run * self.steps, rounds * self.restarts * self.steps];
+            self.run(context, seekers, &mut best_so_far, criterion, steps)
+                .await?;
+            // After every run, not only after the last: so another run never makes it worse.
+            self.search(context, &clean, &mut best_so_far, criterion)
+                .await?;
+        }
+        Ok(best_so_far.pixels)
     }
 }
 
@@ -318,7 +321,7 @@ struct Line {
 
 impl Line {
     fn point(&self, confidence: f32) -> Vec<f32> {
-        // A goal that asks for more than the largest logit has its boundary elsewhere.
+        // A criterion that asks for more than the largest logit has its boundary elsewhere.
         let crosses = confidence <= 0.0 && self.inner_gap > 0.0 && self.outer_gap <= 0.0;
         let part = match crosses {
             true => self.inner_gap / (self.inner_gap - self.outer_gap),
@@ -340,13 +343,13 @@ impl Line {
     }
 }
 
-/// What the logits are from the goal; above 0 while it is not met.
-fn gap(row: &[f32], goal: &Goal, index: usize) -> f64 {
-    let class = goal.classes[index];
+/// What the logits are from the criterion; above 0 while it is not met.
+fn gap(row: &[f32], criterion: &Criterion, index: usize) -> f64 {
+    let class = criterion.classes[index];
     let ahead = f64::from(row[class]) - f64::from(row[runner_up(row, class)]);
-    match goal.aim {
-        Aim::Leave => ahead,
-        Aim::Reach => -ahead,
+    match criterion.aim {
+        Aim::Untargeted => ahead,
+        Aim::Targeted => -ahead,
     }
 }
 
@@ -363,8 +366,8 @@ fn stack(seekers: &[Seeker]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Attack;
-    use super::super::toy::{Toy, attack, image};
+    use super::super::registry::Attack;
+    use super::super::test_model::{TestModel, attack, image};
     use super::*;
     use crate::rng::Rng;
 
@@ -382,11 +385,11 @@ mod tests {
         let mut rng = Rng::from_seed(5);
         for round in 0..30 {
             let norm = Norm::ALL[round % 3];
-            let mut toy = Toy::linear(&mut rng, [1, 3, 4], 4);
+            let mut model = TestModel::linear(&mut rng, [1, 3, 4], 4);
             let x = image(&mut rng, 12);
-            let class = toy.class_of(&x);
+            let class = model.class_of(&x);
             let least = |class: usize, rival: usize| {
-                let plane = toy.plane(&x, rival, class);
+                let plane = model.plane(&x, rival, class);
                 norm.of(plane.reach(norm, &x, &x).into_iter())
             };
             let rivals: Vec<usize> = (0..4).filter(|c| *c != class).collect();
@@ -399,9 +402,9 @@ mod tests {
                     steps,
                     ..settings(norm)
                 };
-                let goal = Goal::leave(vec![class]);
-                let found = attack(&mut toy, &Attack::Fab(fab.clone()), &x, &goal).unwrap();
-                assert_ne!(toy.class_of(&found), class, "{norm:?}");
+                let criterion = Criterion::untargeted(vec![class]);
+                let found = attack(&mut model, &Attack::Fab(fab.clone()), &x, &criterion).unwrap();
+                assert_ne!(model.class_of(&found), class, "{norm:?}");
                 let distance = norm.distance(&found, &x);
                 assert!(
                     distance >= best - 1e-6 && distance <= 1.01 * best + 1e-5,
@@ -440,13 +443,13 @@ mod tests {
         let (mut reached, mut kept) = (0, 0);
         for round in 0..30 {
             let norm = Norm::ALL[round % 3];
-            let mut toy = Toy::two_layer(&mut rng, [3, 4, 4], 8, 4);
+            let mut model = TestModel::two_layer(&mut rng, [3, 4, 4], 8, 4);
             let x = image(&mut rng, 48);
-            let target = (toy.class_of(&x) + 1 + round % 3) % 4;
-            let goal = Goal::reach(vec![target]);
+            let target = (model.class_of(&x) + 1 + round % 3) % 4;
+            let criterion = Criterion::targeted(vec![target]);
             let fab = settings(norm);
-            let found = attack(&mut toy, &Attack::Fab(fab.clone()), &x, &goal).unwrap();
-            if toy.class_of(&found) == target {
+            let found = attack(&mut model, &Attack::Fab(fab.clone()), &x, &criterion).unwrap();
+            if model.class_of(&found) == target {
                 reached += 1;
             } else {
                 assert_eq!(found, x);
@@ -461,25 +464,25 @@ mod tests {
         let mut rng = Rng::from_seed(7);
         for round in 0..12 {
             let norm = Norm::ALL[round % 3];
-            let mut toy = Toy::two_layer(&mut rng, [3, 4, 4], 8, 4);
+            let mut model = TestModel::two_layer(&mut rng, [3, 4, 4], 8, 4);
             let x = image(&mut rng, 48);
-            let goal = Goal::leave(vec![toy.class_of(&x)]);
+            let criterion = Criterion::untargeted(vec![model.class_of(&x)]);
             let fab = settings(norm);
             let mut size = |restarts: usize| {
                 let fab = Fab {
                     restarts,
                     ..fab.clone()
                 };
-                let found = attack(&mut toy, &Attack::Fab(fab.clone()), &x, &goal).unwrap();
+                let found = attack(&mut model, &Attack::Fab(fab.clone()), &x, &criterion).unwrap();
                 norm.distance(&found, &x)
             };
             let (one, three) = (size(1), size(3));
             assert!(three <= one, "{three} {one}");
-            let nearest = Nearest::new(norm, &x, 48);
-            let begun = fab.start(&nearest, 0, 1, &mut rng);
+            let best_so_far = BestSoFar::new(norm, &x, 48);
+            let begun = fab.start(&best_so_far, 0, 1, &mut rng);
             let distance = norm.distance(&begun, &x);
             assert!(distance > 0.0 && distance <= f64::from(fab.eps) / 2.0 + 1e-6);
-            assert_eq!(fab.start(&nearest, 0, 0, &mut rng), x);
+            assert_eq!(fab.start(&best_so_far, 0, 0, &mut rng), x);
         }
     }
 

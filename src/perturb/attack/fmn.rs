@@ -5,10 +5,14 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Goal, Loss};
-use super::nearest::{Clean, Nearest, require, to_pixel};
+use super::best_so_far::{BestSoFar, Clean, to_pixel};
+use super::context::{Context, pick};
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::loss::Loss;
+use super::method::Method;
 use super::norm::{Ball, Norm, Projection};
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::oracle::Oracle;
 use super::plane::{Plane, TINY};
 
 /// A minimal-norm attack with gradients: one backward pass a step, whatever the number of classes.
@@ -44,7 +48,7 @@ struct Walker {
 }
 
 impl Fmn {
-    pub(super) fn check(&self) -> Result<(), Stopped> {
+    pub(super) fn check(&self) -> Result<(), AttackError> {
         require(
             self.steps > 0,
             "The fast minimum-norm attack needs at least one step.",
@@ -60,56 +64,19 @@ impl Fmn {
         )
     }
 
-    /// `[n, c, h, w]`; an image without a success is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let length = subject.oracle.image_len();
-        let images = Clean::of(subject, pixels, goal).await?.open;
-        let mut nearest = Nearest::new(self.norm, pixels, length);
-        if images.is_empty() {
-            return Ok(nearest.pixels);
-        }
-        let wanted = goal.pick(&images);
-        let begin = |image: &usize| Walker {
-            image: *image,
-            x: pick(pixels, length, &[*image]),
-            radius: f64::INFINITY,
-        };
-        let mut walkers: Vec<Walker> = images.iter().map(begin).collect();
-        for step in 1..=self.steps {
-            let logits = self
-                .step(subject, &mut walkers, &mut nearest, &wanted, step)
-                .await?;
-            subject.tell_some(&images, [step, self.steps], &logits, &stack(&walkers));
-        }
-        let met = subject.judge(&stack(&walkers), &wanted).await?;
-        for (walker, _) in walkers.iter().zip(met).filter(|(_, met)| *met) {
-            nearest.offer(walker.image, &walker.x);
-        }
-        Ok(nearest.pixels)
-    }
-
     /// Moves every image; the logits before.
     async fn step<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         walkers: &mut [Walker],
-        nearest: &mut Nearest<'_>,
-        wanted: &Goal,
+        best_so_far: &mut BestSoFar<'_>,
+        wanted: &Criterion,
         step: usize,
-    ) -> Result<Vec<f32>, Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+    ) -> Result<Vec<f32>, AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
         let margin = |logits: &[f32]| Loss::Margin.evaluate(logits, classes, wanted, &[]);
         let slope = |logits: &[f32]| margin(logits).cotangent;
-        let found = subject.oracle.gradient(&stack(walkers), &slope).await?;
+        let found = context.oracle.gradient(&stack(walkers), &slope).await?;
         let gaps = margin(&found.logits).values.into_iter();
         let planes = gaps.zip(found.gradient.chunks_exact(length));
         let planes = planes.map(|(gap, slope)| Plane {
@@ -119,10 +86,10 @@ impl Fmn {
         let met = wanted.met(&found.logits, classes);
         for ((walker, plane), met) in walkers.iter_mut().zip(planes).zip(met) {
             if met {
-                nearest.offer(walker.image, &walker.x);
+                best_so_far.offer(walker.image, &walker.x);
             }
-            walker.radius = self.radius(walker, &plane, nearest, met, step);
-            self.advance(walker, &plane, nearest.original(walker.image), step);
+            walker.radius = self.radius(walker, &plane, best_so_far, met, step);
+            self.advance(walker, &plane, best_so_far.original(walker.image), step);
         }
         Ok(found.logits)
     }
@@ -131,13 +98,13 @@ impl Fmn {
         &self,
         walker: &Walker,
         plane: &Plane,
-        nearest: &Nearest<'_>,
+        best_so_far: &BestSoFar<'_>,
         met: bool,
         step: usize,
     ) -> f64 {
         let change = self.anneal(self.shrink, step);
-        let best = nearest.distances[walker.image];
-        match (met, nearest.has(walker.image)) {
+        let best = best_so_far.distances[walker.image];
+        match (met, best_so_far.has(walker.image)) {
             (true, _) => (walker.radius * (1.0 - change)).min(best),
             (false, true) => walker.radius * (1.0 + change),
             // As far as the boundary of the model made linear here, and, unlike the paper, beyond
@@ -145,7 +112,7 @@ impl Fmn {
             (false, false) => {
                 let gone = self
                     .norm
-                    .distance(&walker.x, nearest.original(walker.image));
+                    .distance(&walker.x, best_so_far.original(walker.image));
                 (gone + plane.distance(self.norm)) * (1.0 + change)
             }
         }
@@ -179,32 +146,68 @@ impl Fmn {
     }
 }
 
+impl Method for Fmn {
+    /// `[n, c, h, w]`; an image without a success is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let length = context.oracle.image_len();
+        let images = Clean::of(context, pixels, criterion).await?.open;
+        let mut best_so_far = BestSoFar::new(self.norm, pixels, length);
+        if images.is_empty() {
+            return Ok(best_so_far.pixels);
+        }
+        let wanted = criterion.pick(&images);
+        let begin = |image: &usize| Walker {
+            image: *image,
+            x: pick(pixels, length, &[*image]),
+            radius: f64::INFINITY,
+        };
+        let mut walkers: Vec<Walker> = images.iter().map(begin).collect();
+        for step in 1..=self.steps {
+            let logits = self
+                .step(context, &mut walkers, &mut best_so_far, &wanted, step)
+                .await?;
+            context.report_some(&images, [step, self.steps], &logits, &stack(&walkers));
+        }
+        let met = context.judge(&stack(&walkers), &wanted).await?;
+        for (walker, _) in walkers.iter().zip(met).filter(|(_, met)| *met) {
+            best_so_far.offer(walker.image, &walker.x);
+        }
+        Ok(best_so_far.pixels)
+    }
+}
+
 fn stack(walkers: &[Walker]) -> Vec<f32> {
     walkers.iter().flat_map(|w| w.x.iter().copied()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Attack;
-    use super::super::toy::{Toy, attack, image};
+    use super::super::registry::Attack;
+    use super::super::test_model::{TestModel, attack, image};
     use super::*;
     use crate::rng::Rng;
 
     #[test]
     fn on_a_linear_model_the_smallest_perturbation_is_found() {
         let weights = [1.0, -0.5, 0.25, 0.0];
-        let mut toy = Toy::of([1, 2, 2], &[&weights, &weights.map(|w| -w)]);
+        let mut model = TestModel::of([1, 2, 2], &[&weights, &weights.map(|w| -w)]);
         let x = [0.6, 0.4, 0.5, 0.5];
         for norm in Norm::ALL {
-            let plane = toy.plane(&x, 1, 0);
+            let plane = model.plane(&x, 1, 0);
             let best = norm.of(plane.reach(norm, &x, &x).into_iter());
             let fmn = Attack::Fmn(Fmn {
                 norm,
                 steps: 300,
                 ..Fmn::default()
             });
-            let found = attack(&mut toy, &fmn, &x, &Goal::leave(vec![0])).unwrap();
-            assert_eq!(toy.class_of(&found), 1);
+            let found = attack(&mut model, &fmn, &x, &Criterion::untargeted(vec![0])).unwrap();
+            assert_eq!(model.class_of(&found), 1);
             let distance = norm.distance(&found, &x);
             assert!(
                 distance >= best - 1e-5 && distance < 1.02 * best,
@@ -218,16 +221,16 @@ mod tests {
         let mut rng = Rng::from_seed(6);
         let mut reached = 0;
         for round in 0..30 {
-            let mut toy = Toy::two_layer(&mut rng, [3, 4, 4], 8, 4);
+            let mut model = TestModel::two_layer(&mut rng, [3, 4, 4], 8, 4);
             let x = image(&mut rng, 48);
-            let target = (toy.class_of(&x) + 1 + round % 3) % 4;
+            let target = (model.class_of(&x) + 1 + round % 3) % 4;
             let fmn = Attack::Fmn(Fmn {
                 norm: Norm::ALL[round % 3],
                 steps: 60,
                 ..Fmn::default()
             });
-            let found = attack(&mut toy, &fmn, &x, &Goal::reach(vec![target])).unwrap();
-            match toy.class_of(&found) == target {
+            let found = attack(&mut model, &fmn, &x, &Criterion::targeted(vec![target])).unwrap();
+            match model.class_of(&found) == target {
                 true => reached += 1,
                 false => assert_eq!(found, x),
             }

@@ -3,10 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::Goal;
-use super::nearest::{Clean, Nearest, PORTION, require, to_pixel};
+use super::best_so_far::{BestSoFar, Clean, PORTION, to_pixel};
+use super::context::Context;
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::method::Method;
 use super::norm::{Norm, sign};
-use super::oracle::{Oracle, Stopped, Subject};
+use super::oracle::Oracle;
 use super::start::{self, Bracket, Questions};
 use crate::rng::Rng;
 
@@ -79,7 +82,7 @@ struct Poll {
 }
 
 impl HopSkipJump {
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         require(self.norm != Norm::L1, "HopSkipJump works in L2 and L∞.")?;
         require(
             self.steps > 0 && self.queries > 0,
@@ -93,55 +96,6 @@ impl HopSkipJump {
             self.gamma.is_finite() && self.gamma > 0.0,
             "HopSkipJump's gamma must be a number above 0.",
         )
-    }
-
-    /// `[n, c, h, w]`; an image without a start is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let clean = Clean::of(subject, pixels, goal).await?;
-        let mut nearest = Nearest::new(self.norm, pixels, subject.oracle.image_len());
-        let mut questions = Questions {
-            goal,
-            asked: 1,
-            most: self.queries,
-        };
-        let starts = start::find(subject, &mut questions, pixels, &clean).await?;
-        let starts = starts.into_iter().map(|b| Jumper {
-            image: b.image,
-            x: b.pixels,
-            logits: b.logits,
-            distance: 0.0,
-            reach: 0.0,
-        });
-        let mut jumpers = starts.collect();
-        self.to_boundary(subject, &mut questions, &mut jumpers, &mut nearest)
-            .await?;
-        for step in 1..=self.steps {
-            if jumpers.is_empty() || questions.left() == 0 {
-                break;
-            }
-            let before: Vec<f32> = jumpers.iter().flat_map(|j| j.logits.clone()).collect();
-            let directions = self
-                .directions(subject, &mut questions, &jumpers, step)
-                .await?;
-            self.jump(subject, &mut questions, &mut jumpers, &directions, step)
-                .await?;
-            self.to_boundary(subject, &mut questions, &mut jumpers, &mut nearest)
-                .await?;
-            let images: Vec<usize> = jumpers.iter().map(|j| j.image).collect();
-            let after: Vec<f32> = jumpers.iter().flat_map(|j| j.x.clone()).collect();
-            subject.tell_some(&images, questions.at(), &before, &after);
-            jumpers.retain(|j| nearest.distances[j.image] > 0.0);
-        }
-        Ok(nearest.pixels)
     }
 
     /// How closely the boundary is found, as a part of the way in L2 and of the distance in L∞.
@@ -170,16 +124,16 @@ impl HopSkipJump {
     /// Takes every jumper back to the boundary.
     async fn to_boundary<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         questions: &mut Questions<'_>,
         jumpers: &mut Vec<Jumper>,
-        nearest: &mut Nearest<'_>,
-    ) -> Result<(), Stopped> {
-        let precision = self.precision(subject.oracle.image_len());
+        best_so_far: &mut BestSoFar<'_>,
+    ) -> Result<(), AttackError> {
+        let precision = self.precision(context.oracle.image_len());
         let bracket = |jumper: Jumper| {
             let reach = self
                 .norm
-                .distance(&jumper.x, nearest.original(jumper.image));
+                .distance(&jumper.x, best_so_far.original(jumper.image));
             let (high, tolerance) = match self.norm {
                 Norm::Linf => (reach, precision * reach.min(1.0)),
                 _ => (1.0, precision),
@@ -199,16 +153,16 @@ impl HopSkipJump {
             jumpers.drain(..).map(bracket).unzip();
         let norm = self.norm;
         let way = |b: &Bracket, amount: f64| {
-            let original = nearest.original(b.image);
+            let original = best_so_far.original(b.image);
             match norm {
                 Norm::Linf => within(original, &b.far, amount),
                 _ => start::blend(original, &b.far, amount),
             }
         };
-        start::bisect(subject, questions, &mut brackets, &way).await?;
+        start::bisect(context, questions, &mut brackets, &way).await?;
         for (bracket, reach) in brackets.into_iter().zip(reaches) {
-            nearest.offer(bracket.image, &bracket.pixels);
-            let original = nearest.original(bracket.image);
+            best_so_far.offer(bracket.image, &bracket.pixels);
+            let original = best_so_far.original(bracket.image);
             jumpers.push(Jumper {
                 image: bracket.image,
                 distance: self.norm.distance(&bracket.pixels, original),
@@ -223,12 +177,12 @@ impl HopSkipJump {
     /// For every jumper the direction, of length 1 in the attack's norm, in which successes lie.
     async fn directions<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         questions: &mut Questions<'_>,
         jumpers: &[Jumper],
         step: usize,
-    ) -> Result<Vec<Vec<f64>>, Stopped> {
-        let length = subject.oracle.image_len();
+    ) -> Result<Vec<Vec<f64>>, AttackError> {
+        let length = context.oracle.image_len();
         let wanted = (self.initial_probes as f64 * (step as f64).sqrt()) as usize;
         let mut left = wanted.min(self.max_probes).min(questions.left());
         let mut polls: Vec<Poll> = jumpers.iter().map(|_| Poll::new(length)).collect();
@@ -239,11 +193,11 @@ impl HopSkipJump {
             for jumper in jumpers {
                 let radius = self.radius(step, jumper.reach, length);
                 for _ in 0..each {
-                    tried.extend(self.probe(&jumper.x, radius, &mut subject.rng));
+                    tried.extend(self.probe(&jumper.x, radius, &mut context.rng));
                     owners.push(jumper.image);
                 }
             }
-            let answers = questions.ask(subject, &tried, &owners, each).await?;
+            let answers = questions.ask(context, &tried, &owners, each).await?;
             let probes = tried.chunks_exact(length).zip(answers.met);
             for (i, (probe, met)) in probes.enumerate() {
                 polls[i / each].note(probe, &jumpers[i / each].x, met);
@@ -280,13 +234,13 @@ impl HopSkipJump {
     /// there. One that is none anywhere stays where it is.
     async fn jump<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         questions: &mut Questions<'_>,
         jumpers: &mut [Jumper],
         directions: &[Vec<f64>],
         step: usize,
-    ) -> Result<(), Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+    ) -> Result<(), AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
         let mut left: Vec<usize> = (0..jumpers.len()).collect();
         for halving in 0..HALVINGS {
             if left.is_empty() || questions.left() == 0 {
@@ -301,7 +255,7 @@ impl HopSkipJump {
                 moved.map(move |(x, d)| to_pixel(f64::from(*x) + stride * d))
             };
             let tried: Vec<f32> = left.iter().flat_map(target).collect();
-            let answers = questions.ask(subject, &tried, &images, 1).await?;
+            let answers = questions.ask(context, &tried, &images, 1).await?;
             for (k, j) in left.iter().enumerate().filter(|(k, _)| answers.met[*k]) {
                 jumpers[*j].x = tried[k * length..][..length].to_vec();
                 jumpers[*j].logits = answers.logits[k * classes..][..classes].to_vec();
@@ -310,6 +264,58 @@ impl HopSkipJump {
             left.retain(|_| !met.next().is_some_and(|met| *met));
         }
         Ok(())
+    }
+}
+
+impl Method for HopSkipJump {
+    fn borrows(&self) -> bool {
+        true
+    }
+
+    /// `[n, c, h, w]`; an image without a start is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let clean = Clean::of(context, pixels, criterion).await?;
+        let mut best_so_far = BestSoFar::new(self.norm, pixels, context.oracle.image_len());
+        let mut questions = Questions {
+            criterion,
+            asked: 1,
+            most: self.queries,
+        };
+        let starts = start::find(context, &mut questions, pixels, &clean).await?;
+        let starts = starts.into_iter().map(|b| Jumper {
+            image: b.image,
+            x: b.pixels,
+            logits: b.logits,
+            distance: 0.0,
+            reach: 0.0,
+        });
+        let mut jumpers = starts.collect();
+        self.to_boundary(context, &mut questions, &mut jumpers, &mut best_so_far)
+            .await?;
+        for step in 1..=self.steps {
+            if jumpers.is_empty() || questions.left() == 0 {
+                break;
+            }
+            let before: Vec<f32> = jumpers.iter().flat_map(|j| j.logits.clone()).collect();
+            let directions = self
+                .directions(context, &mut questions, &jumpers, step)
+                .await?;
+            self.jump(context, &mut questions, &mut jumpers, &directions, step)
+                .await?;
+            self.to_boundary(context, &mut questions, &mut jumpers, &mut best_so_far)
+                .await?;
+            let images: Vec<usize> = jumpers.iter().map(|j| j.image).collect();
+            let after: Vec<f32> = jumpers.iter().flat_map(|j| j.x.clone()).collect();
+            context.report_some(&images, questions.at(), &before, &after);
+            jumpers.retain(|j| best_so_far.distances[j.image] > 0.0);
+        }
+        Ok(best_so_far.pixels)
     }
 }
 
@@ -361,8 +367,8 @@ fn within(original: &[f32], far: &[f32], radius: f64) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::analytic::{Linear, follows_the_rules};
-    use super::super::plan::Attack;
+    use super::super::registry::Attack;
+    use super::super::test_formula::{Linear, follows_the_rules};
     use super::*;
 
     fn small(norm: Norm) -> HopSkipJump {
@@ -461,7 +467,10 @@ mod tests {
             },
             HopSkipJump { gamma: 0.0, ..fine },
         ] {
-            assert!(matches!(bad.check(), Err(Stopped::Failed(_))), "{bad:?}");
+            assert!(
+                matches!(bad.check(), Err(AttackError::Setting(_))),
+                "{bad:?}"
+            );
         }
     }
 }

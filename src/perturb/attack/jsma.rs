@@ -3,9 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Aim, Goal, runner_up};
-use super::nearest::{Clean, require};
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::best_so_far::Clean;
+use super::context::{Context, pick};
+use super::criterion::{Aim, Criterion, runner_up};
+use super::error::{AttackError, require};
+use super::method::Method;
+use super::oracle::Oracle;
 
 /// The smallest change of a pixel: a level of 8 bits.
 const LEAST_CHANGE: f32 = 1.0 / 255.0;
@@ -54,7 +57,7 @@ struct Effect {
 }
 
 impl Jsma {
-    pub(super) fn check(&self) -> Result<(), Stopped> {
+    pub(super) fn check(&self) -> Result<(), AttackError> {
         require(
             (LEAST_CHANGE..=1.0).contains(&self.theta.abs()),
             "The change of a step of JSMA must be from 1/255 to 1, or from -1 to -1/255 to darken.",
@@ -63,47 +66,6 @@ impl Jsma {
             self.gamma > 0.0 && self.gamma <= 1.0,
             "The share of features that JSMA may change must be above 0 and at most 1.",
         )
-    }
-
-    /// `[n, c, h, w]`; at most `gamma` of an image's features differ from `pixels`, and an image
-    /// that did not get there is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        let clean = Clean::of(subject, pixels, goal).await?;
-        let mut best = pixels.to_vec();
-        let begin = |image: &usize| Painter {
-            image: *image,
-            target: match goal.aim {
-                Aim::Reach => goal.classes[*image],
-                Aim::Leave => {
-                    let row = &clean.logits[image * classes..][..classes];
-                    runner_up(row, goal.classes[*image])
-                }
-            },
-            x: pick(pixels, length, &[*image]),
-            changed: vec![false; length],
-        };
-        let mut painters: Vec<Painter> = clean.open.iter().map(begin).collect();
-        let steps = self.steps(length);
-        for step in 1..=steps {
-            if painters.is_empty() {
-                break;
-            }
-            self.step(subject, &mut painters, goal, [step, steps])
-                .await?
-                .into_iter()
-                .for_each(|p| best[p.image * length..][..length].copy_from_slice(&p.x));
-        }
-        Ok(best)
     }
 
     /// Features of an image that may change.
@@ -121,12 +83,12 @@ impl Jsma {
     /// arrived are taken out and returned.
     async fn step<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         painters: &mut Vec<Painter>,
-        goal: &Goal,
+        criterion: &Criterion,
         at: [usize; 2],
-    ) -> Result<Vec<Painter>, Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+    ) -> Result<Vec<Painter>, AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
         let x = stack(painters);
         let slope = |of_target: f32, of_others: f32| {
             let targets: Vec<usize> = painters.iter().map(|p| p.target).collect();
@@ -137,8 +99,8 @@ impl Jsma {
                 slope
             }
         };
-        let target = subject.oracle.gradient(&x, &slope(1.0, 0.0)).await?;
-        let others = subject.oracle.gradient(&x, &slope(0.0, 1.0)).await?;
+        let target = context.oracle.gradient(&x, &slope(1.0, 0.0)).await?;
+        let others = context.oracle.gradient(&x, &slope(0.0, 1.0)).await?;
         let slopes = target.gradient.chunks_exact(length);
         let mut slopes = slopes.zip(others.gradient.chunks_exact(length));
         let flags = painters.iter_mut().map(|painter| {
@@ -154,8 +116,8 @@ impl Jsma {
         }
         let images: Vec<usize> = painters.iter().map(|p| p.image).collect();
         let x = stack(painters);
-        let met = subject.judge(&x, &goal.pick(&images)).await?;
-        subject.tell_some(&images, at, &pick(&target.logits, classes, &kept), &x);
+        let met = context.judge(&x, &criterion.pick(&images)).await?;
+        context.report_some(&images, at, &pick(&target.logits, classes, &kept), &x);
         let mut met = met.into_iter();
         Ok(painters
             .extract_if(.., |_| met.next().unwrap_or(false))
@@ -190,6 +152,46 @@ impl Jsma {
             painter.changed[i] = true;
         }
         true
+    }
+}
+
+impl Method for Jsma {
+    /// `[n, c, h, w]`; at most `gamma` of an image's features differ from `pixels`, and an image
+    /// that did not get there is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        let clean = Clean::of(context, pixels, criterion).await?;
+        let mut best = pixels.to_vec();
+        let begin = |image: &usize| Painter {
+            image: *image,
+            target: match criterion.aim {
+                Aim::Targeted => criterion.classes[*image],
+                Aim::Untargeted => {
+                    let row = &clean.logits[image * classes..][..classes];
+                    runner_up(row, criterion.classes[*image])
+                }
+            },
+            x: pick(pixels, length, &[*image]),
+            changed: vec![false; length],
+        };
+        let mut painters: Vec<Painter> = clean.open.iter().map(begin).collect();
+        let steps = self.steps(length);
+        for step in 1..=steps {
+            if painters.is_empty() {
+                break;
+            }
+            self.step(context, &mut painters, criterion, [step, steps])
+                .await?
+                .into_iter()
+                .for_each(|p| best[p.image * length..][..length].copy_from_slice(&p.x));
+        }
+        Ok(best)
     }
 }
 
@@ -233,8 +235,8 @@ fn stack(painters: &[Painter]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Attack;
-    use super::super::toy::{Toy, attack, image};
+    use super::super::registry::Attack;
+    use super::super::test_model::{TestModel, attack, image};
     use super::*;
     use crate::rng::Rng;
 
@@ -288,7 +290,7 @@ mod tests {
     /// Two classes of one pixel each and ballast: only those two pixels matter, and only one way.
     #[test]
     fn the_pixels_that_matter_are_the_ones_that_change() {
-        let mut toy = Toy::of(
+        let mut model = TestModel::of(
             [1, 2, 3],
             &[
                 &[0.0, -1.0, 0.0, -1.0, 0.0, 0.5],
@@ -296,17 +298,17 @@ mod tests {
             ],
         );
         let x = [0.5, 0.0, 0.5, 0.0, 0.5, 1.0];
-        let found = |theta: f32, gamma: f32, toy: &mut Toy| {
+        let found = |theta: f32, gamma: f32, model: &mut TestModel| {
             let jsma = Attack::Jsma(Jsma { theta, gamma });
-            attack(toy, &jsma, &x, &Goal::leave(vec![0])).unwrap()
+            attack(model, &jsma, &x, &Criterion::untargeted(vec![0])).unwrap()
         };
-        assert_eq!(found(1.0, 0.4, &mut toy), [0.5, 1.0, 0.5, 1.0, 0.5, 1.0]);
+        assert_eq!(found(1.0, 0.4, &mut model), [0.5, 1.0, 0.5, 1.0, 0.5, 1.0]);
         // 0.125 each are on the boundary, one step more is beyond it.
-        let small = found(0.125, 0.4, &mut toy);
+        let small = found(0.125, 0.4, &mut model);
         assert_eq!(small, [0.5, 0.25, 0.5, 0.25, 0.5, 1.0]);
         // A tenth of six features is no pair; darkening helps the wrong class.
-        assert_eq!(found(1.0, 0.1, &mut toy), x);
-        assert_eq!(found(-1.0, 1.0, &mut toy), x);
+        assert_eq!(found(1.0, 0.1, &mut model), x);
+        assert_eq!(found(-1.0, 1.0, &mut model), x);
     }
 
     #[test]
@@ -314,18 +316,18 @@ mod tests {
         let mut rng = Rng::from_seed(3);
         let mut reached = 0;
         for round in 0..40 {
-            let mut toy = Toy::two_layer(&mut rng, [3, 4, 4], 8, 4);
+            let mut model = TestModel::two_layer(&mut rng, [3, 4, 4], 8, 4);
             let x = image(&mut rng, 48);
-            let target = (toy.class_of(&x) + 1) % 4;
+            let target = (model.class_of(&x) + 1) % 4;
             let jsma = Jsma {
                 theta: [1.0, 0.3, -1.0, -0.05][round % 4],
                 gamma: 0.05 + 0.9 * rng.uniform_f32(),
             };
-            let goal = Goal::reach(vec![target]);
-            let found = attack(&mut toy, &Attack::Jsma(jsma.clone()), &x, &goal).unwrap();
+            let criterion = Criterion::targeted(vec![target]);
+            let found = attack(&mut model, &Attack::Jsma(jsma.clone()), &x, &criterion).unwrap();
             let changed = found.iter().zip(&x).filter(|(a, b)| a != b).count();
             assert!(changed <= jsma.budget(48), "{changed} {jsma:?}");
-            match toy.class_of(&found) == target {
+            match model.class_of(&found) == target {
                 true => reached += 1,
                 false => assert_eq!(found, x),
             }

@@ -1,12 +1,16 @@
-//! Does the gradient tell the truth? Checks that belong beside every robustness number (Athalye et
+//! Checks for gradient masking, which belong beside every robustness number (Athalye et
 //! al. 2018; Zimmermann et al. 2022): a model whose gradient is masked looks robust and is not.
 
 use serde::{Deserialize, Serialize};
 
+use super::context::{Context, pick};
+use super::criterion::Criterion;
 use super::descent::Descent;
-use super::goal::{Goal, Loss};
+use super::error::AttackError;
+use super::loss::Loss;
+use super::method::Method;
 use super::norm::Norm;
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::oracle::Oracle;
 use super::square::Square;
 
 /// What was found for a batch.
@@ -21,9 +25,9 @@ pub struct Masking {
     pub path: Vec<f32>,
     /// Success of plain PGD at a radius of 0.5 in L∞, where nothing can stand: 1 when all is well.
     pub large_radius: f32,
-    /// Images that stood against the attack and fell to a search by scores of the same radius.
+    /// Images that withstood the attack but not a search by scores within the same radius.
     pub beaten_by_scores: usize,
-    /// How many stood.
+    /// How many withstood the attack.
     pub stood: usize,
     pub flags: Vec<Flag>,
 }
@@ -63,59 +67,38 @@ const PATH: usize = 10;
 /// Side of a finite difference, in L2 for an image in [0, 1].
 const STEP: f32 = 1e-2;
 
-/// How thorough the checks are.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Effort {
-    /// Steps of PGD at the large radius.
-    pub steps: usize,
-    /// Queries of the search by scores; 0 leaves it out.
-    pub queries: usize,
-}
+/// Steps of PGD at the large radius.
+const STEPS: usize = 20;
 
-impl Default for Effort {
-    fn default() -> Self {
-        Self {
-            steps: 20,
-            queries: 200,
-        }
-    }
-}
+/// Queries of the search by scores.
+const QUERIES: usize = 200;
 
-/// Checks the result `perturbed` of an attack on `pixels` with radius `eps` in `norm`.
+/// Checks the result `perturbed` of an attack on `pixels` in a ball; where it has none, there is none
+/// to search within by scores.
 ///
 /// # Errors
-/// [`Stopped`], when the user cancelled or the device failed.
+/// [`AttackError`], when the user cancelled or the device failed.
 pub async fn check<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     pixels: &[f32],
     perturbed: &[f32],
-    goal: &Goal,
-    (norm, eps): (Norm, f32),
-    effort: Effort,
-) -> Result<Masking, Stopped> {
+    criterion: &Criterion,
+    ball: Option<(Norm, f32)>,
+) -> Result<Masking, AttackError> {
     let mut found = Masking::default();
-    slope(subject, pixels, goal, &mut found).await?;
-    path(subject, pixels, perturbed, goal, &mut found).await?;
+    slope(context, pixels, criterion, &mut found).await?;
+    path(context, pixels, perturbed, criterion, &mut found).await?;
     let large = Descent {
         norm: Norm::Linf,
         eps: 0.5,
-        steps: effort.steps.max(1),
+        steps: STEPS,
         rel_step: 0.1,
         ..Descent::default()
     };
-    let far = large.attack(subject, pixels, goal).await?;
-    let met = subject.judge(&far, goal).await?;
+    let far = large.attack(context, pixels, criterion).await?;
+    let met = context.judge(&far, criterion).await?;
     found.large_radius = share(&met);
-    scores(
-        subject,
-        pixels,
-        perturbed,
-        goal,
-        (norm, eps),
-        effort,
-        &mut found,
-    )
-    .await?;
+    scores(context, pixels, perturbed, criterion, ball, &mut found).await?;
     found.flags = flags(&found);
     Ok(found)
 }
@@ -140,21 +123,21 @@ fn flags(found: &Masking) -> Vec<Flag> {
 }
 
 async fn slope<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     pixels: &[f32],
-    goal: &Goal,
+    criterion: &Criterion,
     found: &mut Masking,
-) -> Result<(), Stopped> {
-    let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+) -> Result<(), AttackError> {
+    let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
     // The margin, not the cross-entropy: that of a confident model is flat to f32.
-    let loss = |logits: &[f32]| Loss::Margin.evaluate(logits, classes, goal, &[]);
-    let here = subject
+    let loss = |logits: &[f32]| Loss::Margin.evaluate(logits, classes, criterion, &[]);
+    let here = context
         .oracle
         .gradient(pixels, &|l| loss(l).cotangent)
         .await?;
     let zeros = here.gradient.iter().filter(|g| **g == 0.0).count();
     found.zero_gradient = zeros as f32 / here.gradient.len().max(1) as f32;
-    if subject.oracle.is_stochastic() {
+    if context.oracle.is_stochastic() {
         return Ok(());
     }
     // Along the gradient itself, where the slope is steepest and rounding matters least.
@@ -167,16 +150,16 @@ async fn slope<O: Oracle>(
         let pairs = pixels.iter().zip(&directions);
         pairs.map(|(x, d)| x + by * d).collect()
     };
-    let ahead = subject.oracle.logits(&at(STEP)).await?;
-    let behind = subject.oracle.logits(&at(-STEP)).await?;
+    let ahead = context.oracle.logits(&at(STEP)).await?;
+    let behind = context.oracle.logits(&at(-STEP)).await?;
     let (ahead, behind) = (loss(&ahead).values, loss(&behind).values);
     let slopes = here.gradient.chunks_exact(length);
     let mut errors: Vec<f32> = slopes
         .zip(ahead.iter().zip(&behind))
         .map(|(g, (a, b))| {
-            let told = Norm::L2.of(g.iter().map(|v| f64::from(*v)));
-            let seen = (a - b) / f64::from(2.0 * STEP);
-            ((told - seen).abs() / told.abs().max(seen.abs()).max(1e-12)) as f32
+            let predicted = Norm::L2.of(g.iter().map(|v| f64::from(*v)));
+            let measured = (a - b) / f64::from(2.0 * STEP);
+            ((predicted - measured).abs() / predicted.abs().max(measured.abs()).max(1e-12)) as f32
         })
         .collect();
     errors.sort_by(f32::total_cmp);
@@ -185,20 +168,20 @@ async fn slope<O: Oracle>(
 }
 
 async fn path<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     pixels: &[f32],
     perturbed: &[f32],
-    goal: &Goal,
+    criterion: &Criterion,
     found: &mut Masking,
-) -> Result<(), Stopped> {
-    let classes = subject.oracle.classes();
+) -> Result<(), AttackError> {
+    let classes = context.oracle.classes();
     for i in 0..=PATH {
         let part = i as f32 / PATH as f32;
         let pairs = pixels.iter().zip(perturbed);
         let between: Vec<f32> = pairs.map(|(a, b)| a + part * (b - a)).collect();
-        let logits = subject.oracle.logits(&between).await?;
+        let logits = context.oracle.logits(&between).await?;
         let values = Loss::CrossEntropy
-            .evaluate(&logits, classes, goal, &[])
+            .evaluate(&logits, classes, criterion, &[])
             .values;
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
         found.path.push(mean as f32);
@@ -207,33 +190,33 @@ async fn path<O: Oracle>(
 }
 
 async fn scores<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     pixels: &[f32],
     perturbed: &[f32],
-    goal: &Goal,
-    (norm, eps): (Norm, f32),
-    effort: Effort,
+    criterion: &Criterion,
+    ball: Option<(Norm, f32)>,
     found: &mut Masking,
-) -> Result<(), Stopped> {
-    let met = subject.judge(perturbed, goal).await?;
+) -> Result<(), AttackError> {
+    let met = context.judge(perturbed, criterion).await?;
     let stood: Vec<usize> = (0..met.len()).filter(|i| !met[*i]).collect();
     found.stood = stood.len();
-    if stood.is_empty() || effort.queries == 0 || norm == Norm::L1 {
+    let ball = ball.filter(|(norm, _)| *norm != Norm::L1 && !stood.is_empty());
+    let Some((norm, eps)) = ball else {
         return Ok(());
-    }
+    };
     let square = Square {
         norm,
         eps,
-        queries: effort.queries,
+        queries: QUERIES,
         ..Square::default()
     };
-    let centres = pick(pixels, subject.oracle.image_len(), &stood);
-    let images = std::mem::take(&mut subject.images);
-    subject.images = stood.iter().map(|i| images[*i]).collect();
-    let wanted = goal.pick(&stood);
-    let tried = square.attack(subject, &centres, &wanted).await;
-    subject.images = images;
-    let fell = subject.judge(&tried?, &wanted).await?;
+    let centres = pick(pixels, context.oracle.image_len(), &stood);
+    let images = std::mem::take(&mut context.images);
+    context.images = stood.iter().map(|i| images[*i]).collect();
+    let wanted = criterion.pick(&stood);
+    let tried = square.attack(context, &centres, &wanted).await;
+    context.images = images;
+    let fell = context.judge(&tried?, &wanted).await?;
     found.beaten_by_scores = fell.iter().filter(|f| **f).count();
     Ok(())
 }

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::oracle::{Oracle, Pullback, Stopped};
+use super::error::AttackError;
+use super::oracle::{Oracle, Pullback};
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Probe, Taps};
 use crate::rng::Rng;
@@ -77,11 +78,11 @@ impl<'a> NetworkOracle<'a> {
         self
     }
 
-    async fn breathe(&self) -> Result<(), Stopped> {
+    async fn breathe(&self) -> Result<(), AttackError> {
         if let Some(pause) = self.pause {
             pause().await;
         }
-        self.cancel.check().map_err(|_| Stopped::Cancelled)
+        self.cancel.check().map_err(|_| AttackError::Cancelled)
     }
 
     fn tensor(&self, pixels: &[f32], device: &Device) -> Tensor<4> {
@@ -103,7 +104,7 @@ impl<'a> NetworkOracle<'a> {
     }
 
     /// One pass, on the side `x` is on.
-    fn pass(&mut self, x: Tensor<4>, tracked: bool) -> Result<Tensor<2>, Stopped> {
+    fn pass(&mut self, x: Tensor<4>, tracked: bool) -> Result<Tensor<2>, AttackError> {
         let [n, ..] = x.dims();
         self.forwards += n as u64;
         let noise = self.draw(n, &x.device());
@@ -113,7 +114,7 @@ impl<'a> NetworkOracle<'a> {
             false => &self.inner,
         };
         let logits = network.forward_probed(x, noise, &mut probe);
-        logits.map_err(|_| Stopped::Cancelled)
+        logits.map_err(|_| AttackError::Cancelled)
     }
 
     fn samples(&self) -> usize {
@@ -127,7 +128,7 @@ impl<'a> NetworkOracle<'a> {
         &mut self,
         pixels: &[f32],
         cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
-    ) -> Result<Pullback, Stopped> {
+    ) -> Result<Pullback, AttackError> {
         let device = self.device.clone().autodiff();
         let x = self.tensor(pixels, &device).require_grad();
         let logits = self.pass(x.clone(), true)?;
@@ -150,13 +151,12 @@ impl<'a> NetworkOracle<'a> {
 }
 
 /// A tensor's values, once the device has them.
-pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Stopped> {
-    let data = tensor.into_data_async().await;
-    let data = data.map_err(|e| Stopped::Device {
-        cause: format!("{e:?}"),
-    })?;
-    data.try_to_vec()
-        .map_err(|_| Stopped::Failed("The device returned numbers of an unexpected type.".into()))
+pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, AttackError> {
+    let device = |cause: &dyn std::fmt::Debug| AttackError::Device {
+        cause: format!("{cause:?}"),
+    };
+    let data = tensor.into_data_async().await.map_err(|e| device(&e))?;
+    data.try_to_vec().map_err(|e| device(&e))
 }
 
 impl Oracle for NetworkOracle<'_> {
@@ -172,7 +172,7 @@ impl Oracle for NetworkOracle<'_> {
         matches!(self.noise, Noise::Fresh { .. }) && self.network.is_stochastic()
     }
 
-    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, Stopped> {
+    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, AttackError> {
         let mut logits = Vec::new();
         let device = self.device.clone();
         for part in pixels.chunks(self.batch.max(1) * self.image_len()) {
@@ -184,11 +184,18 @@ impl Oracle for NetworkOracle<'_> {
         Ok(logits)
     }
 
+    fn skip(&mut self, images: usize, passes: usize) {
+        if self.is_stochastic() {
+            // On the host: nothing is to be computed with it.
+            (0..passes * images).for_each(|_| drop(self.draw(1, &Device::flex())));
+        }
+    }
+
     async fn gradient(
         &mut self,
         pixels: &[f32],
         cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
-    ) -> Result<Pullback, Stopped> {
+    ) -> Result<Pullback, AttackError> {
         // A loss sees the whole batch's logits, so a batch is not cut in parts here.
         let samples = self.samples();
         let mut mean: Option<Pullback> = None;
@@ -203,7 +210,7 @@ impl Oracle for NetworkOracle<'_> {
             }
         }
         // There is at least one sample.
-        let mut mean = mean.ok_or(Stopped::Cancelled)?;
+        let mut mean = mean.ok_or(AttackError::Cancelled)?;
         let scale = 1.0 / samples as f32;
         mean.logits.iter_mut().for_each(|v| *v *= scale);
         mean.gradient.iter_mut().for_each(|v| *v *= scale);

@@ -3,10 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::Goal;
-use super::nearest::{Clean, decide, require};
+use super::best_so_far::{Clean, decide};
+use super::context::{Context, pick};
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::method::Method;
 use super::norm::{Ball, Norm, Projection};
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::oracle::Oracle;
 use super::start::{self, Bracket, Noise, Questions};
 use crate::rng::Rng;
 
@@ -69,70 +72,22 @@ impl Grains {
 }
 
 impl SaltAndPepper {
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         require(
             self.levels > 0 && self.repeats > 0,
             "The salt-and-pepper attack needs at least one level and one repeat.",
         )
     }
 
-    /// `[n, c, h, w]`; an image without a success is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let [channels, height, width] = subject.oracle.shape();
-        let places = height * width * if self.across_channels { 1 } else { channels };
-        let length = subject.oracle.image_len();
-        let clean = Clean::of(subject, pixels, goal).await?;
-        let mut questions = Questions {
-            goal,
-            asked: 0,
-            most: self.repeats
-                * (self.levels + halvings(1.0 / self.levels as f64, 0.5 / places as f64)),
-        };
-        let mut found = pixels.to_vec();
-        // The smallest share of every image.
-        let mut shares = vec![f64::INFINITY; goal.classes.len()];
-        for _ in 0..self.repeats {
-            let draw = |image: &usize| Grains::draw(*image, places, &mut subject.rng);
-            let grains: Vec<Grains> = clean.open.iter().map(draw).collect();
-            let mut brackets = self.grow(subject, &mut questions, pixels, &grains).await?;
-            brackets
-                .iter_mut()
-                .for_each(|b| b.tolerance = 0.5 / places as f64);
-            let scatter = |bracket: &Bracket, share: f64| {
-                let of_image = grains.iter().find(|g| g.image == bracket.image);
-                let original = &pixels[bracket.image * length..][..length];
-                of_image.map_or_else(|| original.to_vec(), |g| g.scatter(original, share))
-            };
-            start::bisect(subject, &mut questions, &mut brackets, &scatter).await?;
-            for bracket in brackets {
-                if bracket.high >= shares[bracket.image] {
-                    continue;
-                }
-                shares[bracket.image] = bracket.high;
-                found[bracket.image * length..][..length].copy_from_slice(&bracket.pixels);
-            }
-        }
-        Ok(found)
-    }
-
     /// Turns more and more places; a bracket for every image with a success.
     async fn grow<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         questions: &mut Questions<'_>,
         pixels: &[f32],
         grains: &[Grains],
-    ) -> Result<Vec<Bracket>, Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+    ) -> Result<Vec<Bracket>, AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
         let share = |level: usize| level as f64 / self.levels as f64;
         let mut found = Vec::new();
         let mut left: Vec<&Grains> = grains.iter().collect();
@@ -144,8 +99,8 @@ impl SaltAndPepper {
             let scatter =
                 |g: &&Grains| g.scatter(&pixels[g.image * length..][..length], share(level));
             let tried: Vec<f32> = left.iter().flat_map(scatter).collect();
-            let answers = questions.ask(subject, &tried, &images, 1).await?;
-            subject.tell_some(&images, questions.at(), &answers.logits, &tried);
+            let answers = questions.ask(context, &tried, &images, 1).await?;
+            context.report_some(&images, questions.at(), &answers.logits, &tried);
             for (j, image) in images.iter().enumerate().filter(|(j, _)| answers.met[*j]) {
                 found.push(Bracket {
                     image: *image,
@@ -159,6 +114,53 @@ impl SaltAndPepper {
             }
             let mut met = answers.met.iter();
             left.retain(|_| !met.next().is_some_and(|met| *met));
+        }
+        Ok(found)
+    }
+}
+
+impl Method for SaltAndPepper {
+    /// `[n, c, h, w]`; an image without a success is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let [channels, height, width] = context.oracle.shape();
+        let places = height * width * if self.across_channels { 1 } else { channels };
+        let length = context.oracle.image_len();
+        let clean = Clean::of(context, pixels, criterion).await?;
+        let mut questions = Questions {
+            criterion,
+            asked: 0,
+            most: self.repeats
+                * (self.levels + halvings(1.0 / self.levels as f64, 0.5 / places as f64)),
+        };
+        let mut found = pixels.to_vec();
+        // The smallest share of every image.
+        let mut shares = vec![f64::INFINITY; criterion.classes.len()];
+        for _ in 0..self.repeats {
+            let draw = |image: &usize| Grains::draw(*image, places, &mut context.rng);
+            let grains: Vec<Grains> = clean.open.iter().map(draw).collect();
+            let mut brackets = self.grow(context, &mut questions, pixels, &grains).await?;
+            brackets
+                .iter_mut()
+                .for_each(|b| b.tolerance = 0.5 / places as f64);
+            let scatter = |bracket: &Bracket, share: f64| {
+                let of_image = grains.iter().find(|g| g.image == bracket.image);
+                let original = &pixels[bracket.image * length..][..length];
+                of_image.map_or_else(|| original.to_vec(), |g| g.scatter(original, share))
+            };
+            start::bisect(context, &mut questions, &mut brackets, &scatter).await?;
+            for bracket in brackets {
+                if bracket.high >= shares[bracket.image] {
+                    continue;
+                }
+                shares[bracket.image] = bracket.high;
+                found[bracket.image * length..][..length].copy_from_slice(&bracket.pixels);
+            }
         }
         Ok(found)
     }
@@ -209,7 +211,7 @@ impl Default for AdditiveNoise {
 }
 
 impl AdditiveNoise {
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         require(
             self.norm != Norm::L1,
             "The additive-noise attack works in L2 and L∞.",
@@ -222,39 +224,6 @@ impl AdditiveNoise {
             self.repeats > 0,
             "The additive-noise attack needs at least one repeat.",
         )
-    }
-
-    /// `[n, c, h, w]` within `eps` of `pixels`; an image without a success is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let length = subject.oracle.image_len();
-        let mut open = Clean::of(subject, pixels, goal).await?.open;
-        let mut found = pixels.to_vec();
-        for repeat in 1..=self.repeats {
-            if open.is_empty() {
-                break;
-            }
-            let mut tried = pick(pixels, length, &open);
-            let images = tried.chunks_exact_mut(length).zip(&open);
-            for (image, i) in images {
-                self.add(image, &pixels[i * length..][..length], &mut subject.rng);
-            }
-            let met = decide(subject, &tried, &open, goal, [repeat, self.repeats]).await?;
-            for (j, i) in open.iter().enumerate().filter(|(j, _)| met[*j]) {
-                found[i * length..][..length].copy_from_slice(&tried[j * length..][..length]);
-            }
-            let mut flags = met.iter();
-            open.retain(|_| !flags.next().is_some_and(|met| *met));
-        }
-        Ok(found)
     }
 
     fn add(&self, image: &mut [f32], centre: &[f32], rng: &mut Rng) {
@@ -278,6 +247,42 @@ impl AdditiveNoise {
             centre,
         };
         ball.project(image, Projection::Scale);
+    }
+}
+
+impl Method for AdditiveNoise {
+    fn ball(&self) -> Option<(Norm, f32)> {
+        Some((self.norm, self.eps))
+    }
+
+    /// `[n, c, h, w]` within `eps` of `pixels`; an image without a success is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let length = context.oracle.image_len();
+        let mut open = Clean::of(context, pixels, criterion).await?.open;
+        let mut found = pixels.to_vec();
+        for repeat in 1..=self.repeats {
+            if open.is_empty() {
+                break;
+            }
+            let mut tried = pick(pixels, length, &open);
+            let images = tried.chunks_exact_mut(length).zip(&open);
+            for (image, i) in images {
+                self.add(image, &pixels[i * length..][..length], &mut context.rng);
+            }
+            let met = decide(context, &tried, &open, criterion, [repeat, self.repeats]).await?;
+            for (j, i) in open.iter().enumerate().filter(|(j, _)| met[*j]) {
+                found[i * length..][..length].copy_from_slice(&tried[j * length..][..length]);
+            }
+            let mut flags = met.iter();
+            open.retain(|_| !flags.next().is_some_and(|met| *met));
+        }
+        Ok(found)
     }
 }
 
@@ -305,37 +310,36 @@ impl Default for BlendedNoise {
 }
 
 impl BlendedNoise {
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         require(
             self.draws > 0 && self.levels > 0,
             "The blended-noise attack needs at least one draw and one level.",
         )
     }
+}
 
+impl Method for BlendedNoise {
     /// `[n, c, h, w]`; an image without a success is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
+    async fn attack<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
         self.check()?;
-        let length = subject.oracle.image_len();
-        let clean = Clean::of(subject, pixels, goal).await?;
+        let length = context.oracle.image_len();
+        let clean = Clean::of(context, pixels, criterion).await?;
         let noise = Noise {
             draws: self.draws,
             levels: self.levels,
         };
         let mut questions = Questions {
-            goal,
+            criterion,
             asked: 0,
             most: self.draws * self.levels + self.halvings,
         };
         let mut brackets = noise
-            .search(subject, &mut questions, pixels, &clean.open)
+            .search(context, &mut questions, pixels, &clean.open)
             .await?;
         // Exact: a power of 2.
         let part = 0.5_f64.powi(i32::try_from(self.halvings).unwrap_or(i32::MAX));
@@ -345,7 +349,7 @@ impl BlendedNoise {
         let way = |b: &Bracket, amount: f64| {
             start::blend(&pixels[b.image * length..][..length], &b.far, amount)
         };
-        start::bisect(subject, &mut questions, &mut brackets, &way).await?;
+        start::bisect(context, &mut questions, &mut brackets, &way).await?;
         let mut found = pixels.to_vec();
         for bracket in brackets {
             found[bracket.image * length..][..length].copy_from_slice(&bracket.pixels);
@@ -356,8 +360,8 @@ impl BlendedNoise {
 
 #[cfg(test)]
 mod tests {
-    use super::super::analytic::{Linear, Model, Rules, attack, follows_the_rules};
-    use super::super::plan::Attack;
+    use super::super::registry::Attack;
+    use super::super::test_formula::{Linear, Model, Rules, attack, follows_the_rules};
     use super::*;
 
     const SHAPE: [usize; 3] = [3, 6, 6];
@@ -416,7 +420,12 @@ mod tests {
                 across_channels,
                 ..SaltAndPepper::default()
             });
-            let found = attack(&plan, &mut model, &[0.25; 108], &Goal::leave(vec![0]));
+            let found = attack(
+                &plan,
+                &mut model,
+                &[0.25; 108],
+                &Criterion::untargeted(vec![0]),
+            );
             assert_eq!(extremes(&found), expected, "{across_channels}");
             let kept = found.iter().filter(|v| **v == 0.25).count();
             assert_eq!(kept, 108 - expected);
@@ -437,7 +446,12 @@ mod tests {
                 repeats,
                 ..SaltAndPepper::default()
             });
-            let found = attack(&plan, &mut model, &[0.25; 108], &Goal::leave(vec![0]));
+            let found = attack(
+                &plan,
+                &mut model,
+                &[0.25; 108],
+                &Criterion::untargeted(vec![0]),
+            );
             extremes(&found)
         };
         assert!(turned(30) < turned(1), "{} {}", turned(30), turned(1));
@@ -486,7 +500,7 @@ mod tests {
         let mut model = Model::new(linear.shape, 2, &formula);
         let plan = Attack::BlendedNoise(BlendedNoise::default());
         let image = &linear.images[0];
-        let found = attack(&plan, &mut model, image, &Goal::leave(vec![0]));
+        let found = attack(&plan, &mut model, image, &Criterion::untargeted(vec![0]));
         // Straight back a little, and it is no success any more.
         let back = start::blend(&found, image, 1e-3);
         assert!(linear.rise(&found) > 0.0 && linear.rise(&back) <= 0.0);
@@ -516,7 +530,7 @@ mod tests {
             additive(Norm::L2, 0.1, 0).check(),
             blended.check(),
         ] {
-            assert!(matches!(bad, Err(Stopped::Failed(_))), "{bad:?}");
+            assert!(matches!(bad, Err(AttackError::Setting(_))), "{bad:?}");
         }
         assert_eq!(additive(Norm::L2, 0.0, 1).check(), Ok(()));
     }

@@ -113,7 +113,7 @@ pub fn sign(value: f32) -> f32 {
     }
 }
 
-/// How a point outside the ball is brought back.
+/// How a point outside the ball is projected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Projection {
     /// Along the line to the centre. In L∞ and L2 that is the nearest point, or as good as.
@@ -131,7 +131,7 @@ pub struct Ball<'a> {
 }
 
 impl Ball<'_> {
-    /// Brings `x` back into the ball and the box. The result is inside to the last bit: its
+    /// Projects `x` into the ball and the box. The result is inside to the last bit: its
     /// distance, computed in f64 from the f32 pixels, is at most `eps`.
     pub fn project(&self, x: &mut [f32], how: Projection) {
         match (self.norm, how) {

@@ -3,9 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Goal, Loss};
-use super::nearest::{Clean, PORTION, require};
-use super::oracle::{Oracle, Stopped, Subject};
+use super::best_so_far::{Clean, PORTION};
+use super::context::Context;
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::loss::Loss;
+use super::method::Method;
+use super::oracle::Oracle;
 use crate::rng::Rng;
 
 /// Members that a child is made of, and the one it has to beat.
@@ -67,7 +71,7 @@ struct Brood {
 }
 
 impl OnePixel {
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         require(
             self.pixels > 0,
             "The one-pixel attack needs at least one pixel to change.",
@@ -80,48 +84,6 @@ impl OnePixel {
             self.scale > 0.0 && self.scale <= 2.0,
             "The scale of the one-pixel attack must be above 0 and at most 2.",
         )
-    }
-
-    /// `[n, c, h, w]`; an image without a success is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let (length, shape) = (subject.oracle.image_len(), subject.oracle.shape());
-        let clean = Clean::of(subject, pixels, goal).await?;
-        let mut found = pixels.to_vec();
-        let mut swarms: Vec<Swarm> = clean
-            .open
-            .into_iter()
-            .map(|image| Swarm {
-                image,
-                members: Vec::new(),
-            })
-            .collect();
-        for generation in 0..=self.generations {
-            if swarms.is_empty() {
-                break;
-            }
-            let genes = self.offspring(&swarms, shape, &mut subject.rng);
-            let brood = self.judge(subject, &swarms, genes, pixels, goal).await?;
-            let done = self.select(&mut swarms, &brood);
-            self.report(subject, &swarms, &brood, pixels, generation + 1);
-            for (swarm, winner) in swarms.iter().zip(&done) {
-                if let Some(winner) = winner {
-                    let place = &mut found[swarm.image * length..][..length];
-                    paint(place, shape, &brood.children[*winner].genes);
-                }
-            }
-            let mut flags = done.iter();
-            swarms.retain(|_| flags.next().is_some_and(Option::is_none));
-        }
-        Ok(found)
     }
 
     /// The first members, or a child for each.
@@ -177,14 +139,14 @@ impl OnePixel {
     /// Asks about all children.
     async fn judge<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         swarms: &[Swarm],
         genes: Vec<Genes>,
         pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Brood, Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        let shape = subject.oracle.shape();
+        criterion: &Criterion,
+    ) -> Result<Brood, AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        let shape = context.oracle.shape();
         let mut brood = Brood {
             children: Vec::with_capacity(genes.len()),
             met: Vec::with_capacity(genes.len()),
@@ -195,11 +157,11 @@ impl OnePixel {
             .flat_map(|s| std::iter::repeat_n(s.image, self.population))
             .collect();
         for (genes, owners) in genes.chunks(PORTION).zip(owners.chunks(PORTION)) {
-            let mut tried = super::oracle::pick(pixels, length, owners);
+            let mut tried = super::context::pick(pixels, length, owners);
             let images = tried.chunks_exact_mut(length).zip(genes);
             images.for_each(|(image, genes)| paint(image, shape, genes));
-            let logits = subject.oracle.logits(&tried).await?;
-            let wanted = goal.pick(owners);
+            let logits = context.oracle.logits(&tried).await?;
+            let wanted = criterion.pick(owners);
             // The logarithm of the probability, which orders as the probability does and does not
             // run out of digits.
             let scores = Loss::CrossEntropy.evaluate(&logits, classes, &wanted, &[]);
@@ -238,14 +200,14 @@ impl OnePixel {
     /// Tells of the best child of each swarm.
     fn report<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         swarms: &[Swarm],
         brood: &Brood,
         pixels: &[f32],
         step: usize,
     ) {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        let shape = subject.oracle.shape();
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        let shape = context.oracle.shape();
         let images: Vec<usize> = swarms.iter().map(|s| s.image).collect();
         let bests: Vec<usize> = (0..swarms.len())
             .filter_map(|s| {
@@ -253,11 +215,54 @@ impl OnePixel {
                 best(&brood.children, range)
             })
             .collect();
-        let mut shown = super::oracle::pick(pixels, length, &images);
+        let mut shown = super::context::pick(pixels, length, &images);
         let places = shown.chunks_exact_mut(length).zip(&bests);
         places.for_each(|(image, i)| paint(image, shape, &brood.children[*i].genes));
-        let logits = super::oracle::pick(&brood.logits, classes, &bests);
-        subject.tell_some(&images, [step, self.generations + 1], &logits, &shown);
+        let logits = super::context::pick(&brood.logits, classes, &bests);
+        context.report_some(&images, [step, self.generations + 1], &logits, &shown);
+    }
+}
+
+impl Method for OnePixel {
+    /// `[n, c, h, w]`; an image without a success is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let (length, shape) = (context.oracle.image_len(), context.oracle.shape());
+        let clean = Clean::of(context, pixels, criterion).await?;
+        let mut found = pixels.to_vec();
+        let mut swarms: Vec<Swarm> = clean
+            .open
+            .into_iter()
+            .map(|image| Swarm {
+                image,
+                members: Vec::new(),
+            })
+            .collect();
+        for generation in 0..=self.generations {
+            if swarms.is_empty() {
+                break;
+            }
+            let genes = self.offspring(&swarms, shape, &mut context.rng);
+            let brood = self
+                .judge(context, &swarms, genes, pixels, criterion)
+                .await?;
+            let done = self.select(&mut swarms, &brood);
+            self.report(context, &swarms, &brood, pixels, generation + 1);
+            for (swarm, winner) in swarms.iter().zip(&done) {
+                if let Some(winner) = winner {
+                    let place = &mut found[swarm.image * length..][..length];
+                    paint(place, shape, &brood.children[*winner].genes);
+                }
+            }
+            let mut flags = done.iter();
+            swarms.retain(|_| flags.next().is_some_and(Option::is_none));
+        }
+        Ok(found)
     }
 }
 
@@ -299,8 +304,8 @@ fn paint(image: &mut [f32], [channels, height, width]: [usize; 3], genes: &[f64]
 
 #[cfg(test)]
 mod tests {
-    use super::super::analytic::{Model, Rules, attack, follows_the_rules};
-    use super::super::plan::Attack;
+    use super::super::registry::Attack;
+    use super::super::test_formula::{Model, Rules, attack, follows_the_rules};
     use super::*;
 
     const SHAPE: [usize; 3] = [3, 8, 8];
@@ -351,7 +356,12 @@ mod tests {
         let rules = rules();
         let mut model = Model::new(SHAPE, 2, &look);
         let plan = Attack::OnePixel(small());
-        let found = attack(&plan, &mut model, &rules.open, &Goal::leave(vec![0]));
+        let found = attack(
+            &plan,
+            &mut model,
+            &rules.open,
+            &Criterion::untargeted(vec![0]),
+        );
         assert_eq!(changed(&found, &rules.open), [SEEN - 64]);
         assert!(found[SEEN] > 0.5, "{}", found[SEEN]);
         assert!(model.asked <= 1 + 41 * 60, "{}", model.asked);
@@ -369,7 +379,7 @@ mod tests {
                 ..small()
             });
             let mut model = Model::new(SHAPE, 2, &both);
-            let found = attack(&plan, &mut model, &open, &Goal::leave(vec![0]));
+            let found = attack(&plan, &mut model, &open, &Criterion::untargeted(vec![0]));
             assert_eq!(changed(&found, &open).len(), expected, "{pixels} pixels");
         }
     }
@@ -387,7 +397,12 @@ mod tests {
             ]
         });
         let plan = Attack::OnePixel(small());
-        attack(&plan, &mut model, &[0.25; 192], &Goal::leave(vec![0]));
+        attack(
+            &plan,
+            &mut model,
+            &[0.25; 192],
+            &Criterion::untargeted(vec![0]),
+        );
         assert_eq!(model.asked, 1 + 60);
     }
 
@@ -442,7 +457,10 @@ mod tests {
                 ..fine
             },
         ] {
-            assert!(matches!(bad.check(), Err(Stopped::Failed(_))), "{bad:?}");
+            assert!(
+                matches!(bad.check(), Err(AttackError::Setting(_))),
+                "{bad:?}"
+            );
         }
     }
 }

@@ -1,110 +1,15 @@
-//! Any attack as a document, run by one function that keeps what holds for all of them.
+//! An attack as a document, run by one function that adds what holds for all of them.
 
 use serde::{Deserialize, Serialize};
 
-use super::apgd::Apgd;
-use super::autoattack::AutoAttack;
-use super::boundary::Boundary;
-use super::carlini_wagner::CarliniWagner;
-use super::deepfool::DeepFool;
-use super::descent::Descent;
-use super::fab::Fab;
-use super::fmn::Fmn;
-use super::goal::{Aim, Goal};
-use super::hop_skip_jump::HopSkipJump;
-use super::jsma::Jsma;
-use super::noise_search::{AdditiveNoise, BlendedNoise, SaltAndPepper};
+use super::context::{Context, Step, pick};
+use super::criterion::Criterion;
+use super::error::{AttackError, require_input};
 use super::norm::{Ball, Norm};
-use super::one_pixel::OnePixel;
-use super::oracle::{Oracle, Step, Stopped, Subject, pick};
-use super::spatial::Spatial;
-use super::square::Square;
-use super::universal::Universal;
+use super::oracle::Oracle;
+use super::predictions::Predictions;
+use super::registry::Attack;
 use crate::rng::Rng;
-
-/// An attack with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Attack {
-    /// FGSM, PGD, BIM, MI-FGSM and sparse descent are settings of it.
-    Descent(Descent),
-    Apgd(Apgd),
-    Square(Square),
-    DeepFool(DeepFool),
-    CarliniWagner(CarliniWagner),
-    Boundary(Boundary),
-    HopSkipJump(HopSkipJump),
-    OnePixel(OnePixel),
-    SaltAndPepper(SaltAndPepper),
-    AdditiveNoise(AdditiveNoise),
-    BlendedNoise(BlendedNoise),
-    Spatial(Spatial),
-    Fab(Fab),
-    AutoAttack(AutoAttack),
-    Jsma(Jsma),
-    Universal(Universal),
-    Fmn(Fmn),
-}
-
-impl Attack {
-    /// The ball the result stays in; `None` for attacks that look for the smallest perturbation.
-    pub fn ball(&self) -> Option<(Norm, f32)> {
-        match self {
-            Self::Descent(a) => Some((a.norm, a.eps)),
-            Self::Apgd(a) => Some((a.norm, a.eps)),
-            Self::Square(a) => Some((a.norm, a.eps)),
-            Self::AdditiveNoise(a) => Some((a.norm, a.eps)),
-            Self::Boundary(_)
-            | Self::HopSkipJump(_)
-            | Self::OnePixel(_)
-            | Self::SaltAndPepper(_)
-            | Self::BlendedNoise(_)
-            | Self::Spatial(_) => None,
-            Self::AutoAttack(a) => Some((a.norm, a.eps)),
-            Self::Universal(a) => Some((a.norm, a.eps)),
-            Self::DeepFool(_) | Self::CarliniWagner(_) | Self::Fab(_) | Self::Fmn(_) => None,
-            // Its limit is on the number of features.
-            Self::Jsma(_) => None,
-        }
-    }
-
-    /// Whether the attack starts from other images of the batch, those among them that need no
-    /// attack.
-    fn borrows(&self, goal: &Goal) -> bool {
-        goal.aim == Aim::Reach && matches!(self, Self::Boundary(_) | Self::HopSkipJump(_))
-    }
-
-    /// Runs the attack and nothing else: [`run`] adds what holds for all of them.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        match self {
-            Self::Descent(a) => a.attack(subject, pixels, goal).await,
-            Self::Apgd(a) => a.attack(subject, pixels, goal).await,
-            Self::Square(a) => a.attack(subject, pixels, goal).await,
-            Self::DeepFool(a) => a.attack(subject, pixels, goal).await,
-            Self::CarliniWagner(a) => a.attack(subject, pixels, goal).await,
-            Self::Boundary(a) => a.attack(subject, pixels, goal).await,
-            Self::HopSkipJump(a) => a.attack(subject, pixels, goal).await,
-            Self::OnePixel(a) => a.attack(subject, pixels, goal).await,
-            Self::SaltAndPepper(a) => a.attack(subject, pixels, goal).await,
-            Self::AdditiveNoise(a) => a.attack(subject, pixels, goal).await,
-            Self::BlendedNoise(a) => a.attack(subject, pixels, goal).await,
-            Self::Spatial(a) => a.attack(subject, pixels, goal).await,
-            Self::Fab(a) => a.attack(subject, pixels, goal).await,
-            Self::AutoAttack(a) => a.attack(subject, pixels, goal).await,
-            Self::Jsma(a) => a.attack(subject, pixels, goal).await,
-            Self::Universal(a) => a.attack(subject, pixels, goal).await,
-            Self::Fmn(a) => a.attack(subject, pixels, goal).await,
-        }
-    }
-}
 
 /// An attack and how its success is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,119 +46,164 @@ impl Plan {
     }
 }
 
-/// What an attack on a batch came to.
+/// The result of an attack on a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// `[n, c, h, w]`.
     pub pixels: Vec<f32>,
-    /// Images for which the goal was met before anything was done; they are unchanged.
+    /// For the clean images.
+    pub before: Predictions,
+    /// For `pixels`.
+    pub after: Predictions,
+    /// Images for which the criterion was met before anything was done; they are unchanged.
     pub met_before: Vec<bool>,
-    /// Share of the passes over the result that meet the goal, an image each.
+    /// Share of the passes that meet the criterion, an image each: of those over the result, and
+    /// where it was met before, of those over the clean image.
     pub met: Vec<f32>,
-    /// Passes behind each of `met`.
-    pub passes: usize,
 }
 
 impl Outcome {
-    /// Whether most passes over an image's result meet the goal.
+    /// Whether most passes over an image's result meet the criterion.
     pub fn success(&self) -> Vec<bool> {
-        self.met.iter().map(|share| *share > 0.5).collect()
+        most(&self.met)
     }
+}
+
+fn most(shares: &[f32]) -> Vec<bool> {
+    shares.iter().map(|share| *share > 0.5).collect()
 }
 
 /// Attacks `pixels`, `[n, c, h, w]` in [0, 1].
 ///
-/// Whatever the attack: images that meet the goal already come back as they were, pixels stay in
-/// [0, 1] and in the attack's ball to the last bit, and the same seed gives the same bits.
+/// Whatever the attack: images that meet the criterion already come back as they were, pixels stay
+/// in [0, 1] and in the attack's ball to the last bit, and the same seed gives the same bits.
+///
+/// `before` are the predictions for `pixels` where they are known, over the plan's passes; the
+/// model makes them otherwise.
 ///
 /// # Errors
-/// [`Stopped`], when cancelled, when the device failed, or with a sentence on what is wrong with
-/// the request.
+/// [`AttackError`], when cancelled, when the device failed, or with a sentence on what is wrong
+/// with the request.
+///
+/// ```
+/// use std::fs::File;
+/// use ventral::compute::device::Devices;
+/// use ventral::model::load;
+/// use ventral::model::probe::CancelToken;
+/// use ventral::perturb::attack::descent::Descent;
+/// use ventral::perturb::attack::network::{NetworkOracle, Noise};
+/// use ventral::perturb::attack::plan::{Plan, run};
+/// use ventral::perturb::attack::registry::Attack;
+/// use ventral::perturb::attack::{Criterion, Norm};
+///
+/// let cancel = CancelToken::default();
+/// let file = File::open("static/models/resnet-cifar10.safetensors")?;
+/// let model = load::read("resnet-cifar10", vec![Box::new(file)], &cancel, |_, _, _| {})?;
+/// let device = Devices::cpu("", None).device;
+/// let network = model.to_network(&device.clone().autodiff());
+/// let mut oracle = NetworkOracle::new(&network, device, 32, Noise::Off, cancel);
+/// let plan = Plan {
+///     attack: Attack::Descent(Descent::fgsm(Norm::Linf, 8.0 / 255.0)),
+///     seed: 0,
+///     eight_bit: false,
+///     passes: 1,
+/// };
+/// let pixels = vec![0.5; 3 * 32 * 32];
+/// let criterion = Criterion::untargeted(vec![0]);
+/// let attack = run(&plan, &mut oracle, &pixels, &criterion, None, &mut |_| {});
+/// let outcome = pollster::block_on(attack)?;
+/// assert!(outcome.pixels.iter().all(|v| (v - 0.5).abs() <= 8.0 / 255.0 + 1e-6));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub async fn run<O: Oracle>(
     plan: &Plan,
     oracle: &mut O,
     pixels: &[f32],
-    goal: &Goal,
+    criterion: &Criterion,
+    before: Option<Predictions>,
     watch: &mut dyn FnMut(Step<'_>),
-) -> Result<Outcome, Stopped> {
-    check(oracle, pixels, goal)?;
-    let length = oracle.image_len();
-    let before = judge(oracle, pixels, goal, plan.passes).await?;
-    let met_before: Vec<bool> = before.iter().map(|share| *share > 0.5).collect();
+) -> Result<Outcome, AttackError> {
+    check(oracle, pixels, criterion)?;
+    let before = match before {
+        Some(before) => before,
+        None => Predictions::of(oracle, pixels, plan.passes).await?,
+    };
+    let shares = before.shares_met(criterion);
+    let met_before = most(&shares);
     let open: Vec<usize> = (0..met_before.len()).filter(|i| !met_before[*i]).collect();
-    let mut outcome = Outcome {
-        pixels: pixels.to_vec(),
-        met: before,
-        met_before,
-        passes: passes(oracle, plan.passes),
-    };
-    if open.is_empty() {
-        return Ok(outcome);
+    let attacked = !open.is_empty();
+    let mut results = pixels.to_vec();
+    if attacked {
+        let given = match plan.attack.borrows(criterion.aim) {
+            true => (0..met_before.len()).collect(),
+            false => open.clone(),
+        };
+        let found = find(plan, oracle, pixels, criterion, given, watch).await?;
+        let length = oracle.image_len();
+        for (i, image) in found {
+            if !met_before[i] {
+                results[i * length..][..length].copy_from_slice(&image);
+            }
+        }
     }
-    let given = match plan.attack.borrows(goal) {
-        true => (0..outcome.met.len()).collect(),
-        false => open,
+    let after = match attacked || oracle.is_stochastic() {
+        true => Predictions::of(oracle, &results, plan.passes).await?,
+        false => before.clone(),
     };
-    let (centres, wanted) = (pick(pixels, length, &given), goal.pick(&given));
-    let mut subject = Subject::new(&mut *oracle, plan.seed, watch, given.clone());
-    subject.eight_bit = plan.eight_bit;
-    let mut found = plan.attack.attack(&mut subject, &centres, &wanted).await?;
+    let mut met = after.shares_met(criterion);
+    let places = (0..met.len()).filter(|i| met_before[*i]);
+    places.for_each(|i| met[i] = shares[i]);
+    Ok(Outcome {
+        pixels: results,
+        before,
+        after,
+        met_before,
+        met,
+    })
+}
+
+/// The attack's result for each of the images `given`, with the image's number.
+async fn find<O: Oracle>(
+    plan: &Plan,
+    oracle: &mut O,
+    pixels: &[f32],
+    criterion: &Criterion,
+    given: Vec<usize>,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<Vec<(usize, Vec<f32>)>, AttackError> {
+    let length = oracle.image_len();
+    let (centres, wanted) = (pick(pixels, length, &given), criterion.pick(&given));
+    let mut context = Context::new(&mut *oracle, plan.seed, watch, given.clone());
+    context.eight_bit = plan.eight_bit;
+    let attack = plan.attack.attack(&mut context, &centres, &wanted);
+    let mut found = attack.await?;
     if plan.eight_bit {
         round(plan.attack.ball(), &mut found, &centres, length);
     }
-    let met = judge(oracle, &found, &wanted, plan.passes).await?;
-    for (j, i) in given.into_iter().enumerate() {
-        if outcome.met_before[i] {
-            continue;
-        }
-        outcome.met[i] = met[j];
-        outcome.pixels[i * length..][..length].copy_from_slice(&found[j * length..][..length]);
-    }
-    Ok(outcome)
+    // Reports measured by earlier versions stay repeatable: those spent one more judgement here.
+    oracle.skip(given.len(), plan.passes.max(1));
+    let images = found.chunks_exact(length).map(<[f32]>::to_vec);
+    Ok(given.into_iter().zip(images).collect())
 }
 
-fn check<O: Oracle>(oracle: &O, pixels: &[f32], goal: &Goal) -> Result<(), Stopped> {
-    let failed = |sentence: &str| Err(Stopped::Failed(sentence.to_owned()));
-    if pixels.len() != goal.classes.len() * oracle.image_len() {
-        return failed("An attack needs one class for each image.");
-    }
-    if pixels.iter().any(|v| !(0.0..=1.0).contains(v)) {
-        return failed("An attacked image must have pixels from 0 to 1.");
-    }
-    if goal.classes.iter().any(|class| *class >= oracle.classes()) {
-        return failed("The attack's target is not a class of this model. Choose another target.");
-    }
-    if !(0.0..=1.0).contains(&goal.confidence) {
-        return failed("The confidence of an attack must be from 0 to 1.");
-    }
-    Ok(())
-}
-
-fn passes<O: Oracle>(oracle: &O, wanted: usize) -> usize {
-    if oracle.is_stochastic() {
-        wanted.max(1)
-    } else {
-        1
-    }
-}
-
-/// The share of fresh passes that meet the goal, an image each.
-async fn judge<O: Oracle>(
-    oracle: &mut O,
-    pixels: &[f32],
-    goal: &Goal,
-    wanted: usize,
-) -> Result<Vec<f32>, Stopped> {
-    let passes = passes(oracle, wanted);
-    let mut hits = vec![0_usize; goal.classes.len()];
-    for _ in 0..passes {
-        let logits = oracle.logits(pixels).await?;
-        let met = goal.met(&logits, oracle.classes());
-        hits.iter_mut()
-            .zip(met)
-            .for_each(|(h, m)| *h += usize::from(m));
-    }
-    Ok(hits.into_iter().map(|h| h as f32 / passes as f32).collect())
+fn check<O: Oracle>(oracle: &O, pixels: &[f32], criterion: &Criterion) -> Result<(), AttackError> {
+    require_input(
+        pixels.len() == criterion.classes.len() * oracle.image_len(),
+        "An attack needs one class for each image.",
+    )?;
+    require_input(
+        pixels.iter().all(|v| (0.0..=1.0).contains(v)),
+        "An attacked image must have pixels from 0 to 1.",
+    )?;
+    let classes = oracle.classes();
+    require_input(
+        criterion.classes.iter().all(|class| *class < classes),
+        "The attack's target is not a class of this model. Choose another target.",
+    )?;
+    require_input(
+        (0.0..=1.0).contains(&criterion.confidence),
+        "The confidence of an attack must be from 0 to 1.",
+    )
 }
 
 /// Rounds attacked images to 8 bits a channel, inside the attack's ball.
@@ -270,9 +220,22 @@ pub fn round(ball: Option<(Norm, f32)>, found: &mut [f32], centres: &[f32], leng
 
 #[cfg(test)]
 mod tests {
-    use super::super::carlini_wagner::Abort;
-    use super::super::goal::{Aim, Loss};
-    use super::super::toy::{Toy, image};
+    use super::super::apgd::Apgd;
+    use super::super::autoattack::AutoAttack;
+    use super::super::boundary::Boundary;
+    use super::super::carlini_wagner::{Abort, CarliniWagner};
+    use super::super::criterion::Aim;
+    use super::super::deepfool::DeepFool;
+    use super::super::descent::Descent;
+    use super::super::fab::Fab;
+    use super::super::fmn::Fmn;
+    use super::super::hop_skip_jump::HopSkipJump;
+    use super::super::jsma::Jsma;
+    use super::super::loss::Loss;
+    use super::super::square::Square;
+    use super::super::test_formula::{Linear, Model};
+    use super::super::test_model::{TestModel, image};
+    use super::super::universal::Universal;
     use super::*;
 
     const SHAPE: [usize; 3] = [3, 5, 5];
@@ -384,7 +347,7 @@ mod tests {
                 cutoff: 0.1 + 5.0 * rng.uniform_f32(),
             }),
         ];
-        if aim == Aim::Leave {
+        if aim == Aim::Untargeted {
             attacks.push(Attack::AutoAttack(AutoAttack {
                 norm: round,
                 eps: of(round, rng),
@@ -400,25 +363,25 @@ mod tests {
     #[test]
     fn whatever_the_attack_a_plan_keeps_its_promises() {
         let mut rng = Rng::from_seed(12);
-        // How many images each attack brought to the goal, and how many not.
+        // How many images each attack brought to the criterion, and how many not.
         let mut ends = std::collections::BTreeMap::<String, [usize; 2]>::new();
         for round in 0..40 {
-            let mut toy = Toy::two_layer(&mut rng, SHAPE, 10, 5);
+            let mut model = TestModel::two_layer(&mut rng, SHAPE, 10, 5);
             let x: Vec<f32> = (0..4).flat_map(|_| image(&mut rng, LENGTH)).collect();
-            let aim = [Aim::Leave, Aim::Reach][round % 2];
-            let mut goal = Goal {
+            let aim = [Aim::Untargeted, Aim::Targeted][round % 2];
+            let mut criterion = Criterion {
                 aim,
-                classes: x.chunks(LENGTH).map(|x| toy.class_of(x)).collect(),
+                classes: x.chunks(LENGTH).map(|x| model.class_of(x)).collect(),
                 confidence: [0.0, 0.0, 0.5][round % 3],
             };
-            // One image meets the goal from the start where that is possible, the others do not.
+            // One image meets the criterion from the start where that is possible, the others do not.
             match aim {
-                Aim::Leave => goal.classes[1] = (goal.classes[1] + 1) % 5,
-                Aim::Reach => {
+                Aim::Untargeted => criterion.classes[1] = (criterion.classes[1] + 1) % 5,
+                Aim::Targeted => {
                     let shift = |c: &mut usize| *c = (*c + 1 + round % 4) % 5;
                     [0, 2, 3]
                         .into_iter()
-                        .for_each(|i| shift(&mut goal.classes[i]));
+                        .for_each(|i| shift(&mut criterion.classes[i]));
                 }
             }
             for attack in attacks(&mut rng, aim) {
@@ -430,7 +393,7 @@ mod tests {
                     eight_bit: rng.below(3) == 0,
                     passes: 1,
                 };
-                let outcome = kept(&plan, &mut toy, &x, &goal);
+                let outcome = kept(&plan, &mut model, &x, &criterion);
                 let name = text.split('"').nth(1).unwrap().to_owned();
                 let [reached, not] = ends.entry(name).or_default();
                 *reached += outcome.success().iter().filter(|s| **s).count();
@@ -458,10 +421,10 @@ mod tests {
     #[test]
     fn copies_of_an_image_are_attacked_from_different_points() {
         let mut rng = Rng::from_seed(3);
-        let mut toy = Toy::two_layer(&mut rng, SHAPE, 10, 5);
+        let mut model = TestModel::two_layer(&mut rng, SHAPE, 10, 5);
         let one = image(&mut rng, LENGTH);
         let x = [one.clone(), one.clone()].concat();
-        let goal = Goal::leave(vec![toy.class_of(&one); 2]);
+        let criterion = Criterion::untargeted(vec![model.class_of(&one); 2]);
         let random = [
             Attack::Apgd(Apgd::default()),
             Attack::Square(Square::default()),
@@ -479,21 +442,21 @@ mod tests {
                 eight_bit: false,
                 passes: 1,
             };
-            pollster::block_on(run(&plan, &mut toy, &x, &goal, &mut watch)).unwrap();
+            pollster::block_on(run(&plan, &mut model, &x, &criterion, None, &mut watch)).unwrap();
             let first = first.unwrap();
             assert_ne!(first[..LENGTH], first[LENGTH..], "{plan:?}");
         }
     }
 
     /// Runs a plan twice and checks what holds for every one.
-    fn kept(plan: &Plan, toy: &mut Toy, x: &[f32], goal: &Goal) -> Outcome {
+    fn kept(plan: &Plan, model: &mut TestModel, x: &[f32], criterion: &Criterion) -> Outcome {
         let mut run_once = || {
             let mut watch = |step: Step<'_>| {
                 assert!(step.pixels.iter().all(|v| (0.0..=1.0).contains(v)));
                 assert_eq!(step.pixels.len(), step.images.len() * LENGTH);
-                assert!(step.images.iter().all(|i| *i < goal.classes.len()));
+                assert!(step.images.iter().all(|i| *i < criterion.classes.len()));
             };
-            pollster::block_on(run(plan, toy, x, goal, &mut watch)).unwrap()
+            pollster::block_on(run(plan, model, x, criterion, None, &mut watch)).unwrap()
         };
         let (outcome, again) = (run_once(), run_once());
         assert_eq!(outcome, again, "{plan:?}");
@@ -501,7 +464,7 @@ mod tests {
         let pairs = outcome.pixels.chunks(LENGTH).zip(x.chunks(LENGTH));
         for (i, (found, clean)) in pairs.enumerate() {
             assert!(found.iter().all(|v| (0.0..=1.0).contains(v)));
-            let met = |x: &[f32]| goal.is_met(i, &toy.logits_of(x));
+            let met = |x: &[f32]| criterion.is_met(i, &model.logits_of(x));
             assert_eq!(outcome.met_before[i], met(clean));
             assert_eq!(success[i], met(found), "{plan:?}: says what it is");
             if outcome.met_before[i] {
@@ -539,5 +502,48 @@ mod tests {
         assert!(second.seed != plan.seed && second.seed != third.seed);
         let seed = plan.seed;
         assert_eq!(Plan { seed, ..second }, plan);
+    }
+
+    /// Noise never gets to the class; the only image of it is not attacked itself.
+    #[test]
+    fn a_plan_lends_images_that_need_no_attack() {
+        let linear = Linear::default();
+        let rules = linear.rules();
+        let hidden = |image: &[f32]| {
+            let near = Norm::Linf.distance(image, &rules.met) <= 0.3;
+            vec![0.0, if near { linear.rise(image) } else { -1.0 }]
+        };
+        let batch = [&rules.open[..], &rules.met].concat();
+        let length = rules.open.len();
+        for attack in [
+            Attack::Boundary(Boundary {
+                queries: 300,
+                ..Boundary::default()
+            }),
+            Attack::HopSkipJump(HopSkipJump {
+                queries: 500,
+                ..HopSkipJump::default()
+            }),
+        ] {
+            let plan = Plan {
+                attack,
+                seed: 1,
+                eight_bit: false,
+                passes: 1,
+            };
+            let attacked = |batch: &[f32], criterion: &Criterion| {
+                let mut model = Model::new(rules.shape, 2, &hidden);
+                let mut watch = |_: Step<'_>| {};
+                let outcome = run(&plan, &mut model, batch, criterion, None, &mut watch);
+                pollster::block_on(outcome).unwrap()
+            };
+            let outcome = attacked(&batch, &Criterion::targeted(vec![1; 2]));
+            assert_eq!(outcome.success(), [true; 2]);
+            assert_eq!(outcome.met_before, [false, true]);
+            assert_eq!(outcome.pixels[length..], rules.met);
+            let alone = attacked(&rules.open, &Criterion::targeted(vec![1]));
+            assert_eq!(alone.success(), [false]);
+            assert_eq!(alone.pixels, rules.open);
+        }
     }
 }

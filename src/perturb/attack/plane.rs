@@ -1,7 +1,9 @@
 //! A model made linear at an image: where it takes two classes for equally likely is a hyperplane.
 
+use super::context::Context;
+use super::error::AttackError;
 use super::norm::Norm;
-use super::oracle::{Oracle, Stopped, Subject};
+use super::oracle::Oracle;
 
 /// Keeps a division by the gradient's size finite.
 pub(super) const TINY: f64 = 1e-8;
@@ -139,11 +141,11 @@ pub(super) type Pair<'a> = &'a dyn Fn(usize, &[f32]) -> (usize, usize);
 
 /// The logits of `[n, ...]` pixels, and a plane for each image.
 pub(super) async fn planes<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     pixels: &[f32],
     pair: Pair<'_>,
-) -> Result<(Vec<f32>, Vec<Plane>), Stopped> {
-    let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+) -> Result<(Vec<f32>, Vec<Plane>), AttackError> {
+    let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
     let cotangent = |logits: &[f32]| {
         let mut slope = vec![0.0; logits.len()];
         let rows = logits.chunks_exact(classes).enumerate();
@@ -154,7 +156,7 @@ pub(super) async fn planes<O: Oracle>(
         }
         slope
     };
-    let found = subject.oracle.gradient(pixels, &cotangent).await?;
+    let found = context.oracle.gradient(pixels, &cotangent).await?;
     let rows = found.logits.chunks_exact(classes).enumerate();
     let planes = rows.zip(found.gradient.chunks_exact(length));
     let planes = planes

@@ -4,9 +4,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Goal, Loss};
-use super::nearest::{Clean, PORTION, require, to_pixel};
-use super::oracle::{Oracle, Stopped, Subject};
+use super::best_so_far::{Clean, PORTION, to_pixel};
+use super::context::Context;
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::loss::Loss;
+use super::method::Method;
+use super::oracle::Oracle;
 use crate::rng::Rng;
 
 /// Which transformations are tried.
@@ -108,7 +112,7 @@ impl Way {
 }
 
 impl Spatial {
-    fn check(&self) -> Result<(), Stopped> {
+    fn check(&self) -> Result<(), AttackError> {
         require(
             (0.0..=180.0).contains(&self.max_rotation),
             "The largest rotation of the spatial attack must be from 0 to 180 degrees.",
@@ -128,53 +132,6 @@ impl Spatial {
             !counts.contains(&0),
             "The spatial attack needs at least one transformation to try.",
         )
-    }
-
-    /// `[n, c, h, w]`; an image without a success is returned as it was.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let length = subject.oracle.image_len();
-        let mut open = Clean::of(subject, pixels, goal).await?.open;
-        let mut draw = || self.moves(&mut subject.rng);
-        let mut ways: Vec<Way> = (0..goal.classes.len()).map(|_| Way::new(draw())).collect();
-        let steps = ways.first().map_or(0, |way| way.moves.len());
-        let mut step = 0;
-        while step < steps && !open.is_empty() {
-            let each = (PORTION / open.len()).clamp(1, steps - step);
-            step += each;
-            let (tried, owners) = self.next(
-                &ways,
-                &open,
-                pixels,
-                subject.oracle.shape(),
-                step - each..step,
-            );
-            let logits = subject.oracle.logits(&tried).await?;
-            subject.tell_some(&owners, [step, steps], &logits, &tried);
-            let wanted = goal.pick(&owners);
-            let classes = subject.oracle.classes();
-            let margins = Loss::Margin.evaluate(&logits, classes, &wanted, &[]).values;
-            let met = wanted.met(&logits, classes);
-            for (j, i) in owners.iter().enumerate().filter(|(j, _)| met[*j]) {
-                self.offer(&mut ways[*i], margins[j], &tried[j * length..][..length]);
-            }
-            open.retain(|i| self.choice == Choice::Worst || ways[*i].best.is_none());
-        }
-        let mut found = pixels.to_vec();
-        for (image, way) in found.chunks_exact_mut(length).zip(&ways) {
-            if let Some((_, best)) = &way.best {
-                image.copy_from_slice(best);
-            }
-        }
-        Ok(found)
     }
 
     /// The open images after the movements numbered `range`, and which image each is of.
@@ -272,6 +229,54 @@ impl Spatial {
     }
 }
 
+impl Method for Spatial {
+    /// `[n, c, h, w]`; an image without a success is returned as it was.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let length = context.oracle.image_len();
+        let mut open = Clean::of(context, pixels, criterion).await?.open;
+        let mut draw = || self.moves(&mut context.rng);
+        let mut ways: Vec<Way> = (0..criterion.classes.len())
+            .map(|_| Way::new(draw()))
+            .collect();
+        let steps = ways.first().map_or(0, |way| way.moves.len());
+        let mut step = 0;
+        while step < steps && !open.is_empty() {
+            let each = (PORTION / open.len()).clamp(1, steps - step);
+            step += each;
+            let (tried, owners) = self.next(
+                &ways,
+                &open,
+                pixels,
+                context.oracle.shape(),
+                step - each..step,
+            );
+            let logits = context.oracle.logits(&tried).await?;
+            context.report_some(&owners, [step, steps], &logits, &tried);
+            let wanted = criterion.pick(&owners);
+            let classes = context.oracle.classes();
+            let margins = Loss::Margin.evaluate(&logits, classes, &wanted, &[]).values;
+            let met = wanted.met(&logits, classes);
+            for (j, i) in owners.iter().enumerate().filter(|(j, _)| met[*j]) {
+                self.offer(&mut ways[*i], margins[j], &tried[j * length..][..length]);
+            }
+            open.retain(|i| self.choice == Choice::Worst || ways[*i].best.is_none());
+        }
+        let mut found = pixels.to_vec();
+        for (image, way) in found.chunks_exact_mut(length).zip(&ways) {
+            if let Some((_, best)) = &way.best {
+                image.copy_from_slice(best);
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// `count` values from −1 to 1; 0 alone for one.
 fn spaced(count: usize) -> impl Iterator<Item = f64> {
     let last = count.saturating_sub(1);
@@ -328,8 +333,8 @@ impl Plane<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::analytic::{Model, Rules, attack, follows_the_rules};
-    use super::super::plan::Attack;
+    use super::super::registry::Attack;
+    use super::super::test_formula::{Model, Rules, attack, follows_the_rules};
     use super::*;
 
     const SHAPE: [usize; 3] = [1, 10, 10];
@@ -417,7 +422,12 @@ mod tests {
         for (choice, column) in [(Choice::First, 5), (Choice::Worst, 6)] {
             let mut model = Model::new(SHAPE, 2, &side);
             let plan = Attack::Spatial(grid(choice));
-            let found = attack(&plan, &mut model, &dot(4, 4), &Goal::leave(vec![0]));
+            let found = attack(
+                &plan,
+                &mut model,
+                &dot(4, 4),
+                &Criterion::untargeted(vec![0]),
+            );
             let light: f32 = found.iter().skip(column).step_by(10).sum();
             assert!(light > 0.999, "{choice:?}: {found:?}");
             assert_eq!(model.asked, 1 + 24);
@@ -429,7 +439,12 @@ mod tests {
         for (choice, asked) in [(Choice::First, 1 + 64), (Choice::Worst, 1 + 300)] {
             let mut model = Model::new(SHAPE, 2, &side);
             let plan = Attack::Spatial(draws(300, choice));
-            attack(&plan, &mut model, &dot(4, 4), &Goal::leave(vec![0]));
+            attack(
+                &plan,
+                &mut model,
+                &dot(4, 4),
+                &Criterion::untargeted(vec![0]),
+            );
             assert_eq!(model.asked, asked, "{choice:?}");
         }
     }
@@ -550,7 +565,10 @@ mod tests {
                 ..fine
             },
         ] {
-            assert!(matches!(bad.check(), Err(Stopped::Failed(_))), "{bad:?}");
+            assert!(
+                matches!(bad.check(), Err(AttackError::Setting(_))),
+                "{bad:?}"
+            );
         }
     }
 }

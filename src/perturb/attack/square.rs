@@ -2,9 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Goal, Loss};
+use super::context::{Context, pick};
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::loss::Loss;
+use super::method::Method;
 use super::norm::{Ball, Norm, Projection};
-use super::oracle::{Oracle, Stopped, Subject, pick};
+use super::oracle::Oracle;
 use crate::rng::Rng;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,22 +39,19 @@ impl Default for Square {
 const HALVINGS: [usize; 9] = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000];
 
 impl Square {
-    fn check(&self) -> Result<(), Stopped> {
-        let failed = |sentence: &str| Err(Stopped::Failed(sentence.to_owned()));
-        if self.norm == Norm::L1 {
-            return failed("The Square attack works in L∞ and L2.");
-        }
-        if self.queries == 0 || !(self.eps.is_finite() && self.eps >= 0.0) {
-            return failed(
-                "The Square attack needs at least one query and a radius of at least 0.",
-            );
-        }
-        if !(self.start_share > 0.0 && self.start_share <= 1.0) {
-            return failed(
-                "The Square attack's first squares must cover more than 0 and at most all of the image.",
-            );
-        }
-        Ok(())
+    fn check(&self) -> Result<(), AttackError> {
+        require(
+            self.norm != Norm::L1,
+            "The Square attack works in L∞ and L2.",
+        )?;
+        require(
+            self.queries > 0 && self.eps.is_finite() && self.eps >= 0.0,
+            "The Square attack needs at least one query and a radius of at least 0.",
+        )?;
+        require(
+            self.start_share > 0.0 && self.start_share <= 1.0,
+            "The Square attack's first squares must cover more than 0 and at most all of the image.",
+        )
     }
 
     /// Side of the squares at a query.
@@ -66,51 +67,6 @@ impl Square {
             Norm::L2 if side.is_multiple_of(2) => (side + 1).min(height.min(width)),
             _ => side,
         }
-    }
-
-    /// `[n, c, h, w]` within `eps` of `pixels`: an image of the goal where one was found, the one
-    /// of the largest margin otherwise.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        self.check()?;
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        let shape = subject.oracle.shape();
-        let mut best = pixels.to_vec();
-        let mut loss = vec![f64::NEG_INFINITY; goal.classes.len()];
-        let mut open: Vec<usize> = (0..goal.classes.len()).collect();
-        let mut rngs: Vec<Rng> = open.iter().map(|i| subject.stream("square", *i)).collect();
-        for query in 0..self.queries {
-            if open.is_empty() {
-                break;
-            }
-            let mut tried = pick(&best, length, &open);
-            for (j, i) in open.iter().enumerate() {
-                let centre = &pixels[i * length..][..length];
-                let image = &mut tried[j * length..][..length];
-                self.propose(image, centre, shape, query, &mut rngs[*i]);
-            }
-            let logits = subject.oracle.logits(&tried).await?;
-            let wanted = goal.pick(&open);
-            let losses = Loss::Margin.evaluate(&logits, classes, &wanted, &[]).values;
-            let met = wanted.met(&logits, classes);
-            for (j, i) in open.iter().copied().enumerate() {
-                if losses[j] > loss[i] || met[j] {
-                    loss[i] = losses[j];
-                    best[i * length..][..length].copy_from_slice(&tried[j * length..][..length]);
-                }
-            }
-            subject.tell_some(&open, [query + 1, self.queries], &logits, &tried);
-            let still = open.iter().zip(&met).filter(|(_, met)| !**met);
-            open = still.map(|(i, _)| *i).collect();
-        }
-        Ok(best)
     }
 
     fn propose(
@@ -235,6 +191,54 @@ impl Square {
         for ((x, c), d) in image.iter_mut().zip(centre).zip(delta) {
             *x = c + d * scale;
         }
+    }
+}
+
+impl Method for Square {
+    fn ball(&self) -> Option<(Norm, f32)> {
+        Some((self.norm, self.eps))
+    }
+
+    /// `[n, c, h, w]` within `eps` of `pixels`: an image of the criterion where one was found, the one
+    /// of the largest margin otherwise.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        self.check()?;
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        let shape = context.oracle.shape();
+        let mut best = pixels.to_vec();
+        let mut loss = vec![f64::NEG_INFINITY; criterion.classes.len()];
+        let mut open: Vec<usize> = (0..criterion.classes.len()).collect();
+        let mut rngs: Vec<Rng> = open.iter().map(|i| context.stream("square", *i)).collect();
+        for query in 0..self.queries {
+            if open.is_empty() {
+                break;
+            }
+            let mut tried = pick(&best, length, &open);
+            for (j, i) in open.iter().enumerate() {
+                let centre = &pixels[i * length..][..length];
+                let image = &mut tried[j * length..][..length];
+                self.propose(image, centre, shape, query, &mut rngs[*i]);
+            }
+            let logits = context.oracle.logits(&tried).await?;
+            let wanted = criterion.pick(&open);
+            let losses = Loss::Margin.evaluate(&logits, classes, &wanted, &[]).values;
+            let met = wanted.met(&logits, classes);
+            for (j, i) in open.iter().copied().enumerate() {
+                if losses[j] > loss[i] || met[j] {
+                    loss[i] = losses[j];
+                    best[i * length..][..length].copy_from_slice(&tried[j * length..][..length]);
+                }
+            }
+            context.report_some(&open, [query + 1, self.queries], &logits, &tried);
+            let still = open.iter().zip(&met).filter(|(_, met)| !**met);
+            open = still.map(|(i, _)| *i).collect();
+        }
+        Ok(best)
     }
 }
 

@@ -1,17 +1,19 @@
 //! Where attacks that only see decisions begin: questions under a budget, a first image of the
-//! goal, and the way from it back to the boundary.
+//! criterion, and the way from it back to the boundary.
 
-use super::goal::{Aim, Goal};
-use super::nearest::{Clean, PORTION, to_pixel};
+use super::best_so_far::{Clean, PORTION, to_pixel};
+use super::context::Context;
+use super::criterion::{Aim, Criterion};
+use super::error::AttackError;
 use super::norm::Norm;
-use super::oracle::{Oracle, Stopped, Subject};
+use super::oracle::Oracle;
 
 /// Halvings of a bracket at most: more than an f64 has bits.
 const HALVINGS: usize = 60;
 
 /// Questions to the model under a budget for each image.
 pub(super) struct Questions<'a> {
-    pub goal: &'a Goal,
+    pub criterion: &'a Criterion,
     /// Passes that an image has been through, for the image with most of them.
     pub asked: usize,
     /// How many there may be.
@@ -22,7 +24,7 @@ pub(super) struct Questions<'a> {
 pub(super) struct Answers {
     /// `[tried, classes]`.
     pub logits: Vec<f32>,
-    /// Whether each meets the goal.
+    /// Whether each meets the criterion.
     pub met: Vec<bool>,
 }
 
@@ -36,22 +38,22 @@ impl Questions<'_> {
         [self.asked, self.most]
     }
 
-    /// Asks about `[tried, ...]` pixels of the images `owners`, at most `each` of one image. Asked
-    /// in portions; tells nobody.
+    /// Evaluates `[tried, ...]` pixels of the images `owners`, at most `each` of one image, in
+    /// portions and without a report.
     pub async fn ask<O: Oracle>(
         &mut self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         tried: &[f32],
         owners: &[usize],
         each: usize,
-    ) -> Result<Answers, Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+    ) -> Result<Answers, AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
         let mut logits = Vec::with_capacity(owners.len() * classes);
         for portion in tried.chunks(PORTION * length) {
-            logits.extend(subject.oracle.logits(portion).await?);
+            logits.extend(context.oracle.logits(portion).await?);
         }
         self.asked += each;
-        let met = self.goal.pick(owners).met(&logits, classes);
+        let met = self.criterion.pick(owners).met(&logits, classes);
         Ok(Answers { logits, met })
     }
 }
@@ -93,12 +95,12 @@ pub(super) fn blend(from: &[f32], to: &[f32], amount: f64) -> Vec<f32> {
 /// Narrows every bracket to its tolerance, as far as the budget goes. `at` makes the image at an
 /// amount of a bracket's way.
 pub(super) async fn bisect<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     questions: &mut Questions<'_>,
     brackets: &mut [Bracket],
     at: &dyn Fn(&Bracket, f64) -> Vec<f32>,
-) -> Result<(), Stopped> {
-    let classes = subject.oracle.classes();
+) -> Result<(), AttackError> {
+    let classes = context.oracle.classes();
     for _ in 0..HALVINGS {
         let mut wide: Vec<&mut Bracket> = brackets.iter_mut().filter(|b| b.is_wide()).collect();
         if wide.is_empty() || questions.left() == 0 {
@@ -107,7 +109,7 @@ pub(super) async fn bisect<O: Oracle>(
         let images: Vec<usize> = wide.iter().map(|b| b.image).collect();
         let before: Vec<f32> = wide.iter().flat_map(|b| b.logits.clone()).collect();
         let tried: Vec<f32> = wide.iter().flat_map(|b| at(b, b.middle())).collect();
-        let answers = questions.ask(subject, &tried, &images, 1).await?;
+        let answers = questions.ask(context, &tried, &images, 1).await?;
         let length = tried.len() / wide.len();
         for (j, bracket) in wide.iter_mut().enumerate() {
             let middle = bracket.middle();
@@ -120,7 +122,7 @@ pub(super) async fn bisect<O: Oracle>(
             bracket.logits = answers.logits[j * classes..][..classes].to_vec();
         }
         let pixels: Vec<f32> = wide.iter().flat_map(|b| b.pixels.clone()).collect();
-        subject.tell_some(&images, questions.at(), &before, &pixels);
+        context.report_some(&images, questions.at(), &before, &pixels);
     }
     Ok(())
 }
@@ -138,23 +140,23 @@ impl Noise {
     /// tried of that noise; in the order of the images.
     pub async fn search<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         questions: &mut Questions<'_>,
         pixels: &[f32],
         open: &[usize],
-    ) -> Result<Vec<Bracket>, Stopped> {
-        let length = subject.oracle.image_len();
+    ) -> Result<Vec<Bracket>, AttackError> {
+        let length = context.oracle.image_len();
         let mut found = Vec::new();
         let mut left = open.to_vec();
         for _ in 0..self.draws {
             let mut noise: Vec<(usize, Vec<f32>)> = left
                 .iter()
                 .map(|image| {
-                    let draw = (0..length).map(|_| subject.rng.uniform_f32());
+                    let draw = (0..length).map(|_| context.rng.uniform_f32());
                     (*image, draw.collect())
                 })
                 .collect();
-            self.grow(subject, questions, pixels, &mut noise, &mut found)
+            self.grow(context, questions, pixels, &mut noise, &mut found)
                 .await?;
             left = noise.into_iter().map(|(image, _)| image).collect();
         }
@@ -165,13 +167,13 @@ impl Noise {
     /// Goes through the amounts and moves what was a success from `noise` to `found`.
     async fn grow<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         questions: &mut Questions<'_>,
         pixels: &[f32],
         noise: &mut Vec<(usize, Vec<f32>)>,
         found: &mut Vec<Bracket>,
-    ) -> Result<(), Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
+    ) -> Result<(), AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
         let amount = |level: usize| level as f64 / self.levels as f64;
         for level in 1..=self.levels {
             if noise.is_empty() || questions.left() == 0 {
@@ -182,8 +184,8 @@ impl Noise {
                 blend(&pixels[image * length..][..length], noise, amount(level))
             };
             let tried: Vec<f32> = noise.iter().flat_map(mix).collect();
-            let answers = questions.ask(subject, &tried, &images, 1).await?;
-            subject.tell_some(&images, questions.at(), &answers.logits, &tried);
+            let answers = questions.ask(context, &tried, &images, 1).await?;
+            context.report_some(&images, questions.at(), &answers.logits, &tried);
             let mut still = Vec::new();
             for (j, (image, far)) in std::mem::take(noise).into_iter().enumerate() {
                 if !answers.met[j] {
@@ -215,35 +217,35 @@ const NOISE: Noise = Noise {
 /// A success for every open image that one was found for, in the order of the images: for a class
 /// to reach, the nearest image of the batch that the model says is of it; else blended noise.
 pub(super) async fn find<O: Oracle>(
-    subject: &mut Subject<'_, O>,
+    context: &mut Context<'_, O>,
     questions: &mut Questions<'_>,
     pixels: &[f32],
     clean: &Clean,
-) -> Result<Vec<Bracket>, Stopped> {
-    let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-    let lent = |image: &usize| lend(questions.goal, pixels, clean, length, classes, *image);
+) -> Result<Vec<Bracket>, AttackError> {
+    let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+    let lent = |image: &usize| lend(questions.criterion, pixels, clean, length, classes, *image);
     let mut found: Vec<Bracket> = clean.open.iter().filter_map(lent).collect();
     let has = |image: &usize| found.iter().any(|b| b.image == *image);
     let left: Vec<usize> = clean.open.iter().copied().filter(|i| !has(i)).collect();
-    found.extend(NOISE.search(subject, questions, pixels, &left).await?);
+    found.extend(NOISE.search(context, questions, pixels, &left).await?);
     found.sort_by_key(|bracket| bracket.image);
     Ok(found)
 }
 
 /// The nearest other image of the batch that would be a success for this one.
 fn lend(
-    goal: &Goal,
+    criterion: &Criterion,
     pixels: &[f32],
     clean: &Clean,
     length: usize,
     classes: usize,
     image: usize,
 ) -> Option<Bracket> {
-    // Away from a class, noise is the usual start, and a stranger's image is no nearer.
-    if goal.aim != Aim::Reach {
+    // Noise is the usual start of an untargeted attack, and another image is no nearer.
+    if criterion.aim != Aim::Targeted {
         return None;
     }
-    let wanted = goal.pick(&[image]);
+    let wanted = criterion.pick(&[image]);
     let original = &pixels[image * length..][..length];
     let others = pixels.chunks_exact(length);
     let lenders = others.zip(clean.logits.chunks_exact(classes));
@@ -263,25 +265,22 @@ fn lend(
 
 #[cfg(test)]
 mod tests {
-    use super::super::analytic::{Linear, Model};
-    use super::super::boundary::Boundary;
-    use super::super::hop_skip_jump::HopSkipJump;
-    use super::super::oracle::Step;
-    use super::super::plan::{Attack, Plan, run};
+    use super::super::context::Step;
+    use super::super::test_formula::Model;
     use super::*;
 
     const SHAPE: [usize; 3] = [1, 2, 2];
 
-    /// Runs `f` with a subject of a formula; says how many images were asked about.
+    /// Runs `f` with a context of a formula; says how many images were asked about.
     fn with<T>(
         formula: &dyn Fn(&[f32]) -> Vec<f32>,
         images: usize,
-        f: impl AsyncFnOnce(&mut Subject<'_, Model<'_>>) -> T,
+        f: impl AsyncFnOnce(&mut Context<'_, Model<'_>>) -> T,
     ) -> (T, usize) {
         let mut model = Model::new(SHAPE, 2, formula);
         let mut watch = |_: Step<'_>| {};
-        let mut subject = Subject::new(&mut model, 1, &mut watch, (0..images).collect());
-        let result = pollster::block_on(f(&mut subject));
+        let mut context = Context::new(&mut model, 1, &mut watch, (0..images).collect());
+        let result = pollster::block_on(f(&mut context));
         (result, model.asked)
     }
 
@@ -302,9 +301,9 @@ mod tests {
         }
     }
 
-    fn questions(goal: &Goal, most: usize) -> Questions<'_> {
+    fn questions(criterion: &Criterion, most: usize) -> Questions<'_> {
         Questions {
-            goal,
+            criterion,
             asked: 0,
             most,
         }
@@ -312,16 +311,16 @@ mod tests {
 
     #[test]
     fn bisection_ends_within_the_tolerance_on_the_side_of_success() {
-        let goal = Goal::leave(vec![0]);
+        let criterion = Criterion::untargeted(vec![0]);
         // Tolerance, budget, questions taken.
         for (tolerance, most, taken) in
             [(1e-3, 100, 10), (0.3, 100, 2), (1e-3, 4, 4), (0.0, 100, 60)]
         {
             let mut brackets = [bracket(0.0, 1.0, tolerance)];
-            let (found, asked) = with(&bright, 1, async |subject| {
-                let mut questions = questions(&goal, most);
+            let (found, asked) = with(&bright, 1, async |context| {
+                let mut questions = questions(&criterion, most);
                 let way = |b: &Bracket, amount: f64| blend(&[0.0; 4], &b.far, amount);
-                bisect(subject, &mut questions, &mut brackets, &way).await
+                bisect(context, &mut questions, &mut brackets, &way).await
             });
             assert_eq!(found, Ok(()));
             let [found] = brackets;
@@ -338,16 +337,16 @@ mod tests {
 
     #[test]
     fn noise_grows_until_it_is_a_success() {
-        let goal = Goal::leave(vec![0; 2]);
+        let criterion = Criterion::untargeted(vec![0; 2]);
         let originals = [0.7_f32; 8];
-        let (found, _) = with(&bright, 2, async |subject| {
+        let (found, _) = with(&bright, 2, async |context| {
             let noise = Noise {
                 draws: 100,
                 levels: 10,
             };
-            let mut questions = questions(&goal, 1000);
+            let mut questions = questions(&criterion, 1000);
             noise
-                .search(subject, &mut questions, &originals, &[0, 1])
+                .search(context, &mut questions, &originals, &[0, 1])
                 .await
         });
         let found = found.unwrap();
@@ -362,14 +361,14 @@ mod tests {
 
     #[test]
     fn a_search_in_vain_keeps_to_its_budget() {
-        let goal = Goal::leave(vec![0]);
+        let criterion = Criterion::untargeted(vec![0]);
         for (most, expected) in [(7, 7), (1000, 200)] {
-            let (found, asked) = with(&|_| vec![1.0, 0.0], 1, async |subject| {
+            let (found, asked) = with(&|_| vec![1.0, 0.0], 1, async |context| {
                 let clean = Clean {
                     logits: vec![1.0, 0.0],
                     open: vec![0],
                 };
-                find(subject, &mut questions(&goal, most), &[0.5; 4], &clean).await
+                find(context, &mut questions(&criterion, most), &[0.5; 4], &clean).await
             });
             assert!(found.unwrap().is_empty());
             assert_eq!(asked, expected);
@@ -378,58 +377,15 @@ mod tests {
 
     #[test]
     fn a_class_is_reached_from_the_nearest_image_of_it() {
-        let goal = Goal::reach(vec![1; 4]);
+        let criterion = Criterion::targeted(vec![1; 4]);
         let values = [0.1_f32, 1.0, 0.85, 0.95];
         let batch: Vec<f32> = values.iter().flat_map(|v| [*v; 4]).collect();
-        let (found, asked) = with(&bright, 4, async |subject| {
-            let clean = Clean::of(subject, &batch, &goal).await?;
-            find(subject, &mut questions(&goal, 1000), &batch, &clean).await
+        let (found, asked) = with(&bright, 4, async |context| {
+            let clean = Clean::of(context, &batch, &criterion).await?;
+            find(context, &mut questions(&criterion, 1000), &batch, &clean).await
         });
         let found = found.unwrap();
         assert_eq!((found.len(), found[0].image, asked), (1, 0, 4));
         assert_eq!(found[0].far, [0.85; 4]);
-    }
-
-    /// Noise never gets to the class; the only image of it is not attacked itself.
-    #[test]
-    fn a_plan_lends_images_that_need_no_attack() {
-        let linear = Linear::default();
-        let rules = linear.rules();
-        let hidden = |image: &[f32]| {
-            let near = Norm::Linf.distance(image, &rules.met) <= 0.3;
-            vec![0.0, if near { linear.rise(image) } else { -1.0 }]
-        };
-        let batch = [&rules.open[..], &rules.met].concat();
-        let length = rules.open.len();
-        for attack in [
-            Attack::Boundary(Boundary {
-                queries: 300,
-                ..Boundary::default()
-            }),
-            Attack::HopSkipJump(HopSkipJump {
-                queries: 500,
-                ..HopSkipJump::default()
-            }),
-        ] {
-            let plan = Plan {
-                attack,
-                seed: 1,
-                eight_bit: false,
-                passes: 1,
-            };
-            let attacked = |batch: &[f32], goal: &Goal| {
-                let mut model = Model::new(rules.shape, 2, &hidden);
-                let mut watch = |_: Step<'_>| {};
-                let outcome = run(&plan, &mut model, batch, goal, &mut watch);
-                pollster::block_on(outcome).unwrap()
-            };
-            let outcome = attacked(&batch, &Goal::reach(vec![1; 2]));
-            assert_eq!(outcome.success(), [true; 2]);
-            assert_eq!(outcome.met_before, [false, true]);
-            assert_eq!(outcome.pixels[length..], rules.met);
-            let alone = attacked(&rules.open, &Goal::reach(vec![1]));
-            assert_eq!(alone.success(), [false]);
-            assert_eq!(alone.pixels, rules.open);
-        }
     }
 }

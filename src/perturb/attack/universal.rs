@@ -3,10 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goal::{Goal, Loss};
-use super::nearest::{Clean, narrow, require};
+use super::best_so_far::{Clean, narrow};
+use super::context::Context;
+use super::criterion::Criterion;
+use super::error::{AttackError, require};
+use super::loss::Loss;
+use super::method::Method;
 use super::norm::{Ball, Norm, Projection};
-use super::oracle::{Oracle, Stopped, Subject};
+use super::oracle::Oracle;
 
 /// A universal perturbation. Every image of the batch gets the same, but for what the box [0, 1]
 /// cuts off.
@@ -19,7 +23,7 @@ pub struct Universal {
     pub eps: f32,
     /// Most times that every image is seen, at least 1.
     pub epochs: usize,
-    /// The share of images that must meet the goal for the search to end, above 0 and at most 1.
+    /// The share of images that must meet the criterion for the search to end, above 0 and at most 1.
     pub fooling_rate: f32,
     /// Step length as a fraction of `eps`, above 0.
     pub rel_step: f32,
@@ -51,7 +55,7 @@ struct Best {
 }
 
 impl Universal {
-    pub(super) fn check(&self) -> Result<(), Stopped> {
+    pub(super) fn check(&self) -> Result<(), AttackError> {
         require(
             self.norm != Norm::L1,
             "A universal perturbation is sought in L∞ and L2.",
@@ -75,36 +79,21 @@ impl Universal {
         )
     }
 
-    /// `[n, c, h, w]`: `pixels` plus the [`perturbation`](Self::perturbation), in [0, 1] and
-    /// within `eps` each.
-    ///
-    /// # Errors
-    /// [`Stopped`], when cancelled, when the device failed or when a setting makes no sense.
-    pub async fn attack<O: Oracle>(
-        &self,
-        subject: &mut Subject<'_, O>,
-        pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
-        let perturbation = self.perturbation(subject, pixels, goal).await?;
-        Ok(self.lay(pixels, &perturbation))
-    }
-
-    /// `[c, h, w]`, within `eps` of 0: the one with which the most images met the goal after an
+    /// `[c, h, w]`, within `eps` of 0: the one with which the most images met the criterion after an
     /// epoch. Images that meet it without take no part.
     ///
     /// # Errors
     /// As [`attack`](Self::attack).
     pub async fn perturbation<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         pixels: &[f32],
-        goal: &Goal,
-    ) -> Result<Vec<f32>, Stopped> {
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
         self.check()?;
-        let length = subject.oracle.image_len();
-        let mut order = Clean::of(subject, pixels, goal).await?.open;
-        let (seen, wanted) = narrow(pixels, goal, length, &order);
+        let length = context.oracle.image_len();
+        let mut order = Clean::of(context, pixels, criterion).await?.open;
+        let (seen, wanted) = narrow(pixels, criterion, length, &order);
         let needed = (f64::from(self.fooling_rate) * order.len() as f64).ceil() as usize;
         let mut perturbation = vec![0.0; length];
         let mut best = Best {
@@ -116,13 +105,13 @@ impl Universal {
             if best.met >= needed {
                 break;
             }
-            subject.rng.shuffle(&mut order);
+            context.rng.shuffle(&mut order);
             for (i, members) in order.chunks(self.batch).enumerate() {
                 let at = [epoch * batches + i + 1, self.epochs * batches];
-                self.step(subject, pixels, goal, members, &mut perturbation, at)
+                self.step(context, pixels, criterion, members, &mut perturbation, at)
                     .await?;
             }
-            let met = subject
+            let met = context
                 .judge(&self.lay(&seen, &perturbation), &wanted)
                 .await?;
             let met = met.into_iter().filter(|m| *m).count();
@@ -140,15 +129,15 @@ impl Universal {
     /// A step up the slope of the mean loss over the images `members`.
     async fn step<O: Oracle>(
         &self,
-        subject: &mut Subject<'_, O>,
+        context: &mut Context<'_, O>,
         pixels: &[f32],
-        goal: &Goal,
+        criterion: &Criterion,
         members: &[usize],
         perturbation: &mut [f32],
         at: [usize; 2],
-    ) -> Result<(), Stopped> {
-        let (length, classes) = (subject.oracle.image_len(), subject.oracle.classes());
-        let (centres, wanted) = narrow(pixels, goal, length, members);
+    ) -> Result<(), AttackError> {
+        let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
+        let (centres, wanted) = narrow(pixels, criterion, length, members);
         let slope = |logits: &[f32]| {
             let mut evaluated = Loss::CrossEntropy.evaluate(logits, classes, &wanted, &[]);
             let rows = evaluated.cotangent.chunks_exact_mut(classes);
@@ -160,7 +149,7 @@ impl Universal {
             evaluated.cotangent
         };
         let x = self.lay(&centres, perturbation);
-        let found = subject.oracle.gradient(&x, &slope).await?;
+        let found = context.oracle.gradient(&x, &slope).await?;
         let mut sum = vec![0.0_f64; length];
         let images = found.gradient.chunks_exact(length);
         for (gradient, centre) in images.zip(centres.chunks_exact(length)) {
@@ -178,7 +167,7 @@ impl Universal {
         let moves = perturbation.iter_mut().zip(direction);
         moves.for_each(|(p, d)| *p += stride * d);
         self.shrink(perturbation);
-        subject.tell_some(
+        context.report_some(
             members,
             at,
             &found.logits,
@@ -219,19 +208,42 @@ impl Universal {
     }
 }
 
+impl Method for Universal {
+    fn ball(&self) -> Option<(Norm, f32)> {
+        Some((self.norm, self.eps))
+    }
+
+    /// `[n, c, h, w]`: `pixels` plus the [`perturbation`](Self::perturbation), in [0, 1] and
+    /// within `eps` each.
+    async fn attack<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        pixels: &[f32],
+        criterion: &Criterion,
+    ) -> Result<Vec<f32>, AttackError> {
+        let perturbation = self.perturbation(context, pixels, criterion).await?;
+        Ok(self.lay(pixels, &perturbation))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::oracle::Step;
-    use super::super::plan::Attack;
-    use super::super::toy::{Toy, attack, image};
+    use super::super::context::Step;
+    use super::super::registry::Attack;
+    use super::super::test_model::{TestModel, attack, image};
     use super::*;
     use crate::rng::Rng;
 
-    fn seek(universal: &Universal, toy: &mut Toy, x: &[f32], goal: &Goal) -> Vec<f32> {
+    fn seek(
+        universal: &Universal,
+        model: &mut TestModel,
+        x: &[f32],
+        criterion: &Criterion,
+    ) -> Vec<f32> {
         let mut watch = |_: Step<'_>| {};
-        let images = (0..goal.classes.len()).collect();
-        let mut subject = Subject::new(toy, 1, &mut watch, images);
-        pollster::block_on(universal.perturbation(&mut subject, x, goal)).unwrap()
+        let images = (0..criterion.classes.len()).collect();
+        let mut context = Context::new(model, 1, &mut watch, images);
+        pollster::block_on(universal.perturbation(&mut context, x, criterion)).unwrap()
     }
 
     /// On a linear model of two classes the best direction is the same for all images and known:
@@ -240,7 +252,7 @@ mod tests {
     fn on_a_linear_model_the_best_direction_is_found() {
         let weights = [0.5, -1.0, 0.25, 0.0, 2.0, -0.125];
         let opposite = weights.map(|w: f64| -w);
-        let mut toy = Toy::of([1, 2, 3], &[&weights, &opposite]);
+        let mut model = TestModel::of([1, 2, 3], &[&weights, &opposite]);
         let mut rng = Rng::from_seed(2);
         // Away from the edges of the box, and of class 0.
         let x: Vec<f32> = std::iter::repeat_with(|| {
@@ -248,11 +260,11 @@ mod tests {
                 .map(|_| 0.4 + 0.2 * rng.uniform_f32())
                 .collect::<Vec<_>>()
         })
-        .filter(|x| toy.class_of(x) == 0)
+        .filter(|x| model.class_of(x) == 0)
         .take(20)
         .flatten()
         .collect();
-        let goal = Goal::leave(vec![0; 20]);
+        let criterion = Criterion::untargeted(vec![0; 20]);
         for norm in [Norm::Linf, Norm::L2] {
             let universal = Universal {
                 norm,
@@ -263,7 +275,7 @@ mod tests {
                 fooling_rate: 1.0,
                 ..Universal::default()
             };
-            let found = seek(&universal, &mut toy, &x, &goal);
+            let found = seek(&universal, &mut model, &x, &criterion);
             let falls: f64 = weights
                 .iter()
                 .zip(&found)
@@ -285,10 +297,10 @@ mod tests {
         let mut rng = Rng::from_seed(5);
         for round in 0..10 {
             let norm = [Norm::Linf, Norm::L2][round % 2];
-            let mut toy = Toy::two_layer(&mut rng, [3, 4, 4], 8, 4);
+            let mut model = TestModel::two_layer(&mut rng, [3, 4, 4], 8, 4);
             let x: Vec<f32> = (0..12).flat_map(|_| image(&mut rng, 48)).collect();
-            let classes: Vec<usize> = x.chunks(48).map(|x| toy.class_of(x)).collect();
-            let goal = Goal::leave(classes.clone());
+            let classes: Vec<usize> = x.chunks(48).map(|x| model.class_of(x)).collect();
+            let criterion = Criterion::untargeted(classes.clone());
             let universal = Universal {
                 norm,
                 eps: [0.4, 2.5][round % 2],
@@ -296,11 +308,11 @@ mod tests {
                 fooling_rate: 0.5,
                 ..Universal::default()
             };
-            let perturbation = seek(&universal, &mut toy, &x, &goal);
+            let perturbation = seek(&universal, &mut model, &x, &criterion);
             let size = norm.of(perturbation.iter().map(|p| f64::from(*p)));
             assert!(size <= f64::from(universal.eps) * (1.0 + 1e-6));
             let whole = Attack::Universal(universal.clone());
-            let found = attack(&mut toy, &whole, &x, &goal).unwrap();
+            let found = attack(&mut model, &whole, &x, &criterion).unwrap();
             for (x, clean) in found.chunks(48).zip(x.chunks(48)) {
                 let same = x.iter().zip(clean).zip(&perturbation);
                 for ((x, c), p) in same {
@@ -308,19 +320,21 @@ mod tests {
                 }
             }
             let fell = found.chunks(48).zip(&classes);
-            let fell = fell.filter(|(x, class)| toy.class_of(x) != **class).count();
+            let fell = fell
+                .filter(|(x, class)| model.class_of(x) != **class)
+                .count();
             assert!(fell >= 6, "{fell}");
             // One epoch is enough for a single image to fall: fewer passes than for half of them.
-            let count = |rate: f32, toy: &mut Toy| {
-                let before = toy.forwards;
+            let count = |rate: f32, model: &mut TestModel| {
+                let before = model.forwards;
                 let universal = Universal {
                     fooling_rate: rate,
                     ..universal.clone()
                 };
-                seek(&universal, toy, &x, &goal);
-                toy.forwards - before
+                seek(&universal, model, &x, &criterion);
+                model.forwards - before
             };
-            assert!(count(0.01, &mut toy) <= count(1.0, &mut toy));
+            assert!(count(0.01, &mut model) <= count(1.0, &mut model));
         }
     }
 
@@ -329,10 +343,10 @@ mod tests {
         let mut rng = Rng::from_seed(9);
         let mut grew = 0;
         for _ in 0..10 {
-            let mut toy = Toy::two_layer(&mut rng, [3, 4, 4], 8, 4);
+            let mut model = TestModel::two_layer(&mut rng, [3, 4, 4], 8, 4);
             let x: Vec<f32> = (0..12).flat_map(|_| image(&mut rng, 48)).collect();
-            let classes: Vec<usize> = x.chunks(48).map(|x| toy.class_of(x)).collect();
-            let goal = Goal::leave(classes.clone());
+            let classes: Vec<usize> = x.chunks(48).map(|x| model.class_of(x)).collect();
+            let criterion = Criterion::untargeted(classes.clone());
             let mut before = 0;
             for epochs in 1..8 {
                 let attack_ = Attack::Universal(Universal {
@@ -344,9 +358,11 @@ mod tests {
                     batch: 3,
                     ..Universal::default()
                 });
-                let found = attack(&mut toy, &attack_, &x, &goal).unwrap();
+                let found = attack(&mut model, &attack_, &x, &criterion).unwrap();
                 let fell = found.chunks(48).zip(&classes);
-                let fell = fell.filter(|(x, class)| toy.class_of(x) != **class).count();
+                let fell = fell
+                    .filter(|(x, class)| model.class_of(x) != **class)
+                    .count();
                 assert!(fell >= before, "{fell} after {before}");
                 grew += fell - before;
                 before = fell;
@@ -359,18 +375,20 @@ mod tests {
     #[test]
     fn an_image_beyond_the_cutoff_pulls_no_more() {
         let mut rng = Rng::from_seed(6);
-        let mut toy = Toy::two_layer(&mut rng, [3, 4, 4], 8, 4);
+        let mut model = TestModel::two_layer(&mut rng, [3, 4, 4], 8, 4);
         let x = image(&mut rng, 48);
-        let goal = Goal::leave(vec![toy.class_of(&x)]);
-        let moved = |cutoff: f32, toy: &mut Toy| {
+        let criterion = Criterion::untargeted(vec![model.class_of(&x)]);
+        let moved = |cutoff: f32, model: &mut TestModel| {
             let universal = Universal {
                 cutoff,
                 ..Universal::default()
             };
-            seek(&universal, toy, &x, &goal).iter().any(|p| *p != 0.0)
+            seek(&universal, model, &x, &criterion)
+                .iter()
+                .any(|p| *p != 0.0)
         };
-        assert!(moved(9.0, &mut toy));
-        assert!(!moved(1e-9, &mut toy));
+        assert!(moved(9.0, &mut model));
+        assert!(!moved(1e-9, &mut model));
     }
 
     #[test]

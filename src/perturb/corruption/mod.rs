@@ -35,31 +35,6 @@ pub use frost::Textures;
 /// Shortest side in px that can be corrupted.
 pub const MIN_SIDE: usize = 32;
 
-/// One of the nineteen corruptions. They are written as they are published: `gaussian_noise`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Corruption {
-    GaussianNoise,
-    ShotNoise,
-    ImpulseNoise,
-    DefocusBlur,
-    GlassBlur,
-    MotionBlur,
-    ZoomBlur,
-    Snow,
-    Frost,
-    Fog,
-    Brightness,
-    Contrast,
-    ElasticTransform,
-    Pixelate,
-    JpegCompression,
-    SpeckleNoise,
-    GaussianBlur,
-    Spatter,
-    Saturate,
-}
-
 /// The groups of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,77 +67,55 @@ struct Facts {
     stochastic: bool,
 }
 
-const fn facts(
-    name: &'static str,
-    title: &'static str,
-    category: Category,
-    stochastic: bool,
-) -> Facts {
-    Facts {
-        name,
-        title,
-        category,
-        stochastic,
-    }
+/// Makes [`Corruption`] and what is known of each.
+macro_rules! corruptions {
+    ($($corruption:ident $name:literal $title:literal $category:ident $stochastic:literal,)+) => {
+        /// One of the nineteen corruptions. They are written as they are published:
+        /// `gaussian_noise`.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(rename_all = "snake_case")]
+        pub enum Corruption { $($corruption,)+ }
+
+        impl Corruption {
+            /// All of them: the fifteen of the benchmark, then the four extra ones.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$corruption,)+];
+        }
+
+        /// In the order of [`Corruption::ALL`].
+        const FACTS: [Facts; Corruption::ALL.len()] = [$(Facts {
+            name: $name,
+            title: $title,
+            category: Category::$category,
+            stochastic: $stochastic,
+        },)+];
+    };
 }
 
-/// In the order of [`Corruption::ALL`].
-const FACTS: [Facts; 19] = [
-    facts("gaussian_noise", "Gaussian noise", Category::Noise, true),
-    facts("shot_noise", "Shot noise", Category::Noise, true),
-    facts("impulse_noise", "Impulse noise", Category::Noise, true),
-    facts("defocus_blur", "Defocus blur", Category::Blur, false),
-    facts("glass_blur", "Glass blur", Category::Blur, true),
-    facts("motion_blur", "Motion blur", Category::Blur, true),
-    facts("zoom_blur", "Zoom blur", Category::Blur, false),
-    facts("snow", "Snow", Category::Weather, true),
-    facts("frost", "Frost", Category::Weather, true),
-    facts("fog", "Fog", Category::Weather, true),
-    facts("brightness", "Brightness", Category::Weather, false),
-    facts("contrast", "Contrast", Category::Digital, false),
-    facts(
-        "elastic_transform",
-        "Elastic transform",
-        Category::Digital,
-        true,
-    ),
-    facts("pixelate", "Pixelate", Category::Digital, false),
-    facts(
-        "jpeg_compression",
-        "JPEG compression",
-        Category::Digital,
-        false,
-    ),
-    facts("speckle_noise", "Speckle noise", Category::Noise, true),
-    facts("gaussian_blur", "Gaussian blur", Category::Blur, false),
-    facts("spatter", "Spatter", Category::Weather, true),
-    facts("saturate", "Saturate", Category::Digital, false),
-];
+corruptions! {
+    GaussianNoise "gaussian_noise" "Gaussian noise" Noise true,
+    ShotNoise "shot_noise" "Shot noise" Noise true,
+    ImpulseNoise "impulse_noise" "Impulse noise" Noise true,
+    DefocusBlur "defocus_blur" "Defocus blur" Blur false,
+    GlassBlur "glass_blur" "Glass blur" Blur true,
+    MotionBlur "motion_blur" "Motion blur" Blur true,
+    ZoomBlur "zoom_blur" "Zoom blur" Blur false,
+    Snow "snow" "Snow" Weather true,
+    Frost "frost" "Frost" Weather true,
+    Fog "fog" "Fog" Weather true,
+    Brightness "brightness" "Brightness" Weather false,
+    Contrast "contrast" "Contrast" Digital false,
+    ElasticTransform "elastic_transform" "Elastic transform" Digital true,
+    Pixelate "pixelate" "Pixelate" Digital false,
+    JpegCompression "jpeg_compression" "JPEG compression" Digital false,
+    SpeckleNoise "speckle_noise" "Speckle noise" Noise true,
+    GaussianBlur "gaussian_blur" "Gaussian blur" Blur false,
+    Spatter "spatter" "Spatter" Weather true,
+    Saturate "saturate" "Saturate" Digital false,
+}
 
 impl Corruption {
-    /// All of them: the fifteen of the benchmark, then the four extra ones.
-    pub const ALL: [Self; 19] = [
-        Self::GaussianNoise,
-        Self::ShotNoise,
-        Self::ImpulseNoise,
-        Self::DefocusBlur,
-        Self::GlassBlur,
-        Self::MotionBlur,
-        Self::ZoomBlur,
-        Self::Snow,
-        Self::Frost,
-        Self::Fog,
-        Self::Brightness,
-        Self::Contrast,
-        Self::ElasticTransform,
-        Self::Pixelate,
-        Self::JpegCompression,
-        Self::SpeckleNoise,
-        Self::GaussianBlur,
-        Self::Spatter,
-        Self::Saturate,
-    ];
-
     /// The fifteen that make up the benchmark's mean.
     // Unwrapped by the compiler: there are more than fifteen.
     pub const BENCHMARK: [Self; 15] = *Self::ALL.first_chunk().unwrap();
@@ -301,6 +254,23 @@ pub enum CorruptionError {
 /// # Errors
 /// A severity other than 1 to 5, a side below [`MIN_SIDE`], other than 1 or 3 channels, a buffer of
 /// another length, pixels that are not finite.
+///
+/// ```
+/// use ventral::perturb::corruption::{Corruption, Image, Setting, Textures, corrupt};
+///
+/// let pixels = vec![0.5; 3 * 32 * 32];
+/// let image = Image { pixels: &pixels, channels: 3, height: 32, width: 32 };
+/// let setting = Setting {
+///     corruption: Corruption::GaussianNoise,
+///     severity: 3,
+///     table: None,
+///     seed: 0,
+///     eight_bit: true,
+/// };
+/// let noisy = corrupt(image, &setting, &Textures::default())?;
+/// assert!(noisy.iter().all(|v| (0.0..=1.0).contains(v)));
+/// # Ok::<(), ventral::perturb::corruption::CorruptionError>(())
+/// ```
 pub fn corrupt(
     image: Image,
     setting: &Setting,

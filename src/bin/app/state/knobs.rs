@@ -1,76 +1,32 @@
 //! The settings of the tab Perturb, and the request they make.
 
 use ventral::experiment::robustness::summary::{Action, Lost};
-use ventral::perturb::attack::Norm;
-use ventral::perturb::attack::names::{self, ATTACKS, Kind, Named, Options, Takes};
-use ventral::perturb::corruption::{Corruption, Setting};
+use ventral::perturb::attack::registry::{self, ATTACKS, AttackInfo, Family};
+use ventral::perturb::attack::settings::Unit;
+use ventral::perturb::attack::{Norm, Setting, Settings};
+use ventral::perturb::corruption::{self, Corruption};
 use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::protocol::*;
 
 /// Steps of an attack while its slider is being dragged; the rest follow on release.
-const COARSE_STEPS: usize = 3;
+const COARSE_STEPS: f64 = 3.0;
 
-/// Steps or queries that can be asked for.
-pub const MOST_STEPS: usize = 20_000;
-
-/// A family of attacks, as the picker offers it.
-pub type Family = &'static Named;
-
-/// Families that are no use on a single image: they look for one perturbation of many.
-const NOT_OFFERED: [&str; 1] = ["universal"];
-
-/// Steps or queries to begin with, where the published number is more than one waits for.
-const BEGIN_WITH: [(&str, usize); 12] = [
-    ("pgd", 10),
-    ("apgd-ce", 20),
-    ("apgd-dlr", 20),
-    ("apgd-t", 10),
-    ("autoattack", 20),
-    ("fab", 20),
-    ("square", 500),
-    ("cw", 100),
-    ("boundary", 1000),
-    ("hop-skip-jump", 10),
-    ("one-pixel", 20),
-    ("jsma", 50),
-];
-
-/// Families too long to follow a slider.
-const LENGTHY: [&str; 12] = [
-    "apgd-t",
-    "autoattack",
-    "fab",
-    "square",
-    "cw",
-    "boundary",
-    "hop-skip-jump",
-    "one-pixel",
-    "jsma",
-    "salt-and-pepper",
-    "additive-noise",
-    "spatial",
-];
-
-/// The families of one kind.
-pub fn families(kind: Kind) -> impl Iterator<Item = Family> {
+/// The attacks of one family that are of use on a single image.
+pub fn attacks(family: Family) -> impl Iterator<Item = &'static AttackInfo> {
     ATTACKS
         .iter()
-        .filter(move |f| f.kind == kind && !NOT_OFFERED.contains(&f.name))
+        .filter(move |attack| attack.family == family && !attack.universal)
 }
 
-/// The family of this name; projected gradient descent where there is none.
-pub fn family(name: &str) -> Family {
-    names::find(name).unwrap_or(&ATTACKS[0])
+/// The attack of this name; the first one where there is none.
+pub fn attack(name: &str) -> &'static AttackInfo {
+    registry::find(name).unwrap_or(&ATTACKS[0])
 }
 
-/// Steps or queries that a family begins with; `None` where it counts neither.
-pub fn usual_steps(family: Family) -> Option<usize> {
-    let published = family.takes.iter().find_map(|taken| match taken {
-        Takes::Steps(n) | Takes::Queries(n) => Some(*n),
-        _ => None,
-    })?;
-    let found = BEGIN_WITH.iter().find(|(name, _)| *name == family.name);
-    Some(found.map_or(published, |(_, steps)| *steps))
+/// The settings the page has controls for.
+pub fn controls(attack: &AttackInfo) -> impl Iterator<Item = (Setting, f64)> {
+    let shown = attack.settings.iter();
+    shown.filter_map(|taken| Some((taken.setting, taken.start?)))
 }
 
 /// The radius in `norm` that goes with `eps` in L∞ on images of `side` px: the VOneNet paper's
@@ -90,15 +46,12 @@ pub fn radius(norm: Norm, eps: f32, side: usize) -> f32 {
 pub struct Knobs {
     /// Perturbations that were kept: they come first. None of them has kept ones of its own.
     pub kept: Vec<Knobs>,
-    pub family: Family,
+    pub attack: &'static AttackInfo,
     pub norm: Norm,
     /// Radius in L∞, in units of the pixel range; 0: no attack. Other norms go by [`radius`].
     pub eps: f32,
-    /// Steps, or queries.
-    pub steps: usize,
-    /// Step length as a fraction of ε.
-    pub rel_step: f32,
-    pub random_start: bool,
+    /// What else attacks have, be it taken by this one or not.
+    pub settings: Settings,
     pub target: Option<usize>,
     /// The attacked image keeps to 8 bits a channel, as a saved one would.
     pub eight_bit: bool,
@@ -122,12 +75,14 @@ impl Default for Knobs {
     fn default() -> Knobs {
         Knobs {
             kept: Vec::new(),
-            family: family("pgd"),
+            attack: attack("pgd"),
             norm: Norm::Linf,
             eps: 2.0 / 255.0,
-            steps: 10,
-            rel_step: 0.25,
-            random_start: false,
+            settings: Settings::of([
+                (Setting::Steps, 10.0),
+                (Setting::Queries, 10.0),
+                (Setting::RelStep, 0.25),
+            ]),
             target: None,
             eight_bit: false,
             seed: 0,
@@ -159,16 +114,16 @@ impl Knobs {
             severity: severity.unwrap_or(usual.severity),
             ..usual.clone()
         };
-        if let Action::Attack(name, options) = &lost.action {
-            knobs.family = family(name);
-            knobs.norm = options.norm.unwrap_or(usual.norm);
+        if let Action::Attack(name, given) = &lost.action {
+            knobs.choose(attack(name));
+            knobs.norm = given.norm.unwrap_or(usual.norm);
             let unit = radius(knobs.norm, 1.0, side);
             // An attack without a radius is on or off.
-            knobs.eps = options.eps.map_or(usual.eps, |eps| eps / unit);
-            let steps = options.steps.or(options.queries);
-            knobs.steps = steps.or(usual_steps(knobs.family)).unwrap_or(usual.steps);
-            knobs.rel_step = options.rel_step.unwrap_or(usual.rel_step);
-            knobs.random_start = options.random_start;
+            let eps = given.get(Setting::Eps);
+            knobs.eps = eps.map_or(usual.eps, |eps| eps as f32 / unit);
+            for (info, value) in given.given() {
+                knobs.settings.set(info.setting, value);
+            }
         }
         knobs
     }
@@ -193,24 +148,38 @@ impl Knobs {
         }
     }
 
-    /// Takes another family, with a norm that it knows and a length that suits it.
-    pub fn choose(&mut self, family: Family) {
-        if !family.norms.is_empty() && !family.norms.contains(&self.norm) {
-            self.norm = family.norms[0];
+    /// Takes another attack, with a norm that it works in and a length that suits it.
+    pub fn choose(&mut self, attack: &'static AttackInfo) {
+        if !attack.norms.is_empty() && !attack.norms.contains(&self.norm) {
+            self.norm = attack.norms[0];
         }
-        if let Some(steps) = usual_steps(family) {
-            self.steps = steps;
+        for (setting, start) in controls(attack) {
+            if setting.info().unit == Unit::Count {
+                self.settings.set(setting, start);
+            }
         }
-        if !family.takes("eps") && self.eps <= 0.0 {
+        if !attack.takes(Setting::Eps) && self.eps <= 0.0 {
             // Without a radius the slider is a switch; choosing the attack switches it on.
             self.eps = Knobs::default().eps;
         }
-        self.family = family;
+        self.attack = attack;
+    }
+
+    /// A setting's value; 0 for none.
+    pub fn value(&self, setting: Setting) -> f64 {
+        self.settings.get(setting).unwrap_or_default()
+    }
+
+    /// Steps or queries, whichever the attack has a control for.
+    pub fn count(&self) -> f64 {
+        let counts = |(setting, _): &(Setting, f64)| setting.info().unit == Unit::Count;
+        let counted = controls(self.attack).find(counts);
+        self.value(counted.map_or(Setting::Steps, |(setting, _)| setting))
     }
 
     /// Too long to follow a slider.
     pub fn is_lengthy(&self) -> bool {
-        self.eps > 0.0 && LENGTHY.contains(&self.family.name)
+        self.eps > 0.0 && self.attack.lengthy
     }
 
     /// The request for these settings on images of `side` px; `coarse` trades exactness for speed.
@@ -234,7 +203,7 @@ impl Knobs {
             scale: self.noise_scale,
             seed: self.seed,
         };
-        let corruption = self.corruption.map(|corruption| Setting {
+        let corruption = self.corruption.map(|corruption| corruption::Setting {
             corruption,
             severity: self.severity,
             table: None,
@@ -242,11 +211,12 @@ impl Knobs {
             eight_bit: false,
         });
         let attack = (self.eps > 0.0).then(|| AttackOptions {
-            attack: self.attack(coarse, side),
+            name: self.attack.name.to_owned(),
+            settings: self.sent(coarse, side),
             seed: self.seed,
             eot: if self.front_end_noise { self.eot } else { 1 },
             fixed_noise: self.fixed_noise,
-            target: self.target.filter(|_| self.family.targeted),
+            target: self.target.filter(|_| self.attack.targeted),
             eight_bit: self.eight_bit,
         });
         Stage {
@@ -256,30 +226,21 @@ impl Knobs {
         }
     }
 
-    fn attack(&self, coarse: bool, side: usize) -> AttackChoice {
-        let takes = |name| self.family.takes(name);
-        let short = coarse && self.steps > COARSE_STEPS;
-        let steps = if short { COARSE_STEPS } else { self.steps };
-        let rel_step = if short {
-            self.rel_step.max(0.5)
-        } else {
-            self.rel_step
-        };
-        let published = matches!(self.family.name, "bim" | "mi-fgsm" | "sparse-l1");
-        let options = Options {
-            norm: (!self.family.norms.is_empty()).then_some(self.norm),
-            eps: takes("eps").then(|| radius(self.norm, self.eps, side)),
-            steps: takes("steps").then_some(steps),
-            rel_step: (takes("rel-step") && !published).then_some(rel_step),
-            random_start: takes("random-start") && self.random_start,
-            restarts: None,
-            // Where there are both, steps are what is set.
-            queries: (takes("queries") && !takes("steps")).then_some(self.steps),
-        };
-        AttackChoice::Named {
-            name: self.family.name.to_owned(),
-            options,
+    /// The settings with a control, as the request has them.
+    fn sent(&self, coarse: bool, side: usize) -> Settings {
+        let short = coarse && self.value(Setting::Steps) > COARSE_STEPS;
+        let mut sent = Settings::default();
+        sent.norm = (!self.attack.norms.is_empty()).then_some(self.norm);
+        for (setting, _) in controls(self.attack) {
+            let value = match setting {
+                Setting::Eps => f64::from(radius(self.norm, self.eps, side)),
+                Setting::Steps if short => COARSE_STEPS,
+                Setting::RelStep if short => self.value(setting).max(0.5),
+                setting => self.value(setting),
+            };
+            sent.set(setting, value);
         }
+        sent
     }
 }
 

@@ -3,12 +3,15 @@
 //! `#perturb?model=cornet-s-cifar10&sample=cifar/cat.png&backend=cpu&eps=4&steps=10`
 
 use ventral::compute::description::BackendChoice;
-use ventral::perturb::attack::{Norm, names};
+use ventral::perturb::attack::{Norm, Setting, registry};
 use ventral::perturb::noise::PixelNoiseKind;
 
-use super::knobs::{Knobs, MOST_STEPS};
+use super::knobs::Knobs;
 use super::tab::Tab;
 use crate::dom;
+
+/// Steps or queries that an address can ask for.
+const MOST_STEPS: f32 = 20_000.0;
 
 /// The state in an address. Missing parts are `None` and keep what the page has.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,7 +70,7 @@ fn parse(text: &str) -> Link {
         }
     }
     if let Some(knobs) = &mut link.knobs {
-        let norms = knobs.family.norms;
+        let norms = knobs.attack.norms;
         if !norms.is_empty() && !norms.contains(&knobs.norm) {
             knobs.norm = norms[0];
         }
@@ -82,17 +85,26 @@ fn read_knob(knobs: &mut Knobs, key: &str, value: &str) {
             &mut knobs.eps,
             number().map(|n| n.clamp(0.0, 255.0) / 255.0),
         ),
-        "steps" => set(
-            &mut knobs.steps,
-            number().map(|n| (n as usize).clamp(1, MOST_STEPS)),
-        ),
-        "step" => set(&mut knobs.rel_step, number().map(|n| n.clamp(0.001, 2.0))),
-        "attack" => set(&mut knobs.family, names::find(value)),
+        "steps" => {
+            if let Some(count) = number().map(|n| f64::from(n.trunc().clamp(1.0, MOST_STEPS))) {
+                // One key, whichever of the two the attack counts.
+                knobs.settings.set(Setting::Steps, count);
+                knobs.settings.set(Setting::Queries, count);
+            }
+        }
+        "step" => {
+            if let Some(step) = number().map(|n| n.clamp(0.001, 2.0)) {
+                knobs.settings.set(Setting::RelStep, f64::from(step));
+            }
+        }
+        "attack" => set(&mut knobs.attack, registry::find(value)),
         "norm" => set(&mut knobs.norm, Norm::from_word(value)),
         "bits" => knobs.eight_bit = value == "8",
         "corruption" => knobs.corruption = value.parse().ok(),
         "severity" => set(&mut knobs.severity, number().map(|n| (n as u8).clamp(1, 5))),
-        "random" => knobs.random_start = value == "1",
+        "random" => knobs
+            .settings
+            .set(Setting::RandomStart, f64::from(value == "1")),
         "target" => knobs.target = value.parse().ok(),
         "seed" => set(&mut knobs.seed, value.parse().ok()),
         "noise" => set(&mut knobs.noise_scale, number().map(|n| n.clamp(0.0, 1.0))),
@@ -159,8 +171,8 @@ fn format_link(link: &Link) -> String {
 
 fn write_knobs(knobs: &Knobs, put: &mut dyn FnMut(&str, String)) {
     let usual = Knobs::default();
-    if knobs.family != usual.family {
-        put("attack", knobs.family.name.to_owned());
+    if knobs.attack != usual.attack {
+        put("attack", knobs.attack.name.to_owned());
     }
     if knobs.norm != usual.norm {
         put("norm", knobs.norm.word().to_owned());
@@ -176,13 +188,13 @@ fn write_knobs(knobs: &Knobs, put: &mut dyn FnMut(&str, String)) {
         "eps",
         format!("{}", (knobs.eps * 255.0 * 1000.0).round() / 1000.0),
     );
-    put("steps", knobs.steps.to_string());
-    put("step", knobs.rel_step.to_string());
+    put("steps", knobs.count().to_string());
+    put("step", (knobs.value(Setting::RelStep) as f32).to_string());
     put("noise", knobs.noise_scale.to_string());
     if knobs.noise_kind != usual.noise_kind {
         put("kind", "uniform".to_owned());
     }
-    if knobs.random_start {
+    if knobs.value(Setting::RandomStart) > 0.0 {
         put("random", "1".to_owned());
     }
     if let Some(target) = knobs.target {

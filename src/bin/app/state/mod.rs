@@ -35,7 +35,7 @@ use test::Test;
 
 pub use align::{CONTROLS, Choice, FORMS, Form, KINDS, OPTIMISERS, ROBUSTNESS};
 pub use image::Shown;
-pub use knobs::{Family, Knobs, MOST_STEPS, families, family, radius};
+pub use knobs::{Knobs, attack, attacks, controls, radius};
 pub use link::backend_word;
 pub use models::Source;
 pub use perturb::DifferenceView;

@@ -1,14 +1,15 @@
 //! The controls of the Perturb bench: corruptions, noise, attacks, and chains of them.
 
 use leptos::prelude::*;
-use ventral::perturb::attack::Norm;
-use ventral::perturb::attack::names::Kind;
+use ventral::perturb::attack::registry::{AttackInfo, Family};
+use ventral::perturb::attack::settings::Unit;
+use ventral::perturb::attack::{Norm, Setting};
 use ventral::perturb::corruption::{Category, Corruption};
 use ventral::perturb::noise::PixelNoiseKind;
 
 use super::parts::{self, icon};
 use crate::numbers;
-use crate::state::{App, Family, Knobs, MOST_STEPS, families, family, radius};
+use crate::state::{self, App, Knobs, radius};
 
 /// Stops of the ε slider, in 255ths of the pixel range: fine where models fail first.
 const EPSILONS: [f32; 16] = [
@@ -118,7 +119,7 @@ pub fn stage_words(stage: &Knobs, side: usize) -> String {
         )
     });
     let noise = (stage.noise_scale > 0.0).then(|| format!("noise of {:.3}", stage.noise_scale));
-    let attack = (stage.eps > 0.0).then(|| match stage.family.takes("eps") {
+    let attack = (stage.eps > 0.0).then(|| match stage.attack.takes(Setting::Eps) {
         true => format!(
             "an attack of ε = {}",
             radius_words(stage.norm, stage.eps, side)
@@ -241,27 +242,28 @@ fn attack(app: App) -> AnyView {
     let off = move || knobs.with(|k| k.eps <= 0.0);
     let stochastic = move || app.model.with(|m| m.as_ref().is_some_and(|m| m.stochastic));
     // By name: rows of the table are compared by it, and a memo must not fire for nothing.
-    let chosen = Memo::new(move |_| knobs.with(|k| k.family.name));
-    let option = move |f: Family| {
-        view! { <option value=f.name selected=move || chosen.get() == f.name>{f.title}</option> }
+    let chosen = Memo::new(move |_| knobs.with(|k| k.attack.name));
+    let info = move || state::attack(chosen.get());
+    let option = move |a: &'static AttackInfo| {
+        view! { <option value=a.name selected=move || chosen.get() == a.name>{a.title}</option> }
     };
-    let group = move |kind: Kind| {
-        let members = families(kind).map(option).collect_view();
-        view! { <optgroup label=kind.title()>{members}</optgroup> }
+    let group = move |family: Family| {
+        let members = state::attacks(family).map(option).collect_view();
+        view! { <optgroup label=family.title()>{members}</optgroup> }
     };
     view! {
         <fieldset class="knobs">
-            <legend>"Adversarial attack" <span class="hint">{move || family(chosen.get()).paper}</span></legend>
+            <legend>"Adversarial attack" <span class="hint">{move || info().paper}</span></legend>
             <label class="field wide">
                 "Family"
                 <select data-testid="attack-family" on:change:target=move |e| {
-                    let found = family(&e.target().value());
+                    let found = state::attack(&e.target().value());
                     app.turn(false, |k| k.choose(found));
-                }>{Kind::ALL.map(group).into_iter().collect_view()}</select>
+                }>{Family::ALL.map(group).into_iter().collect_view()}</select>
             </label>
-            {move || norms_of(app, family(chosen.get()))}
-            {move || reach(app, family(chosen.get()))}
-            {move || settings(app, family(chosen.get()))}
+            {move || norms_of(app, info())}
+            {move || reach(app, info())}
+            {move || settings(app, info())}
             <label class="check" class:off=off>
                 <input
                     type="checkbox"
@@ -278,10 +280,10 @@ fn attack(app: App) -> AnyView {
 }
 
 /// How far an attack may go: a slider, or a switch where it looks for the smallest perturbation.
-fn reach(app: App, family: Family) -> AnyView {
+fn reach(app: App, attack: &AttackInfo) -> AnyView {
     let knobs = app.knobs;
     let off = move || knobs.with(|k| k.eps <= 0.0);
-    if !family.takes("eps") {
+    if !attack.takes(Setting::Eps) {
         let usual = Knobs::default().eps;
         return view! {
             <label class="check">
@@ -332,9 +334,9 @@ fn reach(app: App, family: Family) -> AnyView {
     .into_any()
 }
 
-/// The norms a family knows, where there is a choice.
-fn norms_of(app: App, family: Family) -> Option<AnyView> {
-    let choices: Vec<_> = family
+/// The norms an attack works in, where there is a choice.
+fn norms_of(app: App, attack: &AttackInfo) -> Option<AnyView> {
+    let choices: Vec<_> = attack
         .norms
         .iter()
         .map(|n| (*n, n.word(), n.title()))
@@ -350,32 +352,41 @@ fn norms_of(app: App, family: Family) -> Option<AnyView> {
     })
 }
 
-/// What a family lets one choose besides its radius.
-fn settings(app: App, family: Family) -> AnyView {
+/// A control of a setting: a number or a switch.
+fn setting(app: App, setting: Setting) -> AnyView {
+    let info = setting.info();
+    let id = match setting {
+        Setting::Queries => Setting::Steps.name(),
+        _ => info.name,
+    };
+    let id = format!("pgd-{id}");
+    let on = move || app.knobs.with(|k| k.value(setting) > 0.0);
+    if info.unit != Unit::Switch {
+        return number(app, info.title, &id, info.range, Knob::Setting(setting));
+    }
+    view! {
+        <label class="check" class:off=move || app.knobs.with(|k| k.eps <= 0.0)>
+            <input
+                type="checkbox"
+                data-testid=id
+                prop:checked=on
+                on:change=move |_| app.turn(false, |k| k.settings.set(setting, 1.0 - k.value(setting)))
+            />
+            {info.title}
+        </label>
+    }
+    .into_any()
+}
+
+/// The settings of an attack besides its radius, and the class it pushes towards.
+fn settings(app: App, attack: &AttackInfo) -> AnyView {
     let off = move || app.knobs.with(|k| k.eps <= 0.0);
-    let counted = [("steps", "Steps"), ("queries", "Queries")];
-    let counted = counted.into_iter().find(|(name, _)| family.takes(name));
-    let steps = counted.map(|(_, word)| {
-        number(
-            app,
-            word,
-            "pgd-steps",
-            ("1", "20000", "1"),
-            |k| k.steps.to_string(),
-            |k, v| k.steps = (v as usize).clamp(1, MOST_STEPS),
-        )
-    });
-    let step = (family.name == "pgd").then(|| {
-        number(
-            app,
-            "Step ÷ ε",
-            "pgd-rel-step",
-            ("0.01", "1", "0.01"),
-            |k| k.rel_step.to_string(),
-            |k, v| k.rel_step = v.clamp(0.001, 2.0),
-        )
-    });
-    let push = family.targeted.then(|| {
+    let controls = state::controls(attack).map(|(setting, _)| setting);
+    let controls = controls.filter(|setting| *setting != Setting::Eps);
+    let (switches, numbers): (Vec<Setting>, Vec<Setting>) =
+        controls.partition(|setting| setting.info().unit == Unit::Switch);
+    let of = |all: Vec<Setting>| all.into_iter().map(|s| setting(app, s)).collect_view();
+    let push = attack.targeted.then(|| {
         view! {
             <label class="field wide" class:off=off>
                 "Push"
@@ -386,23 +397,10 @@ fn settings(app: App, family: Family) -> AnyView {
             </label>
         }
     });
-    let start = family.takes("random-start").then(|| {
-        view! {
-            <label class="check" class:off=off>
-                <input
-                    type="checkbox"
-                    data-testid="pgd-random-start"
-                    prop:checked=move || app.knobs.with(|k| k.random_start)
-                    on:change=move |_| app.turn(false, |k| k.random_start = !k.random_start)
-                />
-                "Start from a random point"
-            </label>
-        }
-    });
     view! {
-        <div class="fields" class:off=off>{steps}{step}</div>
+        <div class="fields" class:off=off>{of(numbers)}</div>
         {push}
-        {start}
+        {of(switches)}
     }
     .into_any()
 }
@@ -421,8 +419,8 @@ fn front_end(app: App) -> AnyView {
                 "Neuronal noise of the model"
             </label>
             <div class="fields">
-                {number(app, "Samples a gradient", "pgd-eot", ("1", "64", "1"), |k| k.eot.to_string(), |k, v| k.eot = (v as usize).clamp(1, 64))}
-                {number(app, "Passes to judge", "passes", ("1", "200", "1"), |k| k.passes.to_string(), |k, v| k.passes = (v as usize).clamp(1, 200))}
+                {number(app, "Samples a gradient", "pgd-eot", [1.0, 64.0, 1.0], Knob::Eot)}
+                {number(app, "Passes to judge", "passes", [1.0, 200.0, 1.0], Knob::Passes)}
             </div>
             <label class="check">
                 <input
@@ -438,14 +436,49 @@ fn front_end(app: App) -> AnyView {
     .into_any()
 }
 
+/// A number that a control sets.
+#[derive(Clone, Copy)]
+enum Knob {
+    Setting(Setting),
+    Eot,
+    Passes,
+}
+
+impl Knob {
+    fn read(self, knobs: &Knobs) -> f64 {
+        match self {
+            Knob::Setting(setting) => knobs.value(setting),
+            Knob::Eot => knobs.eot as f64,
+            Knob::Passes => knobs.passes as f64,
+        }
+    }
+
+    fn write(self, knobs: &mut Knobs, value: f64) {
+        match self {
+            Knob::Setting(setting) => knobs.settings.set(setting, value),
+            Knob::Eot => knobs.eot = value as usize,
+            Knob::Passes => knobs.passes = value as usize,
+        }
+    }
+}
+
 fn number(
     app: App,
     label: &'static str,
-    testid: &'static str,
-    (min, max, step): (&'static str, &'static str, &'static str),
-    read: fn(&Knobs) -> String,
-    write: fn(&mut Knobs, f32),
+    testid: &str,
+    [min, max, step]: [f64; 3],
+    knob: Knob,
 ) -> AnyView {
+    // As an f32, whose shortest text is the one that was typed.
+    let read = move || app.knobs.with(|k| (knob.read(k) as f32).to_string());
+    let write = move |text: String| {
+        let Some(value) = text.parse::<f64>().ok().filter(|v| v.is_finite()) else {
+            return;
+        };
+        let value = value.clamp(min, max);
+        let value = if step < 1.0 { value } else { value.trunc() };
+        app.turn(false, |k| knob.write(k, value));
+    };
     view! {
         <label class="field">
             {label}
@@ -454,13 +487,9 @@ fn number(
                 min=min
                 max=max
                 step=step
-                data-testid=testid
-                prop:value=move || app.knobs.with(read)
-                on:change:target=move |e| {
-                    if let Some(value) = e.target().value().parse::<f32>().ok().filter(|v| v.is_finite()) {
-                        app.turn(false, |k| write(k, value));
-                    }
-                }
+                data-testid=testid.to_owned()
+                prop:value=read
+                on:change:target=move |e| write(e.target().value())
             />
         </label>
     }

@@ -212,7 +212,7 @@ fn verdict(app: App) -> String {
     }
     let target = knobs
         .target
-        .filter(|_| knobs.eps > 0.0 && knobs.family.targeted)
+        .filter(|_| knobs.eps > 0.0 && knobs.attack.targeted)
         .and_then(|t| app.model.with(|m| m.as_ref()?.classes.get(t).cloned()));
     match (target, result.success, before.class == after.class) {
         (Some(target), true, _) => format!(

@@ -5,12 +5,11 @@ use indicatif::ProgressBar;
 use ventral::clock::Clock;
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
-use ventral::perturb::attack::look::Look;
-use ventral::perturb::attack::masking::{self, Effort, Masking};
+use ventral::perturb::attack::context::pick;
+use ventral::perturb::attack::masking::{self, Masking};
 use ventral::perturb::attack::network::{NetworkOracle, Noise};
-use ventral::perturb::attack::oracle::pick;
 use ventral::perturb::attack::plan::{self, Plan};
-use ventral::perturb::attack::{Goal, Norm, Step, Stopped, Subject};
+use ventral::perturb::attack::{AttackError, Context, Criterion, Norm, Predictions, Step};
 use ventral::rng::Rng;
 
 use super::data::Images;
@@ -50,9 +49,9 @@ pub struct Results {
     pub check: Option<Check>,
 }
 
-/// What was found out about the gradient.
+/// The check for gradient masking.
 pub struct Check {
-    /// Images that were looked at.
+    /// Images that were checked.
     pub images: usize,
     pub found: Masking,
 }
@@ -76,12 +75,12 @@ impl Bench<'_> {
         results.seconds = clock.seconds();
         match ran {
             Ok(()) => Ok(results),
-            Err(Stopped::Cancelled) => Err(interrupt::STOPPED.into()),
-            Err(failed) => Err(failed.to_string().into()),
+            Err(AttackError::Cancelled) => Err(interrupt::STOPPED.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    async fn batches(&self, results: &mut Results, bar: &ProgressBar) -> Result<(), Stopped> {
+    async fn batches(&self, results: &mut Results, bar: &ProgressBar) -> Result<(), AttackError> {
         let mut first = 0;
         for pixels in self
             .images
@@ -136,20 +135,28 @@ impl Batch<'_> {
         oracle: &mut NetworkOracle<'_>,
         results: &mut Results,
         bar: &ProgressBar,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), AttackError> {
         let length = self.bench.images.stride();
         let n = self.pixels.len() / length;
-        let clean = Look::at(oracle, self.pixels, self.plan.passes).await?;
+        let before = Predictions::of(oracle, self.pixels, self.plan.passes).await?;
         let labels = match &self.bench.images.labels {
             Some(labels) => labels[self.first..][..n].to_vec(),
-            None => clean.best(),
+            None => before.best(),
         };
-        let goal = self.goal(&labels);
+        let criterion = self.criterion(&labels);
         let mut watch = |step: Step<'_>| self.show(bar, n, &step);
-        let outcome = plan::run(self.plan, oracle, self.pixels, &goal, &mut watch).await?;
-        let after = Look::at(oracle, &outcome.pixels, self.plan.passes).await?;
+        let before = Some(before);
+        let outcome = plan::run(
+            self.plan,
+            oracle,
+            self.pixels,
+            &criterion,
+            before,
+            &mut watch,
+        )
+        .await?;
         if self.bench.request.check && self.first == 0 {
-            results.check = self.check(oracle, &outcome, &goal, bar).await?;
+            results.check = self.check(oracle, &outcome, &criterion, bar).await?;
         }
         let pairs = outcome.pixels.chunks_exact(length);
         for (x, original) in pairs.zip(self.pixels.chunks_exact(length)) {
@@ -158,20 +165,20 @@ impl Batch<'_> {
             }
         }
         results.success.extend(outcome.success());
-        results.clean_right.extend(clean.right(&labels));
-        results.right.extend(after.right(&labels));
+        results.clean_right.extend(outcome.before.right(&labels));
+        results.right.extend(outcome.after.right(&labels));
         results.labels.extend(labels);
-        results.logits.extend(after.logits);
+        results.passes = outcome.after.passes();
+        results.logits.extend(outcome.after.logits);
         results.met_before.extend(outcome.met_before);
         results.adv.extend(outcome.pixels);
-        results.passes = outcome.passes;
         bar.set_position(((self.first + n) * PARTS) as u64);
         Ok(())
     }
 
-    fn goal(&self, labels: &[usize]) -> Goal {
+    fn criterion(&self, labels: &[usize]) -> Criterion {
         let request = self.bench.request;
-        Goal {
+        Criterion {
             aim: request.aim,
             classes: match request.target {
                 Some(target) => vec![target; labels.len()],
@@ -198,14 +205,14 @@ impl Batch<'_> {
         bar.set_position(place.max(bar.position()));
     }
 
-    /// Looks whether the gradient of what was not met before tells the truth.
+    /// Checks the images that were attacked for gradient masking.
     async fn check(
         &self,
         oracle: &mut NetworkOracle<'_>,
         outcome: &plan::Outcome,
-        goal: &Goal,
+        criterion: &Criterion,
         bar: &ProgressBar,
-    ) -> Result<Option<Check>, Stopped> {
+    ) -> Result<Option<Check>, AttackError> {
         let length = self.bench.images.stride();
         let images: Vec<usize> = (0..outcome.met_before.len())
             .filter(|i| !outcome.met_before[*i])
@@ -218,23 +225,13 @@ impl Batch<'_> {
             pick(self.pixels, length, &images),
             pick(&outcome.pixels, length, &images),
         );
-        let ball = self.plan.attack.ball();
-        // Without a radius there is none to search within by scores.
-        let queries = match ball {
-            Some(_) => Effort::default().queries,
-            None => 0,
-        };
-        let effort = Effort {
-            queries,
-            ..Effort::default()
-        };
-        let (ball, goal) = (ball.unwrap_or_default(), goal.pick(&images));
-        let looked_at = images.len();
+        let (ball, criterion) = (self.plan.attack.ball(), criterion.pick(&images));
+        let checked = images.len();
         let mut watch = |_: Step<'_>| {};
-        let mut subject = Subject::new(oracle, self.plan.seed, &mut watch, images);
-        let found = masking::check(&mut subject, &clean, &found, &goal, ball, effort).await?;
+        let mut context = Context::new(oracle, self.plan.seed, &mut watch, images);
+        let found = masking::check(&mut context, &clean, &found, &criterion, ball).await?;
         Ok(Some(Check {
-            images: looked_at,
+            images: checked,
             found,
         }))
     }

@@ -3,6 +3,7 @@
 mod batches;
 mod data;
 mod report;
+mod settings;
 
 use std::fmt;
 use std::fs;
@@ -11,15 +12,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use ventral::model::classes::class_of;
 use ventral::model::load::Loaded;
-use ventral::perturb::attack::names::{self, ATTACKS, Options};
+use ventral::perturb::attack::Aim;
 use ventral::perturb::attack::plan::Plan;
-use ventral::perturb::attack::{Aim, Norm};
+use ventral::perturb::attack::registry::{self, ATTACKS, AttackInfo};
 
 use crate::backend::Place;
 use crate::weights::Choice;
 use crate::{Failure, input, interrupt};
 use batches::Bench;
 use data::Images;
+use settings::SettingArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,27 +39,8 @@ pub struct Args {
     /// `pgd`, `square`, `deepfool`, …: `ventral attack --help` lists them.
     #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
     attack: Option<String>,
-    /// `linf`, `l2` or `l1`; the attack's usual one unless given.
-    #[arg(long, value_parser = parse_norm, conflicts_with = "plan")]
-    norm: Option<Norm>,
-    /// Radius, in the norm of pixels in [0, 1]: `8/255` or `0.5`.
-    #[arg(long, value_parser = names::parse_radius, conflicts_with = "plan")]
-    eps: Option<f32>,
-    /// Steps, or most of them; the attack's usual number unless given.
-    #[arg(long, conflicts_with = "plan")]
-    steps: Option<usize>,
-    /// Step length as a fraction of the radius, as Foolbox has it.
-    #[arg(long, conflicts_with = "plan")]
-    rel_step: Option<f32>,
-    /// Start from a random point of the ball instead of the image itself.
-    #[arg(long, conflicts_with = "plan")]
-    random_start: bool,
-    /// Runs from different random points; images that have fallen are not run again.
-    #[arg(long, conflicts_with = "plan")]
-    restarts: Option<usize>,
-    /// Passes an image may take.
-    #[arg(long, conflicts_with = "plan")]
-    queries: Option<usize>,
+    #[command(flatten)]
+    settings: SettingArgs,
     /// The class to reach, by number or name. Otherwise any class but the label will do.
     #[arg(long)]
     target: Option<String>,
@@ -123,11 +106,6 @@ fn parse_noise(text: &str) -> Result<FrontEnd, String> {
     }
 }
 
-fn parse_norm(text: &str) -> Result<Norm, String> {
-    Norm::from_word(&text.to_ascii_lowercase())
-        .ok_or_else(|| format!("`{text}` is not one of linf, l2, l1"))
-}
-
 fn parse_batch(text: &str) -> Result<usize, String> {
     let batch = text.parse::<usize>().ok().filter(|batch| *batch > 0);
     batch.ok_or_else(|| format!("`{text}` is no number of images; it must be at least 1"))
@@ -135,15 +113,15 @@ fn parse_batch(text: &str) -> Result<usize, String> {
 
 /// The attacks with their norms, steps and papers, for the help.
 pub fn table_of_attacks() -> String {
-    let row = |attack: &names::Named| {
+    let row = |attack: &AttackInfo| {
         let norms: Vec<&str> = attack.norms.iter().map(|norm| norm.word()).collect();
-        let takes: Vec<&str> = attack.takes.iter().map(|taken| taken.name()).collect();
+        let names = attack.settings.iter().map(|taken| taken.setting.name());
         format!(
             "  {:10} {:12} {:>6}  {:38} {}\n",
             attack.name,
             norms.join(" "),
             attack.steps().map_or(String::new(), |s| s.to_string()),
-            takes.join(", "),
+            names.collect::<Vec<_>>().join(", "),
             attack.paper
         )
     };
@@ -158,7 +136,7 @@ pub fn table_of_attacks() -> String {
 pub struct Request {
     pub plan: Plan,
     pub aim: Aim,
-    /// With [`Aim::Reach`].
+    /// With [`Aim::Targeted`].
     pub target: Option<usize>,
     pub confidence: f32,
     pub noise: FrontEnd,
@@ -175,7 +153,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let target = target.transpose()?;
     let request = Request {
         plan,
-        aim: target.map_or(Aim::Leave, |_| Aim::Reach),
+        aim: target.map_or(Aim::Untargeted, |_| Aim::Targeted),
         target,
         confidence: args.confidence,
         noise: args.noise,
@@ -213,17 +191,9 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
     if let Some(path) = &args.plan {
         return read_plan(path);
     }
-    let options = Options {
-        norm: args.norm,
-        eps: args.eps,
-        steps: args.steps,
-        rel_step: args.rel_step,
-        random_start: args.random_start,
-        restarts: args.restarts,
-        queries: args.queries,
-    };
+    let name = args.attack.as_deref().unwrap_or_default();
     Ok(Plan {
-        attack: names::by_name(args.attack.as_deref().unwrap_or_default(), &options)?,
+        attack: registry::by_name(name, &args.settings.0)?,
         seed: args.seed.unwrap_or(0),
         eight_bit: args.eight_bit,
         passes: args.passes.unwrap_or(10),

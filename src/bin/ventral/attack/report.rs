@@ -1,4 +1,4 @@
-//! What an attack leaves behind: arrays, pictures, a recipe and a table.
+//! The output of an attack: arrays, pictures, a recipe and a table.
 
 use std::fmt;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::Failure;
 use crate::output::write_file;
 use crate::recipe::{self, Hashed, Head};
 
-/// Everything that is told of a run.
+/// A run and its results.
 pub struct Report<'a> {
     pub args: &'a Args,
     pub request: &'a Request,
@@ -222,7 +222,7 @@ impl Report<'_> {
             return None;
         }
         let Some(check) = &self.results.check else {
-            return Some("not done: the goal was met before the attack everywhere".to_owned());
+            return Some("not done: the criterion was met before the attack everywhere".to_owned());
         };
         let sentences: Vec<&str> = check
             .found
@@ -245,7 +245,7 @@ impl fmt::Display for Report<'_> {
         let percent = |share: f64| format!("{:.2} %", 100.0 * share);
         let norm = |value: Option<f32>| value.map_or("none".to_owned(), |v| format!("{v:.5}"));
         let attack = serde_json::to_string(&self.request.plan.attack).map_err(|_| fmt::Error)?;
-        let goal = match self.request.target {
+        let criterion = match self.request.target {
             Some(target) => format!("reach class {target}"),
             None => "leave the label".to_owned(),
         };
@@ -257,7 +257,7 @@ impl fmt::Display for Report<'_> {
                 format!("{} ({})", self.loaded.name, self.loaded.hash),
             ),
             ("attack", attack),
-            ("goal", goal),
+            ("criterion", criterion),
             ("images", n.to_string()),
             ("labels", self.images.labelled_by.clone()),
             ("clean accuracy", percent(summary.clean_accuracy)),

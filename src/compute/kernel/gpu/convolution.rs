@@ -1,423 +1,12 @@
-//! Convolution on a GPU, forward or back to the input, with what follows it.
-//!
-//! A thread makes a patch of the result of four channels, 4 by 4 positions where the map has as many.
-//! For each channel of the input it reads the patch's surroundings and the kernels' weights into
-//! registers, and multiplies them there: a 3x3 kernel takes 36 values and 36 weights for 576 products.
-//! Nothing is laid out before, and threads do not wait for each other.
-//!
-//! Back to the input of a strided convolution, positions that lie `stride` apart have the same taps:
-//! each such phase is a convolution of its own, by every `stride`-th tap.
-#![allow(
-    clippy::collapsible_if,
-    reason = "two short questions take a driver less time to compile than one of two parts"
-)]
+//! Convolution on a GPU, forward or back to the input, with its epilogue.
 
+use burn::backend::Cube;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::calculate_cube_count_elemwise;
-use cubecl::prelude::*;
 
-use super::{argument, dims, made, own, storage, winograd};
-
-/// Output channels of a thread.
-const CHANNELS: usize = 4;
-
-/// Rows and columns of a thread's patch, and positions of it where a map is one row.
-const PATCH: usize = 4;
-const ROW: usize = 16;
-
-/// Kernels of more rows are taken a row of taps at a time, and of more columns a tap at a time.
-const MOST_ROWS: usize = 3;
-const MOST_COLUMNS: usize = 11;
-
-/// Threads of a cube; of few threads there are smaller cubes, and so some for each core.
-const LARGE: u32 = 64;
-const SMALL: u32 = 8;
-const FEW: usize = 512;
-
-/// What is known of a pass when its kernel is compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Plan {
-    /// Of the kernel.
-    side: usize,
-    /// Back to the input.
-    backward: bool,
-    /// Rows or columns of the input from one of a patch to the next.
-    step: usize,
-    /// Along a side of the result: positions that lie as far apart have the same taps.
-    phases: usize,
-    /// Of a patch.
-    rows: usize,
-    columns: usize,
-    /// Rows and columns of taps whose weights are in registers at a time.
-    down: usize,
-    across: usize,
-    after: After,
-}
-
-/// What follows a convolution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct After {
-    pub norm: bool,
-    pub skip: bool,
-    pub relu: bool,
-}
-
-/// What a convolution is, but for its sizes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
-    /// Of the kernel.
-    pub side: usize,
-    pub stride: usize,
-    pub padding: usize,
-    /// Back to the input.
-    pub backward: bool,
-}
-
-impl Plan {
-    /// For maps of the result of this size.
-    fn new(side: usize, stride: usize, backward: bool, size: [usize; 2]) -> Self {
-        let [step, phases] = match backward {
-            true => [1, stride],
-            false => [stride, 1],
-        };
-        let taps = side.div_ceil(phases);
-        // Phases differ in the number of their taps.
-        let whole = taps <= MOST_ROWS && step == 1 && phases == 1;
-        let [height, width] = size.map(|side| side.div_ceil(phases));
-        let [rows, columns] = match height {
-            1 => [1, fit(width, ROW)],
-            _ => [fit(height, PATCH), fit(width, PATCH)],
-        };
-        Self {
-            side,
-            backward,
-            step,
-            phases,
-            rows,
-            columns,
-            down: if whole { taps } else { 1 },
-            across: if taps <= MOST_COLUMNS { taps } else { 1 },
-            after: After::default(),
-        }
-    }
-
-    /// Rows of the input for these of a patch, beside some rows of taps; columns alike.
-    fn read(self, patch: usize, taps: usize) -> usize {
-        match taps {
-            1 => patch,
-            _ => (patch - 1) * self.step + taps,
-        }
-    }
-
-    /// How far apart these lie.
-    fn pitch(self, taps: usize) -> usize {
-        if taps == 1 { self.step } else { 1 }
-    }
-
-    /// Which of these the given tap of the given row, or column, of a patch reads.
-    fn reads(self, place: usize, tap: usize, taps: usize) -> usize {
-        match taps {
-            1 => place,
-            _ => place * self.step + tap,
-        }
-    }
-
-    /// Whether a phase may have fewer taps than are taken at a time.
-    fn is_ragged(self) -> bool {
-        self.phases > 1 && self.across > 1
-    }
-}
-
-/// The smallest power of two that holds this many, or the most.
-pub(super) fn fit(count: usize, most: usize) -> usize {
-    count.next_power_of_two().min(most)
-}
-
-/// What a kernel is told of one pass; `x` is what is read, `y` what is made.
-#[derive(CubeLaunch, CubeType)]
-struct Told {
-    /// Channels of `x` and of `y`.
-    from: usize,
-    to: usize,
-    /// Rows and columns of `x` and of `y`.
-    height: usize,
-    width: usize,
-    height_out: usize,
-    width_out: usize,
-    padding: usize,
-    /// Patches of a map, of one phase.
-    tile_rows: usize,
-    tile_columns: usize,
-    /// Of all images.
-    tiles: usize,
-    /// Groups of `y`'s channels, and threads for all of them.
-    groups: usize,
-    threads: usize,
-    /// How far apart kernels of neighbouring channels lie, of `x`'s and of `y`'s.
-    weight_from: usize,
-    weight_to: usize,
-}
-
-/// Taps of a phase: how many, the first of the kernel, and what the first of them reads for the first
-/// position, the number of rows before the map (a number that wraps).
-#[cube]
-fn taps_of(phase: usize, padding: usize, #[comptime] plan: Plan) -> (usize, usize, usize) {
-    if comptime![plan.backward] {
-        let phases = comptime![plan.phases];
-        let shifted = phase + padding;
-        let least = shifted % phases;
-        let count = (comptime![plan.side + plan.phases - 1] - least) / phases;
-        let first = least + count * phases - phases;
-        (count, first, count - 1 - shifted / phases)
-    } else {
-        (comptime![plan.side].runtime(), 0usize.runtime(), padding)
-    }
-}
-
-#[cube(launch_unchecked)]
-fn patches<W: Float>(
-    x: &Tensor<f32>,
-    weight: &Tensor<W>,
-    scale: &Tensor<f32>,
-    shift: &Tensor<f32>,
-    skip: &Tensor<f32>,
-    y: &mut Tensor<f32>,
-    told: Told,
-    #[comptime] plan: Plan,
-    #[define(W)] _stored: ElemType,
-) {
-    if ABSOLUTE_POS >= told.threads {
-        terminate!();
-    }
-    // Neighbouring threads have neighbouring patches, then come the next channels.
-    let tile = ABSOLUTE_POS % told.tiles;
-    let group = ABSOLUTE_POS / told.tiles;
-    let phase = group / told.groups;
-    let channel = group % told.groups * comptime![CHANNELS];
-    let [rows, columns] = comptime![[plan.rows, plan.columns]];
-    let [down, across] = comptime![[plan.down, plan.across]];
-    let in_rows = comptime![plan.read(rows, down)];
-    let in_columns = comptime![plan.read(columns, across)];
-
-    let phase_row = phase / comptime![plan.phases];
-    let phase_column = phase % comptime![plan.phases];
-    let (count_y, first_y, before_y) = taps_of(phase_row, told.padding, plan);
-    let (count_x, first_x, before_x) = taps_of(phase_column, told.padding, plan);
-    let image = tile / (told.tile_rows * told.tile_columns);
-    let row = tile / told.tile_columns % told.tile_rows * rows;
-    let column = tile % told.tile_columns * columns;
-    let top = row * comptime![plan.step] - before_y;
-    let left = column * comptime![plan.step] - before_x;
-    let area_in = told.height * told.width;
-
-    // Channels past the last are the last again, and write what it writes.
-    let mut kernels = Array::<usize>::new(CHANNELS);
-    #[unroll]
-    for c in 0..CHANNELS {
-        kernels[c] = min(channel + c, told.to - 1) * told.weight_to;
-    }
-    let mut sums = Array::<f32>::new(comptime![rows * columns * CHANNELS]);
-    #[unroll]
-    for i in 0..comptime![rows * columns * CHANNELS] {
-        sums[i] = 0.0;
-    }
-
-    let mut row_at = Array::<usize>::new(in_rows);
-    let mut row_there = Array::<u32>::new(in_rows);
-    let mut column_at = Array::<usize>::new(in_columns);
-    let mut column_there = Array::<u32>::new(in_columns);
-    let mut weights = Array::<f32>::new(comptime![down * across * CHANNELS]);
-    let mut values = Array::<f32>::new(in_columns);
-    for tap_y in range_stepped(0, count_y, down) {
-        #[unroll]
-        for i in 0..in_rows {
-            let at = top + tap_y + i * comptime![plan.pitch(down)];
-            row_at[i] = min(at, told.height - 1) * told.width;
-            row_there[i] = select(at < told.height, 1u32, 0u32);
-        }
-        for tap_x in range_stepped(0, count_x, across) {
-            #[unroll]
-            for j in 0..in_columns {
-                let at = left + tap_x + j * comptime![plan.pitch(across)];
-                column_at[j] = min(at, told.width - 1);
-                column_there[j] = select(at < told.width, 1u32, 0u32);
-            }
-            let mut map = image * told.from * area_in;
-            let mut kernel = 0;
-            for _ in 0..told.from {
-                #[unroll]
-                for u in 0..down {
-                    #[unroll]
-                    for v in 0..across {
-                        let below = tap_at(first_y, min(tap_y + u, count_y - 1), plan);
-                        let beside = tap_at(first_x, min(tap_x + v, count_x - 1), plan);
-                        let tap = below * comptime![plan.side] + beside;
-                        #[unroll]
-                        for c in 0..CHANNELS {
-                            let mut value = f32::cast_from(weight[kernels[c] + kernel + tap]);
-                            if comptime![plan.is_ragged()] {
-                                value = select(tap_x + v < count_x, value, 0.0);
-                            }
-                            weights[(u * across + v) * CHANNELS + c] = value;
-                        }
-                    }
-                }
-                #[unroll]
-                for i in 0..in_rows {
-                    #[unroll]
-                    for j in 0..in_columns {
-                        let value = x[map + row_at[i] + column_at[j]];
-                        let there = row_there[i] & column_there[j];
-                        values[j] = select(there != 0, value, 0.0);
-                    }
-                    add_row(&mut sums, &values, &weights, i, plan);
-                }
-                map += area_in;
-                kernel += told.weight_from;
-            }
-        }
-    }
-
-    let area_out = told.height_out * told.width_out;
-    #[unroll]
-    for c in 0..CHANNELS {
-        let channel = min(channel + c, told.to - 1);
-        let mut a = 1.0f32;
-        let mut b = 0.0f32;
-        if comptime![plan.after.norm] {
-            a = scale[channel];
-            b = shift[channel];
-        }
-        #[unroll]
-        for r in 0..rows {
-            let row = (row + r) * comptime![plan.phases] + phase_row;
-            if row < told.height_out {
-                #[unroll]
-                for q in 0..columns {
-                    let column = (column + q) * comptime![plan.phases] + phase_column;
-                    if column < told.width_out {
-                        let at =
-                            (image * told.to + channel) * area_out + row * told.width_out + column;
-                        let sum = sums[(r * columns + q) * CHANNELS + c];
-                        y[at] = followed(sum, a, b, skip, at, comptime![plan.after]);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A sum with what follows it: two numbers of its channel, a skip connection, ReLU.
-#[cube]
-pub(super) fn followed(
-    sum: f32,
-    scale: f32,
-    shift: f32,
-    skip: &Tensor<f32>,
-    at: usize,
-    #[comptime] after: After,
-) -> f32 {
-    let mut value = sum;
-    if comptime![after.norm] {
-        value = value * scale + shift;
-    }
-    if comptime![after.skip] {
-        value += skip[at];
-    }
-    if comptime![after.relu] {
-        value = max(value, 0.0);
-    }
-    value
-}
-
-/// Of the kernel, the tap that comes at this place of a phase's.
-#[cube]
-fn tap_at(first: usize, place: usize, #[comptime] plan: Plan) -> usize {
-    if comptime![plan.backward] {
-        first - place * comptime![plan.phases]
-    } else {
-        place
-    }
-}
-
-/// The products of a row of the input with all taps, in all rows of a patch, that read it.
-#[cube]
-fn add_row(
-    sums: &mut Array<f32>,
-    values: &Array<f32>,
-    weights: &Array<f32>,
-    #[comptime] row: usize,
-    #[comptime] plan: Plan,
-) {
-    let [rows, columns] = comptime![[plan.rows, plan.columns]];
-    let [down, across] = comptime![[plan.down, plan.across]];
-    #[unroll]
-    for r in 0..rows {
-        #[unroll]
-        for u in 0..down {
-            if comptime![plan.reads(r, u, down) == row] {
-                #[unroll]
-                for v in 0..across {
-                    #[unroll]
-                    for q in 0..columns {
-                        let value = values[comptime![plan.reads(q, v, across)]];
-                        #[unroll]
-                        for c in 0..CHANNELS {
-                            sums[(r * columns + q) * CHANNELS + c] +=
-                                value * weights[(u * across + v) * CHANNELS + c];
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What follows a convolution: two numbers for each channel, a skip connection, ReLU.
-#[derive(Default)]
-pub struct Finish {
-    pub numbers: Option<[CubeTensor; 2]>,
-    pub skip: Option<CubeTensor>,
-    pub relu: bool,
-}
-
-impl Finish {
-    pub(super) fn after(&self) -> After {
-        After {
-            norm: self.numbers.is_some(),
-            skip: self.skip.is_some(),
-            relu: self.relu,
-        }
-    }
-
-    /// The two numbers, or something that is not read in their place.
-    pub(super) fn numbers_or<'a>(&'a self, nothing: &'a CubeTensor) -> [&'a CubeTensor; 2] {
-        match &self.numbers {
-            Some([scale, shift]) => [scale, shift],
-            None => [nothing, nothing],
-        }
-    }
-
-    fn own(self) -> Self {
-        Self {
-            numbers: self.numbers.map(|numbers| numbers.map(own)),
-            skip: self.skip.map(own),
-            relu: self.relu,
-        }
-    }
-}
-
-/// Cubes for so many threads.
-pub(super) fn threads_of(like: &CubeTensor, threads: usize) -> (CubeCount, CubeDim) {
-    let cube = CubeDim::new_1d(match threads < FEW {
-        true => SMALL,
-        false => LARGE,
-    });
-    (
-        calculate_cube_count_elemwise(&like.client, threads, cube),
-        cube,
-    )
-}
+use super::super::epilogue::Epilogue;
+use super::super::tiles::Convolution;
+use super::tensor::{contiguous, dims};
+use super::{direct, winograd};
 
 /// `[n, in, h, w]` and `[out, in, k, k]` to `[n, out, h′, w′]`.
 pub fn forward(
@@ -425,13 +14,19 @@ pub fn forward(
     weight: CubeTensor,
     stride: usize,
     padding: usize,
-    finish: Finish,
+    epilogue: Epilogue<Cube>,
 ) -> CubeTensor {
     let [_, _, height, width] = dims(&x);
-    let [to, _, side, _] = dims(&weight);
-    let out = |size: usize| (size + 2 * padding).saturating_sub(side) / stride + 1;
+    let [to, _, kernel, _] = dims(&weight);
+    let out = |side: usize| (side + 2 * padding).saturating_sub(kernel) / stride + 1;
+    let convolution = Convolution {
+        kernel,
+        stride,
+        padding,
+        backward: false,
+    };
     let size = [out(height), out(width)];
-    launch(x, weight, to, size, [stride, padding], false, finish)
+    run(x, weight, to, size, convolution, epilogue)
 }
 
 /// Gradient with respect to the input, `size` its rows and columns.
@@ -442,93 +37,27 @@ pub fn backward_x(
     stride: usize,
     padding: usize,
 ) -> CubeTensor {
-    let [_, to, ..] = dims(&weight);
-    let nothing = Finish::default();
-    launch(grad, weight, to, size, [stride, padding], true, nothing)
+    let [_, to, kernel, _] = dims(&weight);
+    let convolution = Convolution {
+        kernel,
+        stride,
+        padding,
+        backward: true,
+    };
+    run(grad, weight, to, size, convolution, Epilogue::Identity)
 }
 
-fn launch(
+/// By tiles where that promises more than a sum over taps.
+fn run(
     x: CubeTensor,
     weight: CubeTensor,
     to: usize,
     size: [usize; 2],
-    [stride, padding]: [usize; 2],
-    backward: bool,
-    finish: Finish,
+    convolution: Convolution,
+    epilogue: Epilogue<Cube>,
 ) -> CubeTensor {
-    let (x, weight, finish) = (own(x), own(weight), finish.own());
-    let [images, from, height, width] = dims(&x);
-    let [_, inner, side, _] = dims(&weight);
-    let kind = Kind {
-        side,
-        stride,
-        padding,
-        backward,
-    };
-    if let Some(y) = winograd::run(&x, &weight, to, size, kind, &finish) {
-        return y;
-    }
-    let y = made(&x, [images, to, size[0], size[1]]);
-    if images * to * size[0] * size[1] == 0 {
-        return y;
-    }
-    // By kernels of one weight a map is as good as a row.
-    let is_pointwise = side == 1 && stride == 1 && padding == 0;
-    let [height, width, height_out, width_out] = match is_pointwise {
-        true => [1, height * width, 1, height * width],
-        false => [height, width, size[0], size[1]],
-    };
-    let plan = Plan {
-        after: finish.after(),
-        ..Plan::new(side, stride, backward, [height_out, width_out])
-    };
-    let [tile_rows, tile_columns] = [
-        height_out.div_ceil(plan.phases * plan.rows),
-        width_out.div_ceil(plan.phases * plan.columns),
-    ];
-    let tiles = images * tile_rows * tile_columns;
-    let area = side * side;
-    let [weight_from, weight_to] = match backward {
-        true => [inner * area, area],
-        false => [area, inner * area],
-    };
-    let groups = to.div_ceil(CHANNELS);
-    let threads = tiles * groups * plan.phases * plan.phases;
-    let told = ToldLaunch::new(
-        from,
-        to,
-        height,
-        width,
-        height_out,
-        width_out,
-        padding,
-        tile_rows,
-        tile_columns,
-        tiles,
-        groups,
-        threads,
-        weight_from,
-        weight_to,
-    );
-    let (count, cube) = threads_of(&x, threads);
-    let [scale, shift] = finish.numbers_or(&x);
-    let weight = storage::stored(weight);
-    // SAFETY: the kernel keeps what it reads within the maps, and asks before it writes.
-    unsafe {
-        patches::launch_unchecked(
-            &x.client,
-            count,
-            cube,
-            argument(&x),
-            argument(&weight),
-            argument(scale),
-            argument(shift),
-            argument(finish.skip.as_ref().unwrap_or(&x)),
-            argument(&y),
-            told,
-            plan,
-            storage::element(&weight),
-        );
-    }
-    y
+    let (x, weight) = (contiguous(x), contiguous(weight));
+    let epilogue = epilogue.map(contiguous);
+    winograd::run(&x, &weight, to, size, convolution, &epilogue)
+        .unwrap_or_else(|| direct::run(&x, weight, to, size, convolution, &epilogue))
 }

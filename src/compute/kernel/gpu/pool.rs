@@ -3,9 +3,8 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::super::pool::Window;
-use super::pointwise::cubes;
-use super::{argument, dims, made, own};
+use super::super::ops::Window;
+use super::tensor::{argument, contiguous, cubes, dims, empty};
 
 /// Sizes of the map and of the result.
 #[derive(CubeLaunch, CubeType)]
@@ -132,9 +131,9 @@ fn pool_backward(
 
 /// `[n, c, h, w]` to `[n, c, h′, w′]`.
 pub fn max_pool(x: CubeTensor, window: Window) -> CubeTensor {
-    let x = own(x);
+    let x = contiguous(x);
     let [images, channels, height, width] = dims(&x);
-    let y = made(
+    let y = empty(
         &x,
         [images, channels, window.out(height), window.out(width)],
     );
@@ -166,8 +165,8 @@ pub fn max_pool_backward(
     grad: CubeTensor,
     window: Window,
 ) -> CubeTensor {
-    let [x, y, grad] = [x, y, grad].map(own);
-    let (places, back) = (made(&x, dims(&y)), made(&x, dims(&x)));
+    let [x, y, grad] = [x, y, grad].map(contiguous);
+    let (places, back) = (empty(&x, dims(&y)), empty(&x, dims(&x)));
     let [windows, count] = [&y, &x].map(|maps| dims(maps).iter().product());
     if windows == 0 {
         return back;

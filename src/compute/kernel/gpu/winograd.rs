@@ -1,5 +1,5 @@
 //! Convolution by 3x3 kernels on a GPU with fewer multiplications, by the tiles of
-//! [`super::super::winograd`]: patches of the input and kernels are evaluated at points, channels are
+//! [`super::super::tiles`]: patches of the input and kernels are evaluated at points, channels are
 //! summed there as one product of matrices a point, and results are interpolated, each a pass.
 //!
 //! Evaluated weights are kept for as long as the weights are in use.
@@ -12,30 +12,33 @@
     reason = "loops of a kernel count, for they are unrolled"
 )]
 
+use burn::backend::Cube;
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::super::winograd::{Form, MOST};
-use super::convolution::{After, Finish, Kind, fit, followed, threads_of};
-use super::{argument, dims, made, made_of, storage};
+use super::super::epilogue::Epilogue;
+use super::super::tiles::{Convolution, MOST, Tile};
+use super::epilogue::{EpilogueKind, finished, tensors};
+use super::tensor::{argument, dims, empty, empty_of, fit, threads_of};
+use super::weight_cache::{dtype, element, packed, packing};
 
 /// Channels of a thread, and tiles where there are as many.
 const CHANNELS: usize = 8;
 const TILES: usize = 8;
 
-/// Of fewer channels the evaluations cost more than the products save.
+/// With fewer channels the evaluations cost more than the products save.
 const LEAST_CHANNELS: usize = 12;
 
-/// Of fewer tiles the evaluated weights, up to four times the weights, would be read for too little.
+/// With fewer tiles reading the evaluated weights, up to four times the weights, costs more than it saves.
 const LEAST_TILES: usize = 4;
 
 /// Floats of a buffer at most: what WebGPU promises a kernel.
 const MOST_FLOATS: usize = 32 << 20;
 
-/// What a kernel is told of one pass.
+/// Sizes of one pass.
 #[derive(CubeLaunch, CubeType)]
-struct Told {
+struct MapSizes {
     /// Channels of these maps.
     channels: usize,
     /// Rows and columns of them.
@@ -69,40 +72,40 @@ fn combined(
 
 /// The image of a tile, and the tile's place in it.
 #[cube]
-fn place(tile: usize, told: &Told) -> (usize, usize, usize) {
-    let image = tile / (told.tile_rows * told.tile_columns);
-    let row = tile / told.tile_columns % told.tile_rows;
-    (image, row, tile % told.tile_columns)
+fn place(tile: usize, maps: &MapSizes) -> (usize, usize, usize) {
+    let image = tile / (maps.tile_rows * maps.tile_columns);
+    let row = tile / maps.tile_columns % maps.tile_rows;
+    (image, row, tile % maps.tile_columns)
 }
 
 /// `[n, channels, h, w]` to `[points, channels, tiles]`.
 #[cube(launch_unchecked)]
-fn evaluate_patches(x: &Tensor<f32>, y: &mut Tensor<f32>, told: Told, #[comptime] form: Form) {
-    if ABSOLUTE_POS >= told.threads {
+fn evaluate_patches(x: &Tensor<f32>, y: &mut Tensor<f32>, maps: MapSizes, #[comptime] form: Tile) {
+    if ABSOLUTE_POS >= maps.threads {
         terminate!();
     }
     let sizes = comptime![form.sizes()];
     let table = comptime![form.matrices().input];
     let [read, points] = comptime![[sizes.read, sizes.points]];
-    let tile = ABSOLUTE_POS % told.tiles;
-    let channel = ABSOLUTE_POS / told.tiles;
-    let (image, row, column) = place(tile, &told);
-    let top = row * comptime![sizes.step] - told.padding;
-    let left = column * comptime![sizes.step] - told.padding;
-    let start = (image * told.channels + channel) * told.height * told.width;
+    let tile = ABSOLUTE_POS % maps.tiles;
+    let channel = ABSOLUTE_POS / maps.tiles;
+    let (image, row, column) = place(tile, &maps);
+    let top = row * comptime![sizes.step] - maps.padding;
+    let left = column * comptime![sizes.step] - maps.padding;
+    let start = (image * maps.channels + channel) * maps.height * maps.width;
 
     let mut values = Array::<f32>::new(comptime![read * read]);
     #[unroll]
     for r in 0..read {
         // What lies before the first row or column becomes a very large number.
         let row = top + r;
-        let row_at = start + min(row, told.height - 1) * told.width;
+        let row_at = start + min(row, maps.height - 1) * maps.width;
         #[unroll]
         for q in 0..read {
             let column = left + q;
-            let value = x[row_at + min(column, told.width - 1)];
-            let value = select(column < told.width, value, 0.0);
-            values[comptime![r * read + q]] = select(row < told.height, value, 0.0);
+            let value = x[row_at + min(column, maps.width - 1)];
+            let value = select(column < maps.width, value, 0.0);
+            values[comptime![r * read + q]] = select(row < maps.height, value, 0.0);
         }
     }
     let mut half = Array::<f32>::new(comptime![points * read]);
@@ -118,7 +121,7 @@ fn evaluate_patches(x: &Tensor<f32>, y: &mut Tensor<f32>, told: Told, #[comptime
         #[unroll]
         for l in 0..points {
             let value = combined(&half, comptime![i * read], 1usize, comptime![table[l]]);
-            y[(comptime![i * points + l] * told.channels + channel) * told.tiles + tile] = value;
+            y[(comptime![i * points + l] * maps.channels + channel) * maps.tiles + tile] = value;
         }
     }
 }
@@ -131,7 +134,7 @@ fn evaluate_weights<W: Float>(
     from: usize,
     to: usize,
     threads: usize,
-    #[comptime] form: Form,
+    #[comptime] form: Tile,
     #[comptime] backward: bool,
     #[define(W)] _stored: ElemType,
 ) {
@@ -185,7 +188,7 @@ fn point_products<W: Float>(
     // Groups of channels.
     groups: usize,
     threads: usize,
-    #[comptime] form: Form,
+    #[comptime] form: Tile,
     #[comptime] own: usize,
     #[comptime] steps: usize,
     #[define(W)] _stored: ElemType,
@@ -267,25 +270,25 @@ fn interpolate(
     shift: &Tensor<f32>,
     skip: &Tensor<f32>,
     y: &mut Tensor<f32>,
-    told: Told,
-    #[comptime] form: Form,
-    #[comptime] after: After,
+    maps: MapSizes,
+    #[comptime] form: Tile,
+    #[comptime] kind: EpilogueKind,
 ) {
-    if ABSOLUTE_POS >= told.threads {
+    if ABSOLUTE_POS >= maps.threads {
         terminate!();
     }
     let sizes = comptime![form.sizes()];
     let table = comptime![form.matrices().output];
     let [out, points] = comptime![[sizes.out, sizes.points]];
-    let tile = ABSOLUTE_POS % told.tiles;
-    let channel = ABSOLUTE_POS / told.tiles;
-    let (image, row, column) = place(tile, &told);
-    let start = (image * told.channels + channel) * told.height * told.width;
+    let tile = ABSOLUTE_POS % maps.tiles;
+    let channel = ABSOLUTE_POS / maps.tiles;
+    let (image, row, column) = place(tile, &maps);
+    let start = (image * maps.channels + channel) * maps.height * maps.width;
 
     let mut values = Array::<f32>::new(comptime![points * points]);
     #[unroll]
     for i in 0..comptime![points * points] {
-        values[i] = x[(i * told.channels + channel) * told.tiles + tile];
+        values[i] = x[(i * maps.channels + channel) * maps.tiles + tile];
     }
     let mut half = Array::<f32>::new(comptime![out * points]);
     #[unroll]
@@ -297,21 +300,21 @@ fn interpolate(
     }
     let mut a = 1.0f32;
     let mut b = 0.0f32;
-    if comptime![after.norm] {
+    if comptime![kind.scale_shift] {
         a = scale[channel];
         b = shift[channel];
     }
     #[unroll]
     for r in 0..out {
         let row = row * out + r;
-        if row < told.height {
+        if row < maps.height {
             #[unroll]
             for q in 0..out {
                 let column = column * out + q;
-                if column < told.width {
-                    let at = start + row * told.width + column;
+                if column < maps.width {
+                    let at = start + row * maps.width + column;
                     let value = combined(&half, comptime![r * points], 1usize, comptime![table[q]]);
-                    y[at] = followed(value, a, b, skip, at, after);
+                    y[at] = finished(value, a, b, skip, at, kind);
                 }
             }
         }
@@ -320,8 +323,8 @@ fn interpolate(
 
 /// A pass by tiles.
 struct Plan {
-    form: Form,
-    kind: Kind,
+    tile: Tile,
+    convolution: Convolution,
     from: usize,
     to: usize,
     /// Tiles of an image, down and across, and of all images.
@@ -330,19 +333,23 @@ struct Plan {
 }
 
 impl Plan {
-    /// With the tiles that promise most; `None` where a sum over taps does as well. `size` is that of
-    /// the result's maps.
-    fn of(images: usize, [from, to]: [usize; 2], size: [usize; 2], kind: Kind) -> Option<Self> {
+    /// With the cheapest tiles; `None` where a sum over taps is as cheap. `size` is that of the result's
+    /// maps.
+    fn of(
+        images: usize,
+        [from, to]: [usize; 2],
+        size: [usize; 2],
+        convolution: Convolution,
+    ) -> Option<Self> {
         if from.min(to) < LEAST_CHANNELS {
             return None;
         }
-        let forms = Form::of(kind.side, kind.stride, kind.padding, kind.backward);
-        let plans = forms.iter().map(|&form| {
-            let tiles = size.map(|side| side.div_ceil(form.sizes().out));
+        let plans = convolution.tiles().iter().map(|&tile| {
+            let tiles = size.map(|side| side.div_ceil(tile.sizes().out));
             let all = images * tiles[0] * tiles[1];
             Self {
-                form,
-                kind,
+                tile,
+                convolution,
                 from,
                 to,
                 tiles,
@@ -351,7 +358,7 @@ impl Plan {
         });
         let best = plans.filter(Plan::is_possible).min_by_key(Plan::products)?;
         // Along one axis at stride 2 back to the input positions have one tap and two in turns.
-        let by_taps = match (kind.backward, kind.stride) {
+        let by_taps = match (convolution.backward, convolution.stride) {
             (true, 2) => 9 * size[0].div_ceil(2) * size[1].div_ceil(2),
             _ => 9 * size[0] * size[1],
         };
@@ -360,7 +367,7 @@ impl Plan {
     }
 
     fn is_possible(&self) -> bool {
-        let points = self.form.sizes().points.pow(2);
+        let points = self.tile.sizes().points.pow(2);
         self.all >= LEAST_TILES
             && self.weights() <= MOST_FLOATS
             && points * self.all * self.from.max(self.to) <= MOST_FLOATS
@@ -368,18 +375,18 @@ impl Plan {
 
     /// Of two channels, in all tiles.
     fn products(&self) -> usize {
-        self.form.sizes().points.pow(2) * self.all
+        self.tile.sizes().points.pow(2) * self.all
     }
 
     /// Floats of the evaluated weights.
     fn weights(&self) -> usize {
-        self.form.sizes().weights.pow(2) * self.from * self.to
+        self.tile.sizes().weights.pow(2) * self.from * self.to
     }
 
-    fn told(&self, channels: usize, size: [usize; 2], padding: usize) -> ToldLaunch {
+    fn maps(&self, channels: usize, size: [usize; 2], padding: usize) -> MapSizesLaunch {
         let threads = channels * self.all;
         let ([height, width], [down, across]) = (size, self.tiles);
-        ToldLaunch::new(
+        MapSizesLaunch::new(
             channels, height, width, padding, down, across, self.all, threads,
         )
     }
@@ -389,21 +396,21 @@ impl Plan {
         x: &CubeTensor,
         weight: &CubeTensor,
         size: [usize; 2],
-        finish: &Finish,
+        epilogue: &Epilogue<Cube>,
     ) -> CubeTensor {
-        let kind = storage::kind(self.kind.backward, Some(self.form));
-        let weights = storage::kept(weight, kind, || {
-            self.evaluate_weights(weight, storage::dtype(kind))
+        let packing = packing(self.convolution.backward, Some(self.tile));
+        let weights = packed(weight, packing, || {
+            self.evaluate_weights(weight, dtype(packing))
         });
         let patches = self.evaluate_patches(x);
         let products = self.multiply(&weights, &patches);
-        self.interpolate(&products, size, finish)
+        self.interpolate(&products, size, epilogue)
     }
 
     fn evaluate_weights(&self, weight: &CubeTensor, dtype: DType) -> CubeTensor {
         let [from, to] = [self.from, self.to];
-        let points = self.form.sizes().weights.pow(2);
-        let y = made_of(weight, [points, from, to, 1], dtype);
+        let points = self.tile.sizes().weights.pow(2);
+        let y = empty_of(weight, [points, from, to, 1], dtype);
         let (count, cube) = threads_of(weight, from * to);
         // SAFETY: a thread has a kernel of its own, which is within the weights.
         unsafe {
@@ -416,9 +423,9 @@ impl Plan {
                 from,
                 to,
                 from * to,
-                self.form,
-                self.kind.backward,
-                storage::element(&y),
+                self.tile,
+                self.convolution.backward,
+                element(&y),
             );
         }
         y
@@ -426,15 +433,15 @@ impl Plan {
 
     fn evaluate_patches(&self, x: &CubeTensor) -> CubeTensor {
         let [_, _, height, width] = dims(x);
-        let points = self.form.sizes().points.pow(2);
-        let y = made(x, [points, self.from, self.all, 1]);
-        let padding = match (self.kind.stride, self.kind.backward) {
+        let points = self.tile.sizes().points.pow(2);
+        let y = empty(x, [points, self.from, self.all, 1]);
+        let padding = match (self.convolution.stride, self.convolution.backward) {
             (2, true) => 0,
-            (_, true) => self.kind.side - 1 - self.kind.padding,
-            _ => self.kind.padding,
+            (_, true) => self.convolution.kernel - 1 - self.convolution.padding,
+            _ => self.convolution.padding,
         };
         let (count, cube) = threads_of(x, self.from * self.all);
-        let told = self.told(self.from, [height, width], padding);
+        let maps = self.maps(self.from, [height, width], padding);
         // SAFETY: the kernel keeps what it reads within the maps, and a thread has a tile of its own.
         unsafe {
             evaluate_patches::launch_unchecked(
@@ -443,18 +450,18 @@ impl Plan {
                 cube,
                 argument(x),
                 argument(&y),
-                told,
-                self.form,
+                maps,
+                self.tile,
             );
         }
         y
     }
 
     fn multiply(&self, weights: &CubeTensor, patches: &CubeTensor) -> CubeTensor {
-        let points = self.form.sizes().points.pow(2);
-        let y = made(patches, [points, self.to, self.all, 1]);
-        let own = fit(self.all, TILES);
-        let [span, groups] = [self.all.div_ceil(own), self.to.div_ceil(CHANNELS)];
+        let points = self.tile.sizes().points.pow(2);
+        let y = empty(patches, [points, self.to, self.all, 1]);
+        let tiles = fit(self.all, TILES);
+        let [span, groups] = [self.all.div_ceil(tiles), self.to.div_ceil(CHANNELS)];
         let threads = points * span * groups;
         let (count, cube) = threads_of(patches, threads);
         // SAFETY: the kernel keeps channels and tiles within those there are.
@@ -472,19 +479,24 @@ impl Plan {
                 span,
                 groups,
                 threads,
-                self.form,
-                own,
+                self.tile,
+                tiles,
                 if self.from.is_multiple_of(2) { 2 } else { 1 },
-                storage::element(weights),
+                element(weights),
             );
         }
         y
     }
 
-    fn interpolate(&self, x: &CubeTensor, size: [usize; 2], finish: &Finish) -> CubeTensor {
+    fn interpolate(
+        &self,
+        x: &CubeTensor,
+        size: [usize; 2],
+        epilogue: &Epilogue<Cube>,
+    ) -> CubeTensor {
         let images = self.all / (self.tiles[0] * self.tiles[1]);
-        let y = made(x, [images, self.to, size[0], size[1]]);
-        let [scale, shift] = finish.numbers_or(x);
+        let y = empty(x, [images, self.to, size[0], size[1]]);
+        let [scale, shift, skip] = tensors(epilogue, x);
         let (count, cube) = threads_of(x, self.to * self.all);
         // SAFETY: the kernel asks before it writes, and a thread has a tile of its own.
         unsafe {
@@ -495,11 +507,11 @@ impl Plan {
                 argument(x),
                 argument(scale),
                 argument(shift),
-                argument(finish.skip.as_ref().unwrap_or(x)),
+                argument(skip),
                 argument(&y),
-                self.told(self.to, size, 0),
-                self.form,
-                finish.after(),
+                self.maps(self.to, size, 0),
+                self.tile,
+                EpilogueKind::of(epilogue),
             );
         }
         y
@@ -507,16 +519,16 @@ impl Plan {
 }
 
 /// Contiguous maps `x` by contiguous `weight` to maps of this size with `to` channels; `None` where a
-/// sum over taps does as well.
-pub(super) fn run(
+/// sum over taps is as cheap.
+pub fn run(
     x: &CubeTensor,
     weight: &CubeTensor,
     to: usize,
     size: [usize; 2],
-    kind: Kind,
-    finish: &Finish,
+    convolution: Convolution,
+    epilogue: &Epilogue<Cube>,
 ) -> Option<CubeTensor> {
     let [images, from, ..] = dims(x);
-    let plan = Plan::of(images, [from, to], size, kind)?;
-    Some(plan.run(x, weight, size, finish))
+    let plan = Plan::of(images, [from, to], size, convolution)?;
+    Some(plan.run(x, weight, size, epilogue))
 }
