@@ -11,6 +11,11 @@
 
 #[cfg(feature = "compute")]
 pub mod align;
+/// Without Burn: what a form knows of a plan.
+#[cfg(not(feature = "compute"))]
+pub mod align {
+    pub mod fields;
+}
 #[cfg(feature = "archive")]
 pub mod archive;
 pub mod clock;

@@ -140,7 +140,11 @@ fn a_run_that_was_interrupted_goes_on_and_ends_the_same() {
     assert_eq!((ended, rows.len()), (Err(Stopped::Cancelled), 6));
     // The last line is torn, as a crash leaves it: its unit is run again.
     let torn = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 4);
-    store.files.borrow_mut().entry("means".to_owned()).and_modify(torn);
+    store
+        .files
+        .borrow_mut()
+        .entry("means".to_owned())
+        .and_modify(torn);
     let counting = Counting::default();
     let (ended, rows) = run(&store, &units, &counting);
     assert_eq!((ended, counting.units.get()), (Ok(()), 3));
@@ -158,11 +162,19 @@ fn a_journal_of_another_run_is_refused_by_name() {
         let opened = Journal::<(usize, f32)>::open(store, "means", &head, otherwise);
         pollster::block_on(opened).map(|journal| journal.rows().len())
     };
-    let refused = open(Otherwise::Refuse).expect_err("another plan").to_string();
-    assert!(refused.contains("means is of another run (it differs in its plan)"), "{refused}");
+    let refused = open(Otherwise::Refuse)
+        .expect_err("another plan")
+        .to_string();
+    assert!(
+        refused.contains("means is of another run (it differs in its plan)"),
+        "{refused}"
+    );
     assert_eq!(open(Otherwise::Replace), Ok(0));
     // What is no journal at all, or one of another version.
-    store.files.borrow_mut().insert("means".to_owned(), b"{\"old\": 1}\n".to_vec());
+    store
+        .files
+        .borrow_mut()
+        .insert("means".to_owned(), b"{\"old\": 1}\n".to_vec());
     let refused = open(Otherwise::Refuse).expect_err("no journal").to_string();
     assert!(refused.contains("this is no journal of a run"), "{refused}");
 }

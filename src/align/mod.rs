@@ -10,6 +10,7 @@ pub mod average;
 pub mod descent;
 #[cfg(feature = "cli")]
 pub mod examples;
+pub mod fields;
 pub mod fourier;
 pub mod head;
 pub mod loss;

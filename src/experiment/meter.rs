@@ -84,7 +84,10 @@ mod tests {
         let units = [unit(0, 1.0), unit(1, 3.0), unit(2, 4.0)];
         let mut meter = Meter::new(&units, &[0].into());
         let begun = meter.progress(&units[1], 0.0, 0.0);
-        assert_eq!((begun.done, begun.total, begun.seconds_left), (1.0, 8.0, None));
+        assert_eq!(
+            (begun.done, begun.total, begun.seconds_left),
+            (1.0, 8.0, None)
+        );
         let half = meter.progress(&units[1], 0.5, 0.0);
         assert!(half.done == 2.5 && half.seconds_left.is_some());
         // What an earlier start did of a unit says nothing of the speed.

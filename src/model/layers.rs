@@ -115,7 +115,9 @@ pub fn normalise(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     match is_training(norm, &x) {
         true => by_batch(norm, x, false),
         false => match by_running(norm) {
-            Some(scale_shift) => kernel::apply_epilogue(x, Epilogue::scale_shift(scale_shift, false)),
+            Some(scale_shift) => {
+                kernel::apply_epilogue(x, Epilogue::scale_shift(scale_shift, false))
+            }
             None => norm.forward(x),
         },
     }
@@ -126,7 +128,9 @@ pub fn normalise_relu(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     match is_training(norm, &x) {
         true => by_batch(norm, x, true),
         false => match by_running(norm) {
-            Some(scale_shift) => kernel::apply_epilogue(x, Epilogue::scale_shift(scale_shift, true)),
+            Some(scale_shift) => {
+                kernel::apply_epilogue(x, Epilogue::scale_shift(scale_shift, true))
+            }
             None => relu(norm.forward(x)),
         },
     }

@@ -46,7 +46,9 @@ impl Session {
         let controls = controls(&options.controls)?;
         let prepared = self
             .on_device(host, async |session, active| {
-                session.prepare(&plan, &controls, options, active, host).await
+                session
+                    .prepare(&plan, &controls, options, active, host)
+                    .await
             })
             .await?;
         let half = self.device(host).await.info.half;
@@ -145,7 +147,10 @@ impl Session {
         }
         let prepared = Prepared {
             study: Study {
-                runs: controls.iter().map(|control| (plan.seed, *control)).collect(),
+                runs: controls
+                    .iter()
+                    .map(|control| (plan.seed, *control))
+                    .collect(),
                 robustness: test_plan(options.robustness, &model, images.rest.len())?,
                 classes: options.classes.clone(),
                 plan,
@@ -172,9 +177,8 @@ impl Prepared {
 
 /// The runs by their names, the aligned one first.
 fn controls(names: &[String]) -> Result<Vec<Control>, SessionError> {
-    let find = |name: &String| {
-        Control::named(name).ok_or_else(|| SessionError::NoControl(name.clone()))
-    };
+    let find =
+        |name: &String| Control::named(name).ok_or_else(|| SessionError::NoControl(name.clone()));
     let mut all = vec![Control::None];
     for name in names {
         let control = find(name)?;

@@ -134,8 +134,8 @@ impl Recordings {
         let mut sentences = match found {
             Ok((understood, _)) => understood.sentences(),
             Err(error) => {
-                let (understood, _) = neural::understand(&responses, None)
-                    .map_err(recorded(name))?;
+                let (understood, _) =
+                    neural::understand(&responses, None).map_err(recorded(name))?;
                 let mut sentences = understood.sentences();
                 sentences.push(format!(
                     "With the images chosen now it does not go: {error}. Choose the images that \
@@ -166,9 +166,7 @@ impl Recordings {
             labels.classes.join(", ")
         )];
         if let Some(names) = names {
-            let (_, matched) = labels
-                .for_images(names)
-                .map_err(recorded(name))?;
+            let (_, matched) = labels.for_images(names).map_err(recorded(name))?;
             sentences.push(format!("{} of the chosen images have one.", matched.count));
         }
         self.labels = Some(labels);
@@ -194,9 +192,7 @@ impl Recordings {
         let [count, height, width] = maps.shape;
         let mut sentences = vec![format!("{count} heat maps of {width} × {height} px.")];
         if let Some(names) = names {
-            let (_, _, matched) = maps
-                .for_images(names)
-                .map_err(recorded(name))?;
+            let (_, _, matched) = maps.for_images(names).map_err(recorded(name))?;
             sentences.push(format!(
                 "{} of the {} chosen images have one; the others take no part in the harmonizer.",
                 matched.count,

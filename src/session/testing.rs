@@ -158,7 +158,9 @@ impl Session {
         let (mut journal, not_kept) = open_journal(&head, false, host).await?;
         let ended = self
             .on_device(host, async |session, active| {
-                let models = session.candidates(&options.models, &plan, active, host).await?;
+                let models = session
+                    .candidates(&options.models, &plan, active, host)
+                    .await?;
                 let textures = &session.textures;
                 let test = Robustness::new(&plan, &models, &active.device, textures)?;
                 let watch = TestWatch {
@@ -334,10 +336,12 @@ where
         store.remove(&name).await;
     }
     // What cannot be read is of another version of this page, or damaged: from the beginning.
-    Ok(match Journal::open(store, &name, head, Otherwise::Replace).await {
-        Ok(journal) => (journal, None),
-        Err(error) => (Journal::unkept(store, &name), Some(not_kept(&error))),
-    })
+    Ok(
+        match Journal::open(store, &name, head, Otherwise::Replace).await {
+            Ok(journal) => (journal, None),
+            Err(error) => (Journal::unkept(store, &name), Some(not_kept(&error))),
+        },
+    )
 }
 
 /// Images a batch on a page, `most` of them where they are small.

@@ -67,7 +67,12 @@ fn on_gpu(host: &TestHost, folders: [&str; 2]) -> Session {
         },
     });
     let name = MODEL.to_owned();
-    done(host, &mut session, Request::Bring { name }, &shipped("models/cornet-s-cifar10.safetensors"));
+    done(
+        host,
+        &mut session,
+        Request::Bring { name },
+        &shipped("models/cornet-s-cifar10.safetensors"),
+    );
     let picture = shipped("samples/cifar/ship.png");
     let mut builder = tar::Builder::new(Vec::new());
     for i in 0..40 {
@@ -76,7 +81,9 @@ fn on_gpu(host: &TestHost, folders: [&str; 2]) -> Session {
         header.set_mode(0o644);
         header.set_cksum();
         let name = format!("{}/{i:02}.png", folders[i % 2]);
-        builder.append_data(&mut header, name, &picture[..]).expect("memory takes it");
+        builder
+            .append_data(&mut header, name, &picture[..])
+            .expect("memory takes it");
     }
     let archive = builder.into_inner().expect("memory takes it");
     let name = "mine.tar".to_owned();
@@ -111,13 +118,16 @@ fn stays(host: &TestHost, session: &mut Session, request: Request, part: &str) {
     let kind = session.active.as_ref().map(|active| active.info.kind);
     assert_eq!(kind, Some(BackendChoice::WebGpu));
     let events = host.events.borrow();
-    assert!(!events.iter().any(|event| matches!(event, Event::Backend(_))));
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event, Event::Backend(_)))
+    );
 }
 
 fn align(target: &str) -> Request {
-    let plan = format!(
-        "name = \"mine\"\nmodel = \"{MODEL}\"\ntarget = {target}\nsteps = 2\nbatch = 8\n"
-    );
+    let plan =
+        format!("name = \"mine\"\nmodel = \"{MODEL}\"\ntarget = {target}\nsteps = 2\nbatch = 8\n");
     Request::Align(AlignOptions {
         plan,
         ..AlignOptions::default()
@@ -148,7 +158,12 @@ fn responses_to_other_images_leave_the_gpu_alone() {
     let take = Request::TakeRecorded { kind, name };
     done(&host, &mut session, take, responses.as_bytes());
     let request = align("{ kind = \"responses\", file = \"mine.csv\" }");
-    stays(&host, &mut session, request, "no stimulus has the name of a picture");
+    stays(
+        &host,
+        &mut session,
+        request,
+        "no stimulus has the name of a picture",
+    );
 }
 
 #[test]
@@ -160,7 +175,12 @@ fn a_label_for_another_image_leaves_the_gpu_alone() {
     let kind = Recorded::Labels;
     let name = "labels.csv".to_owned();
     let take = Request::TakeRecorded { kind, name };
-    done(&host, &mut session, take, b"image,class\nother.png,cat\nanother.png,ship\n");
+    done(
+        &host,
+        &mut session,
+        take,
+        b"image,class\nother.png,cat\nanother.png,ship\n",
+    );
     session.inputs.set = on_gpu(&host, ["ship", "cat"]).inputs.set;
     stays(&host, &mut session, align("{ kind = \"pixels\" }"), "");
 }

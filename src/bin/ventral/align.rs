@@ -97,11 +97,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// What is run, in the order of the results: the controls of a seed before the aligned run.
-fn prepare(
-    plan: Plan,
-    args: &Args,
-    device: &Device,
-) -> Result<(Study, Loaded, Images), Failure> {
+fn prepare(plan: Plan, args: &Args, device: &Device) -> Result<(Study, Loaded, Images), Failure> {
     let is_recorded = matches!(plan.target, Target::Responses { .. });
     if !is_recorded && (args.labels.is_some() || args.heat_maps.is_some()) {
         return Err(
@@ -127,7 +123,9 @@ fn prepare(
     let mut controls = args.controls.clone();
     controls.retain(|control| !control.is_none());
     controls.push(Control::None);
-    let runs = seeds.iter().flat_map(|seed| controls.iter().map(|control| (*seed, *control)));
+    let runs = seeds
+        .iter()
+        .flat_map(|seed| controls.iter().map(|control| (*seed, *control)));
     let study = Study {
         runs: runs.collect(),
         robustness: test_plan(args, &model, images.rest.len())?,

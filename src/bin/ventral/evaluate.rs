@@ -256,7 +256,10 @@ fn hashes(candidates: &[Candidate]) -> Result<Vec<String>, Failure> {
 
 fn dry_run(test: &Robustness, units: &[Unit]) -> Result<(), Failure> {
     println!("{}", serde_json::to_string_pretty(test.plan())?);
-    let passes: u64 = units.iter().map(|unit| test.passes(unit).ceil() as u64).sum();
+    let passes: u64 = units
+        .iter()
+        .map(|unit| test.passes(unit).ceil() as u64)
+        .sum();
     println!(
         "{} conditions, {} units, about {passes} forward passes of an image at most (images that \
          have fallen take no more)",

@@ -2,7 +2,9 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ventral::align::shards::Crew;
-use ventral::experiment::engine::{Experiment, Place, Progress, Stopped, Unit, Watch, drive_on_threads};
+use ventral::experiment::engine::{
+    Experiment, Place, Progress, Stopped, Unit, Watch, drive_on_threads,
+};
 use ventral::experiment::journal::{Journal, JournalStore};
 
 use crate::{Failure, interrupt};
@@ -26,7 +28,8 @@ impl<R> Watch<R> for Bar {
     fn progress(&self, progress: &Progress) {
         // Costs may be small numbers or large ones; a bar counts in whole ones.
         let share = progress.done / progress.total.max(f64::MIN_POSITIVE);
-        self.0.set_position((share * self.0.length().unwrap_or(0) as f64) as u64);
+        self.0
+            .set_position((share * self.0.length().unwrap_or(0) as f64) as u64);
         self.0.set_message(progress.label.clone());
     }
 }

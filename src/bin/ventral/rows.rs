@@ -334,7 +334,12 @@ mod tests {
         let path = folder.path().join("shard-1-of-1.jsonl");
         fs::write(&path, format!("{old}\n{done}\n")).expect("it is written");
         let store = FileStore::new(folder.path()).expect("it is there");
-        let read = finish(folder.path(), &store, &head(), |journal| Ok(journal.close()));
+        let read = finish(
+            folder.path(),
+            &store,
+            &head(),
+            |journal| Ok(journal.close()),
+        );
         read.expect("it is of this run");
         let (_, found) = read_all(&[folder.path().to_owned()]).expect("it is sound");
         assert_eq!(found, rows(0));

@@ -35,7 +35,11 @@ impl Alignment<'_> {
                 series(name, curve, |l| l.accuracy.map_or(f64::NAN, |a| 100.0 * a))
             };
             let title = "Accuracy on images that are no stimuli";
-            charts.push(curves(title, "accuracy, %", runs.iter().map(accuracy).collect()));
+            charts.push(curves(
+                title,
+                "accuracy, %",
+                runs.iter().map(accuracy).collect(),
+            ));
         }
         // Of the run under way, and at the end of the aligned one.
         let shown = match under_way {

@@ -42,7 +42,10 @@ impl Alignment<'_> {
         Ok(vec![
             document("md", card),
             document("toml", toml),
-            document("json", serde_json::to_string_pretty(&self.outcomes(report))?),
+            document(
+                "json",
+                serde_json::to_string_pretty(&self.outcomes(report))?,
+            ),
             document("csv", curves_csv(&report.ended)),
         ])
     }
@@ -60,9 +63,17 @@ impl Alignment<'_> {
     }
 
     fn flags(&self, given: &Given) -> String {
-        let controls = self.study.runs.iter().filter(|(_, control)| !control.is_none());
+        let controls = self
+            .study
+            .runs
+            .iter()
+            .filter(|(_, control)| !control.is_none());
         let controls: Vec<&str> = controls.map(|(_, control)| control.name()).collect();
-        let images = self.study.robustness.as_ref().map(|test| test.images.to_string());
+        let images = self
+            .study
+            .robustness
+            .as_ref()
+            .map(|test| test.images.to_string());
         let folder = (!given.responses.is_empty()).then_some("FOLDER_OF_THE_IMAGES");
         let flags = [
             ("controls", controls.join(",")),
@@ -72,7 +83,9 @@ impl Alignment<'_> {
             ("heat-maps", given.heat_maps.clone()),
         ];
         let given = flags.iter().filter(|(_, value)| !value.is_empty());
-        given.map(|(flag, value)| format!(" --{flag} {value}")).collect()
+        given
+            .map(|(flag, value)| format!(" --{flag} {value}"))
+            .collect()
     }
 }
 
@@ -80,7 +93,9 @@ impl Report {
     /// Of the first aligned run; empty where there is none.
     pub fn verdict(&self) -> String {
         let mut outcomes = self.ended.iter().map(|run| &run.outcome);
-        outcomes.find(|o| o.control.is_none()).map_or(String::new(), verdict)
+        outcomes
+            .find(|o| o.control.is_none())
+            .map_or(String::new(), verdict)
     }
 }
 

@@ -128,7 +128,10 @@ pub enum Row {
     /// Of the model as it was.
     Before(Vec<Robust>),
     /// A run as it goes; it is shown and not kept.
-    UnderWay { control: Control, curve: Curve },
+    UnderWay {
+        control: Control,
+        curve: Curve,
+    },
     Ended(Box<Ended>),
     Failed(Failed),
 }
@@ -165,7 +168,13 @@ impl Alignment<'_> {
         &self,
         (seed, control): (u64, Control),
         cancel: &CancelToken,
-    ) -> Result<(Aligner, Option<crate::measure::similarity::inference::Ceiling>), AlignError> {
+    ) -> Result<
+        (
+            Aligner,
+            Option<crate::measure::similarity::inference::Ceiling>,
+        ),
+        AlignError,
+    > {
         let mut plan = self.study.plan.with_control(control);
         plan.seed = seed;
         self.images.aligner(plan, self.model, &self.device, cancel)
@@ -177,7 +186,8 @@ impl Alignment<'_> {
     /// As [`Images::aligner`].
     pub fn check(&self, cancel: &CancelToken) -> Result<(), AlignError> {
         let runs = self.study.runs.iter();
-        runs.map(|run| self.aligner(*run, cancel).map(drop)).collect()
+        runs.map(|run| self.aligner(*run, cancel).map(drop))
+            .collect()
     }
 
     async fn robustness(
@@ -267,7 +277,9 @@ impl Experiment for Alignment<'_> {
         report
             .ended
             .sort_by_key(|run| place(run.outcome.seed, run.outcome.control));
-        report.failed.sort_by_key(|run| place(run.seed, run.control));
+        report
+            .failed
+            .sort_by_key(|run| place(run.seed, run.control));
         for run in &mut report.ended {
             run.outcome.robust_before.clone_from(&before);
         }

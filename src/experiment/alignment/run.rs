@@ -176,7 +176,11 @@ impl Alignment<'_> {
         let mut aligned = self.model.clone();
         let weights = save::to_host(&aligner.network()).await;
         aligned.weights = weights.map_err(AlignError::from)?;
-        aligned.name = format!("{}-{}", self.study.plan.name, self.study.run_name((seed, control)));
+        aligned.name = format!(
+            "{}-{}",
+            self.study.plan.name,
+            self.study.run_name((seed, control))
+        );
         let mut file = Vec::new();
         save::write(&aligned, false, &mut file).map_err(AlignmentError::Weights)?;
         let name = self.study.run_name((seed, control));

@@ -6,8 +6,7 @@ use crate::perturb::attack::{Norm, Setting, Settings};
 use crate::perturb::corruption::Corruption;
 
 /// What fills the plan of each of [`PRESETS`], in their order.
-const FILLED: [fn(&mut Plan); 6] =
-    [quick, vonenet, corruptions, autoattack, curve, minimal];
+const FILLED: [fn(&mut Plan); 6] = [quick, vonenet, corruptions, autoattack, curve, minimal];
 
 /// The preset of this name.
 pub fn find(name: &str) -> Option<&'static Preset> {
@@ -32,7 +31,10 @@ impl Preset {
             corruptions: Vec::new(),
             attacks: Vec::new(),
         };
-        let fill = PRESETS.iter().zip(FILLED).find(|(preset, _)| *preset == self);
+        let fill = PRESETS
+            .iter()
+            .zip(FILLED)
+            .find(|(preset, _)| *preset == self);
         if let Some((_, fill)) = fill {
             fill(&mut plan);
         }

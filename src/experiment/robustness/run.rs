@@ -225,11 +225,7 @@ impl Experiment for Robustness<'_> {
         self.batches.iter().enumerate().map(unit).collect()
     }
 
-    async fn run(
-        &self,
-        unit: &Unit,
-        context: &mut Context<'_, Row>,
-    ) -> Result<Vec<Row>, RunError> {
+    async fn run(&self, unit: &Unit, context: &mut Context<'_, Row>) -> Result<Vec<Row>, RunError> {
         let pause = || context.watch.pause();
         self.rows(unit, context.place.cancel, Some(&pause)).await
     }
