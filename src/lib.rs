@@ -9,7 +9,6 @@
 //!
 //! Pixels are f32 NCHW RGB in [0, 1] at every public boundary; a model owns its preprocessing.
 
-#[cfg(feature = "compute")]
 pub mod align;
 #[cfg(feature = "archive")]
 pub mod archive;

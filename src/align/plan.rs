@@ -4,12 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fields::{self, FIELDS};
 use super::loss::weights::Losses;
 use crate::train::optimiser::{OptimiserConfig, OptimiserKind};
 use crate::train::schedule::{ScheduleConfig, ScheduleKind};
 
 /// The version of the document; an older program refuses a newer one.
 pub const VERSION: u32 = 1;
+
+/// Images of a part of a batch: CKA needs this many.
+const LEAST_PART: usize = 4;
 
 /// An alignment of one area of one model with one target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,15 +97,15 @@ pub enum Target {
 impl Target {
     /// Those of the IT data set of Majaj et al. 2015.
     fn neuroids() -> usize {
-        168
+        fields::default("target.neuroids") as usize
     }
 
     fn repetitions() -> usize {
-        20
+        fields::default("target.repetitions") as usize
     }
 
     fn rate() -> f64 {
-        5.0
+        fields::default("target.rate")
     }
 
     /// The model whose responses it is made of, and the tap.
@@ -129,7 +133,7 @@ impl Default for Data {
     fn default() -> Self {
         Self {
             images: String::new(),
-            stimuli: 500,
+            stimuli: fields::default("data.stimuli") as usize,
         }
     }
 }
@@ -196,10 +200,10 @@ pub struct Validation {
 impl Default for Validation {
     fn default() -> Self {
         Self {
-            stimuli: 0.2,
-            neuroids: 0.2,
-            every: 25,
-            patience: 0,
+            stimuli: fields::default("validation.stimuli"),
+            neuroids: fields::default("validation.neuroids"),
+            every: fields::default("validation.every") as usize,
+            patience: fields::default("validation.patience") as usize,
         }
     }
 }
@@ -217,7 +221,7 @@ fn one() -> usize {
 }
 
 fn whole() -> f64 {
-    1.0
+    fields::default("clip")
 }
 
 fn is_one(n: &usize) -> bool {
@@ -230,15 +234,15 @@ fn sgd() -> OptimiserConfig {
         kind: OptimiserKind::Sgd,
         momentum: Some(0.9),
         betas: None,
-        weight_decay: 1e-4,
+        weight_decay: fields::default("optimiser.weight_decay") as f32,
     }
 }
 
 fn gentle() -> ScheduleConfig {
     ScheduleConfig {
         kind: ScheduleKind::OneCycle,
-        peak: 1e-3,
-        warm_up: 0.1,
+        peak: fields::default("schedule.peak"),
+        warm_up: fields::default("schedule.warm_up"),
         milestones: Vec::new(),
         every: None,
         factor: None,
@@ -258,14 +262,11 @@ pub enum PlanError {
     Range {
         key: &'static str,
         value: String,
-        range: &'static str,
+        range: String,
     },
     #[error("no term of the loss has a weight; give one under [losses]")]
     NoLoss,
 }
-
-/// A number of a plan, its name and what it must be.
-type Check = (&'static str, f64, fn(f64) -> bool, &'static str);
 
 impl Plan {
     /// Reads TOML, or JSON where the text begins with a brace, and checks it.
@@ -282,105 +283,35 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The models it names, once each: the one to align, then that of its target.
+    pub fn models(&self) -> Vec<String> {
+        let target = self.target.model().map(|(model, _)| model);
+        let other = target.filter(|model| *model != self.model);
+        let both = [Some(self.model.as_str()), other].into_iter().flatten();
+        both.map(str::to_owned).collect()
+    }
+
     /// # Errors
     /// A value out of its range.
     pub fn check(&self) -> Result<(), PlanError> {
         if self.version > VERSION {
             return Err(PlanError::Version(self.version));
         }
-        let weight = |v: f64| v >= 0.0 && v.is_finite();
-        let share: fn(f64) -> bool = |v| (0.0..1.0).contains(&v);
+        let parts = self.batch / self.parts.max(1);
         let l = &self.losses;
-        let checks: [Check; 20] = [
-            ("steps", self.steps as f64, |v| v >= 1.0, "at least 1"),
-            ("batch", self.batch as f64, |v| v >= 4.0, "at least 4"),
-            ("parts", self.parts as f64, |v| v >= 1.0, "at least 1"),
-            ("clip", self.clip, |v| v > 0.0 && v.is_finite(), "above 0"),
-            (
-                "losses.warm_up",
-                l.warm_up,
-                |v| (0.0..=1.0).contains(&v),
-                "0 to 1",
-            ),
-            (
-                "losses.cross_entropy",
-                l.cross_entropy,
-                weight,
-                "at least 0",
-            ),
-            (
-                "losses.label_smoothing",
-                l.label_smoothing,
-                share,
-                "at least 0 and below 1",
-            ),
-            ("losses.cka", l.cka, weight, "at least 0"),
-            ("losses.similarity", l.similarity, weight, "at least 0"),
-            ("losses.harmonizer", l.harmonizer, weight, "at least 0"),
-            ("losses.distillation", l.distillation, weight, "at least 0"),
-            (
-                "losses.temperature",
-                l.temperature,
-                |v| v > 0.0 && v.is_finite(),
-                "above 0",
-            ),
-            ("losses.stay", l.l2_sp, weight, "at least 0"),
-            (
-                "schedule.peak",
-                self.schedule.peak,
-                |v| v > 0.0 && v.is_finite(),
-                "above 0",
-            ),
-            (
-                "schedule.warm_up",
-                self.schedule.warm_up,
-                share,
-                "at least 0 and below 1",
-            ),
-            (
-                "optimiser.weight_decay",
-                self.optimiser.weight_decay.into(),
-                weight,
-                "at least 0",
-            ),
-            (
-                "validation.stimuli",
-                self.validation.stimuli,
-                share,
-                "at least 0 and below 1",
-            ),
-            (
-                "validation.neuroids",
-                self.validation.neuroids,
-                share,
-                "at least 0 and below 1",
-            ),
-            (
-                "validation.every",
-                self.validation.every as f64,
-                |v| v >= 1.0,
-                "at least 1",
-            ),
-            (
-                "batch / parts",
-                (self.batch / self.parts.max(1)) as f64,
-                |v| v >= 4.0,
-                "at least 4",
-            ),
-        ];
-        let wrong = checks.iter().find(|(_, value, fits, _)| !fits(*value));
-        if let Some((key, value, _, range)) = wrong {
+        self.check_numbers()?;
+        if parts < LEAST_PART {
             return Err(PlanError::Range {
-                key,
-                value: value.to_string(),
-                range,
+                key: "batch / parts",
+                value: parts.to_string(),
+                range: format!("at least {LEAST_PART}"),
             });
         }
         if self.new_head && l.distillation > 0.0 {
             return Err(PlanError::Range {
                 key: "losses.distillation",
                 value: l.distillation.to_string(),
-                range: "0 with a new class head, which has no teacher",
+                range: "0 with a new class head, which has no teacher".to_owned(),
             });
         }
         let terms = [
@@ -394,6 +325,28 @@ impl Plan {
             true => Ok(()),
             false => Err(PlanError::NoLoss),
         }
+    }
+
+    /// Looks every number up by its path in the document.
+    fn check_numbers(&self) -> Result<(), PlanError> {
+        let document = serde_json::to_value(self).map_err(|e| PlanError::Read(e.to_string()))?;
+        for field in &FIELDS {
+            let pointer = format!("/{}", field.key.replace('.', "/"));
+            // What is left out has its default, or belongs to another kind of target.
+            let Some(value) = document.pointer(&pointer) else {
+                continue;
+            };
+            // JSON has no infinity and no NaN, and writes null for them.
+            let value = value.as_f64().unwrap_or(f64::NAN);
+            if !field.range.holds(value) {
+                return Err(PlanError::Range {
+                    key: field.key,
+                    value: value.to_string(),
+                    range: field.range.to_string(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The same run with another control.

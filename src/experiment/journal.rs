@@ -322,6 +322,13 @@ impl<'s, R, S: JournalStore + ?Sized> Journal<'s, R, S> {
         &self.name
     }
 
+    /// Deletes the states that units of these numbers have kept.
+    pub async fn forget_states(&self, units: impl IntoIterator<Item = usize>) {
+        for unit in units {
+            StateKeeper::new(self.store, &self.name, unit).clear().await;
+        }
+    }
+
     /// A file that a unit has saved; empty where none has.
     ///
     /// # Errors

@@ -60,6 +60,9 @@ impl Session {
         let data = [images, responses, heat_maps, labels];
         let head = head::<Alignment>(study, &self.inputs.chosen(&names)?, &data, half);
         let (mut journal, not_kept) = open_journal(&head, options.fresh, host).await?;
+        if options.fresh {
+            journal.forget_states(0..=study.runs.len()).await;
+        }
         let given = self.recordings.given();
         // What was kept at the last evaluation goes on.
         let ended = self
@@ -70,10 +73,13 @@ impl Session {
                     remarks: &prepared.remarks,
                     given: &given,
                     not_kept: RefCell::new(not_kept.clone()),
-                    sent: Cell::new(Clock::start()),
+                    sent: Cell::new(None),
                     host,
                 };
-                watch.send(journal.rows(), None, None)?;
+                // A run that goes on shows first what is under way.
+                if journal.rows().is_empty() {
+                    watch.send(journal.rows(), None, None)?;
+                }
                 let place = Place {
                     cancel: host.cancel(),
                     keep_every: 0.0,
@@ -203,7 +209,7 @@ struct AlignWatch<'a> {
     /// What is said where the run is not kept.
     not_kept: RefCell<Option<String>>,
     /// When the last curves were sent.
-    sent: Cell<Clock>,
+    sent: Cell<Option<Clock>>,
     host: &'a dyn Host,
 }
 
@@ -217,7 +223,9 @@ impl Watch<Row> for AlignWatch<'_> {
     }
 
     fn rows(&self, rows: &[Row], under_way: Option<&Row>) {
-        if under_way.is_none() || self.sent.get().seconds() > CURVES_EVERY {
+        let sent = self.sent.get();
+        let is_due = sent.is_none_or(|sent| sent.seconds() > CURVES_EVERY);
+        if under_way.is_none() || is_due {
             // What cannot be compared yet is said at the end.
             let _ = self.send(rows, under_way, None);
         }
@@ -240,7 +248,7 @@ impl AlignWatch<'_> {
         let report = self.alignment.report(rows)?;
         let event = self.event(&report, under_way, weights)?;
         self.host.tell(Event::Aligned(Box::new(event)));
-        self.sent.set(Clock::start());
+        self.sent.set(Some(Clock::start()));
         Ok(())
     }
 

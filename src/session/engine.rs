@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::error::SessionError;
 use super::perturbing::Bench;
+use super::plans;
 use super::protocol::{Bytes, Event, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba};
 use super::recordings::Recordings;
 use super::testing::{self, Inputs};
@@ -104,6 +105,7 @@ impl Session {
                 self.bring(&name, attachment, host).await
             }
             Request::TakeSet { name } => self.take_set(&name, attachment, host),
+            Request::ReadPlan { kind, text } => plans::read(kind, &text, host),
             Request::Test(options) => self.test(&options, host).await,
             Request::Confuse { model, condition } => self.confuse(&model, condition, host),
             Request::ReadReport { bytes } => testing::read_report(&bytes, host),

@@ -13,6 +13,8 @@ mod error;
 #[cfg(feature = "compute")]
 mod perturbing;
 #[cfg(feature = "compute")]
+mod plans;
+#[cfg(feature = "compute")]
 mod recordings;
 #[cfg(feature = "compute")]
 mod running;

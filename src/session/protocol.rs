@@ -66,6 +66,8 @@ pub enum Request {
     /// Labelled images for the bench Test: a shipped set by name, or, with a file handed over beside
     /// this message, the visitor's own archive.
     TakeSet { name: String },
+    /// Read a plan and check it, without running anything.
+    ReadPlan { kind: PlanKind, text: String },
     /// Run a robustness plan. One that was run before goes on where it was.
     Test(TestOptions),
     /// What a model of the last test took images for, clean and in this condition; where none is
@@ -128,6 +130,14 @@ impl Stage {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What a plan is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanKind {
+    Test,
+    Align,
 }
 
 /// A robustness test of models that were brought.
@@ -248,6 +258,10 @@ pub enum Event {
     Brought(Brought),
     /// The answer to `TakeSet`.
     Set(SetInfo),
+    /// The answer to `ReadPlan`: the models it names, that to align before its target.
+    Plan {
+        models: Vec<String>,
+    },
     /// What a test has come to so far; the last one has the documents.
     Tested(Box<TestReport>),
     /// The answer to `Confuse`.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::align::fields;
+
 /// The terms of the loss. A term without a weight is not computed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -33,16 +35,16 @@ impl Default for Losses {
     /// The published ones (Dapello et al. 2023): cross-entropy and log(1 − CKA), 1 each.
     fn default() -> Self {
         Self {
-            warm_up: 0.0,
-            cross_entropy: 1.0,
-            label_smoothing: 0.0,
-            cka: 1.0,
+            warm_up: fields::default("losses.warm_up"),
+            cross_entropy: fields::default("losses.cross_entropy"),
+            label_smoothing: fields::default("losses.label_smoothing"),
+            cka: fields::default("losses.cka"),
             form: Form::LogDistance,
-            similarity: 0.0,
-            harmonizer: 0.0,
-            distillation: 0.0,
-            temperature: 2.0,
-            l2_sp: 0.0,
+            similarity: fields::default("losses.similarity"),
+            harmonizer: fields::default("losses.harmonizer"),
+            distillation: fields::default("losses.distillation"),
+            temperature: fields::default("losses.temperature"),
+            l2_sp: fields::default("losses.stay"),
         }
     }
 }

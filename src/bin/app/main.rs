@@ -1,7 +1,7 @@
 //! The page: a small Leptos program that paints at once and leaves all computing to the worker.
 //!
 //! ```text
-//! main -> view -> state -> {bridge, link, catalog, files}     drawing: paint, export
+//! main -> view -> state -> {bridge, catalog, files}     drawing: paint, export
 //! ```
 //!
 //! `state` is the only room that asks the worker for anything; `view` reads signals and calls
@@ -13,7 +13,6 @@ mod dom;
 mod export;
 mod files;
 mod json;
-mod link;
 mod numbers;
 mod paint;
 mod state;

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "compute")]
 pub mod charts;
+pub mod fields;
 #[cfg(feature = "compute")]
 pub mod html;
 #[cfg(feature = "compute")]

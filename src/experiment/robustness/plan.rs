@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::fields::MOST_IMAGES;
 use super::summary::{Action, ConditionSummary, Group};
 use crate::perturb::attack::registry::{self, Attack, AttackInfo, Family, RegistryError};
 use crate::perturb::attack::settings::{ValueError, parse_radius};
@@ -13,9 +14,7 @@ use crate::perturb::corruption::Corruption;
 /// The version of the document this program writes and reads.
 pub const VERSION: u32 = 1;
 
-/// The most images, models and units a plan may name: a slip of the keyboard should be a sentence
-/// and not a month.
-const MOST_IMAGES: usize = 1_000_000;
+/// The most models and seeds a plan may name.
 const MOST_MODELS: usize = 64;
 
 /// A robustness test.

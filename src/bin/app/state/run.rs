@@ -1,23 +1,23 @@
-//! A request so lengthy that it is stopped and taken up again: a test, an alignment.
+//! A test or an alignment: so long that it is interrupted and resumed.
 
 use leptos::prelude::*;
 use ventral::session::protocol::Event;
 
 use crate::bridge;
 
-/// How long nothing else must have been asked for before a run goes on, ms: to begin again takes
-/// a while in which a slider would have to wait.
+/// How long nothing else must have been asked for before a run is resumed, ms: resuming takes a
+/// while in which a slider would have to wait.
 pub const IDLE_MS: i32 = 2_000;
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Clone, Copy)]
 pub struct Run {
     /// The request under way.
     pub id: RwSignal<Option<u32>>,
-    /// It was stopped before its end, and can go on.
+    /// It was stopped before its end and can be resumed.
     pub paused: RwSignal<bool>,
-    /// It makes way for another bench, and goes on by itself: the number it had.
-    resting: RwSignal<Option<u32>>,
+    /// It was interrupted for another tab and is resumed by itself: the number it had.
+    interrupted: RwSignal<Option<u32>>,
 }
 
 impl Run {
@@ -25,31 +25,31 @@ impl Run {
         Self {
             id: RwSignal::new(None),
             paused: RwSignal::new(false),
-            resting: RwSignal::new(None),
+            interrupted: RwSignal::new(None),
         }
     }
 
     /// It is under way, or will be by itself.
     pub fn is_on(self) -> bool {
-        self.id.get().is_some() || self.resting.get().is_some()
+        self.id.get().is_some() || self.interrupted.get().is_some()
     }
 
-    /// The number it had before it made way, if it did. The higher of two was begun later.
-    pub(super) fn rests(self) -> Option<u32> {
-        self.resting.get_untracked()
+    /// The number it had before it was interrupted, if it was. The higher of two was started later.
+    pub(super) fn interrupted(self) -> Option<u32> {
+        self.interrupted.get_untracked()
     }
 
-    /// It is about to begin, or what is set now is another run than the one that was stopped.
+    /// It is about to start, or the settings are those of another run than the one that was stopped.
     pub(super) fn forget_pause(self) {
         self.paused.set(false);
-        self.resting.set(None);
+        self.interrupted.set(None);
     }
 
-    /// It has come to its end, or to a stop.
+    /// Its request has ended.
     pub(super) fn ended(self, event: &Event) {
         self.id.set(None);
         match matches!(event, Event::Cancelled) {
-            true => self.paused.set(self.rests().is_none()),
+            true => self.paused.set(self.interrupted().is_none()),
             false => self.forget_pause(),
         }
     }
@@ -57,15 +57,15 @@ impl Run {
     /// Lets another request come first: there is one worker, and what is finished is kept.
     pub(super) fn make_way(self) {
         if let Some(id) = self.id.get_untracked() {
-            self.resting.set(Some(id));
+            self.interrupted.set(Some(id));
             bridge::cancel(id);
         }
     }
 
     /// Stops it; what is finished is kept.
     pub(super) fn pause(self) {
-        if self.rests().is_some() {
-            self.resting.set(None);
+        if self.interrupted().is_some() {
+            self.interrupted.set(None);
             self.paused.set(true);
         }
         if let Some(id) = self.id.get_untracked() {

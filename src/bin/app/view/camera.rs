@@ -1,4 +1,4 @@
-//! A picture from the camera.
+//! An image from the camera.
 
 use leptos::html;
 use leptos::prelude::*;
@@ -26,17 +26,15 @@ pub fn dialog(app: App) -> AnyView {
         stream.set(None);
     };
     Effect::new(move |_| match app.dialog.get() == Some(Dialog::Camera) {
-        true => {
-            spawn_local(async move {
-                match open().await {
-                    Ok(opened) => show(opened, stream, video),
-                    Err(cause) => {
-                        app.dialog.set(None);
-                        app.problem("The camera could not be opened. Is there one, and may this page use it?", &cause);
-                    }
+        true => spawn_local(async move {
+            match open().await {
+                Ok(opened) => show(opened, stream, video),
+                Err(cause) => {
+                    app.dialog.set(None);
+                    app.problem("The camera could not be opened. Check that there is one and that this page may use it.", &cause);
                 }
-            })
-        }
+            }
+        }),
         false => stop(),
     });
     let take = move |_| {
@@ -46,7 +44,7 @@ pub fn dialog(app: App) -> AnyView {
         spawn_local(async move {
             match capture(&video).await {
                 Ok(bytes) => app.set_picture("camera.png".to_owned(), bytes),
-                Err(cause) => app.problem("The camera gave no picture.", &cause),
+                Err(cause) => app.problem("The camera gave no image.", &cause),
             }
             app.dialog.set(None);
         });

@@ -4,8 +4,8 @@ use leptos::prelude::*;
 use ventral::compute::description::{BackendChoice, BackendInfo};
 
 use super::parts;
-use crate::state::App;
-use crate::{link, numbers};
+use crate::numbers;
+use crate::state::{App, backend_word};
 
 const CHOICES: [(BackendChoice, &str); 4] = [
     (BackendChoice::Auto, "Auto"),
@@ -20,7 +20,7 @@ pub fn panel(app: App) -> AnyView {
         {parts::segmented(
             "backend",
             "Backend",
-            CHOICES.map(|(choice, label)| (choice, link::backend_word(choice), label)).to_vec(),
+            CHOICES.map(|(choice, label)| (choice, backend_word(choice), label)).to_vec(),
             move || app.backend_choice.get(),
             move |choice| app.choose_backend(choice),
         )}

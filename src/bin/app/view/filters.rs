@@ -117,7 +117,7 @@ fn bank(app: App, choice: Choice, model: Arc<ModelInfo>) -> AnyView {
                 </label>
             })}
         </div>
-        <div class="filter-bench">
+        <div class="filter-view">
             <div
                 class="filters"
                 class:large={filters.size > 12}

@@ -102,7 +102,7 @@ fn crop_square(info: &ImageInfo, preprocessing: &Preprocessing) -> AnyView {
     view! {
         <span
             class="crop"
-            title="The square that the network sees"
+            title="The crop the network sees"
             style:left=percent((width - side) / 2.0 / width)
             style:top=percent((height - side) / 2.0 / height)
             style:width=percent(side / width)
@@ -157,7 +157,7 @@ pub fn pipeline(app: App) -> AnyView {
     };
     parts::panel(
         "preprocessing",
-        "What reaches the network",
+        "Preprocessing",
         "",
         ().into_any(),
         view! { <div class:stale=move || app.stale.get()>{body}</div> }.into_any(),

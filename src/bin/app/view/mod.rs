@@ -5,8 +5,10 @@ mod align;
 mod camera;
 mod charts;
 mod compute;
+mod figures;
 mod filters;
 mod image;
+mod images;
 mod lightbox;
 mod models;
 mod parts;
@@ -21,7 +23,7 @@ mod top;
 use leptos::prelude::*;
 
 use crate::dom;
-use crate::state::{App, Bench};
+use crate::state::{App, Tab};
 
 /// Puts the page into the document in place of its skeleton.
 pub fn mount(app: App) {
@@ -37,22 +39,22 @@ fn page(app: App) -> impl IntoView {
         {shell::header(app)}
         {shell::strip(app)}
         {shell::problems(app)}
-        <main id="main" class="bench" tabindex="-1" data-bench=move || app.bench.get().word() data-busy=move || app.busy().to_string()>
+        <main id="main" class="tab" tabindex="-1" data-tab=move || app.tab.get().word() data-busy=move || app.busy().to_string()>
             <div class="side">
-                {move || match app.bench.get() {
-                    Bench::See => [image::panel(app), top::panel(app), image::pipeline(app), models::panel(app)].into_any(),
-                    Bench::Perturb => [image::panel(app), perturb::controls(app), models::panel(app)].into_any(),
-                    Bench::Test => test::controls(app),
-                    Bench::Align => align::controls(app),
+                {move || match app.tab.get() {
+                    Tab::See => [image::panel(app), top::panel(app), image::pipeline(app), models::panel(app)].into_any(),
+                    Tab::Perturb => [image::panel(app), perturb::controls(app), models::panel(app)].into_any(),
+                    Tab::Test => test::controls(app),
+                    Tab::Align => align::controls(app),
                 }}
                 {compute::panel(app)}
             </div>
             <div class="work">
-                {move || match app.bench.get() {
-                    Bench::See => see(app),
-                    Bench::Perturb => perturbed::results(app),
-                    Bench::Test => test::results(app),
-                    Bench::Align => align::results(app),
+                {move || match app.tab.get() {
+                    Tab::See => see(app),
+                    Tab::Perturb => perturbed::results(app),
+                    Tab::Test => test::results(app),
+                    Tab::Align => align::results(app),
                 }}
             </div>
         </main>

@@ -3,7 +3,7 @@
 use leptos::html;
 use leptos::prelude::*;
 use ventral::model::catalog::Measured;
-use ventral::session::protocol::ModelInfo;
+use ventral::session::protocol::{Brought, ModelInfo};
 
 use super::image::take_chosen;
 use super::parts::{self, icon};
@@ -83,7 +83,7 @@ fn facts(app: App, model: &ModelInfo) -> AnyView {
         </dl>
         {has_remarks.then(|| view! {
             <details class="remarks">
-                <summary>"Remarks of the loader"</summary>
+                <summary>"Loader notes"</summary>
                 <ul>{remarks}</ul>
             </details>
         })}
@@ -202,9 +202,15 @@ fn measures(app: App, name: &str) -> Option<AnyView> {
     Some(view! { <ul class="measures" data-testid="model-measures" aria-label="Accuracy">{rows}</ul> }.into_any())
 }
 
-/// The models that the visitor has brought to the benches Test and Align, or made there.
+/// A model in a few words.
+pub fn short_facts(model: &Brought) -> String {
+    let noise = if model.stochastic { ", stochastic" } else { "" };
+    format!("{} px, {} classes{noise}", model.side, model.classes.len())
+}
+
+/// The visitor's own models from the tabs Test and Align.
 fn made(app: App) -> Option<AnyView> {
-    let files = app.lab.own.get();
+    let files = app.models.own.get();
     let card = |file: &web_sys::File| {
         let (name, shown) = (file.name(), file.name());
         let in_use = move || {
@@ -238,7 +244,7 @@ fn made(app: App) -> Option<AnyView> {
     })
 }
 
-/// How a model gets here: shipped with the page, fetched, or brought by the visitor.
+/// How a model gets here: shipped with the page, or downloaded.
 fn way(app: App, entry: &Entry) -> AnyView {
     let load = move |source: Source| {
         app.dialog.set(None);
@@ -261,13 +267,13 @@ fn way(app: App, entry: &Entry) -> AnyView {
         view! {
             <button class="button" data-testid=format!("fetch-{}", entry.name) on:click=move |_| load(Source::Url(fetched.clone()))>
                 {icon("down")}
-                "Fetch and use"
+                "Download and use"
             </button>
         }
     });
     let words = entry.instructions.clone();
     let words = words.unwrap_or_else(|| match entry.host_allows_cors {
-        true => "Fetched when you ask for it, and kept for your next visit.".to_owned(),
+        true => "Downloaded when you ask for it, and kept for your next visit.".to_owned(),
         false => "Download the file, then drop it anywhere on this page.".to_owned(),
     });
     view! {
@@ -294,14 +300,14 @@ fn own(app: App) -> AnyView {
                 app.dialog.set(None);
                 app.load(Source::Url(address));
             }
-            false => app.problem("An address of weights starts with https://.", &address),
+            false => app.problem("The address must start with https://.", &address),
         }
     };
     view! {
         <section class="own" aria-labelledby="own-title">
             <h3 id="own-title">"Your own weights"</h3>
             <p class="hint">
-                "CORnet, VOneNet, ResNet or AlexNet, recognised from the tensors' names and shapes: "
+                "CORnet, VOneNet, ResNet or AlexNet, recognised by the tensors' names and shapes: "
                 ".safetensors, .pth or .pth.tar. Read on this device; no code in the file is run."
             </p>
             <div class="own-ways">
@@ -329,7 +335,7 @@ fn own(app: App) -> AnyView {
                         prop:value=move || url.get()
                         on:input:target=move |event| url.set(event.target().value())
                     />
-                    <button class="button" data-testid="weights-url-load">"Fetch"</button>
+                    <button class="button" data-testid="weights-url-load">"Download"</button>
                 </form>
             </div>
         </section>

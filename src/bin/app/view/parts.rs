@@ -3,7 +3,9 @@
 use leptos::html;
 use leptos::prelude::*;
 use leptos::wasm_bindgen::JsCast;
+use ventral::align::fields::Offer;
 use ventral::session::protocol::Prediction;
+use web_sys::{File, HtmlInputElement};
 
 use crate::numbers;
 use crate::paint::{Picture, Range};
@@ -156,6 +158,71 @@ pub fn rove(event: web_sys::KeyboardEvent) {
         let _ = next.set_attribute("tabindex", "0");
         let _ = next.focus();
     }
+}
+
+/// A number of a form.
+pub fn number(
+    label: &'static str,
+    help: &'static str,
+    offer: Offer,
+    testid: &'static str,
+    value: Signal<f64>,
+    set: Callback<f64>,
+) -> AnyView {
+    let take = move |input: HtmlInputElement| {
+        let n = input.value_as_number();
+        if n.is_finite() {
+            set.run(offer.fit(n));
+        }
+        // The text may have been no number, or one out of range.
+        input.set_value(&value.get_untracked().to_string());
+    };
+    view! {
+        <label class="field" title=help>
+            {label}
+            <input
+                type="number"
+                min=offer.least
+                max=offer.most
+                step=offer.step
+                data-testid=testid
+                prop:value=move || value.get().to_string()
+                on:change:target=move |e| take(e.target())
+            />
+        </label>
+    }
+    .into_any()
+}
+
+/// A button that opens a file.
+pub fn chooser(
+    label: &'static str,
+    accept: &'static str,
+    testid: &'static str,
+    take: impl Fn(File) + 'static,
+) -> AnyView {
+    let chosen = move |input: HtmlInputElement| {
+        if let Some(file) = input.files().and_then(|f| f.get(0)) {
+            take(file);
+        }
+        // The same file may be chosen again.
+        input.set_value("");
+    };
+    view! {
+        <label class="tool file">
+            {icon("file")}
+            {label}
+            <input
+                class="visually-hidden"
+                type="file"
+                accept=accept
+                aria-label=label
+                data-testid=testid
+                on:change:target=move |e| chosen(e.target())
+            />
+        </label>
+    }
+    .into_any()
 }
 
 const ICONS: [(&str, &str); 17] = [

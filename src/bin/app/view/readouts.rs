@@ -1,4 +1,4 @@
-//! What the network would answer if it were read out at each recurrent time step.
+//! The prediction when the later areas read an area at each recurrent time step.
 
 use leptos::prelude::*;
 use ventral::session::protocol::{Analysis, Prediction, Readout};
@@ -27,7 +27,7 @@ pub fn panel(app: App) -> AnyView {
             {parts::panel(
                 "readouts",
                 "Prediction over time",
-                "The later areas run in full on what an area held at each recurrent step.",
+                "Later areas run in full on the area's activations at each recurrent step.",
                 tools(app),
                 view! { <div class:stale=move || app.stale.get()>{body}</div> }.into_any(),
             )}

@@ -5,26 +5,25 @@ use leptos::wasm_bindgen::prelude::*;
 use web_sys::{ClipboardEvent, DataTransfer, DragEvent, File};
 
 use super::parts::icon;
-use crate::state::{App, Bench, Engine, Problem, Task, Theme};
+use crate::state::{App, Engine, Problem, Tab, Task, Theme};
 use crate::{dom, numbers};
 
-/// Name, benches, theme.
+/// Name, tabs, theme.
 pub fn header(app: App) -> AnyView {
-    let tab =
-        move |(bench, word, title, hint): (Bench, &'static str, &'static str, &'static str)| {
-            view! {
-                <button
-                    data-testid=format!("nav-{word}")
-                    title=hint
-                    aria-current=move || (app.bench.get() == bench).then_some("page")
-                    on:click=move |_| app.go(bench)
-                >
-                    {title}
-                </button>
-            }
-        };
+    let tab = move |(tab, word, title, hint): (Tab, &'static str, &'static str, &'static str)| {
+        view! {
+            <button
+                data-testid=format!("nav-{word}")
+                title=hint
+                aria-current=move || (app.tab.get() == tab).then_some("page")
+                on:click=move |_| app.go(tab)
+            >
+                {title}
+            </button>
+        }
+    };
     view! {
-        <a class="skip" href="#main" on:click=skip>"Skip to the bench"</a>
+        <a class="skip" href="#main" on:click=skip>"Skip to the content"</a>
         <header class="top">
             <a class="brand" href="./" aria-label="Ventral, start again">
                 <svg viewBox="0 0 32 32" aria-hidden="true">
@@ -35,7 +34,7 @@ pub fn header(app: App) -> AnyView {
                 </svg>
                 <span>"Ventral"</span>
             </a>
-            <nav class="benches" aria-label="Benches">{Bench::ALL.map(tab).collect_view()}</nav>
+            <nav class="tabs" aria-label="Tabs">{Tab::ALL.map(tab).collect_view()}</nav>
             <p class="private">"Everything runs on this device. Nothing is uploaded."</p>
             <button
                 class="theme"
@@ -53,7 +52,7 @@ pub fn header(app: App) -> AnyView {
 
 fn theme_words(theme: Theme) -> &'static str {
     match theme {
-        Theme::Auto => "as the system has them",
+        Theme::Auto => "follow the system",
         Theme::Light => "light",
         Theme::Dark => "dark",
     }
@@ -155,7 +154,7 @@ fn running(app: App, task: &Task) -> AnyView {
     let share = progress
         .filter(|p| p.total > 0)
         .map(|p| p.done as f32 / p.total as f32);
-    let label = progress.map_or(task.label.clone(), |p| p.stage.clone());
+    let label = progress.map_or(task.label.to_owned(), |p| p.stage.clone());
     let words = progress.map(|p| match (p.bytes, p.total) {
         (true, 0) => numbers::bytes(p.done as f64),
         (true, total) => {
@@ -325,9 +324,9 @@ pub fn drop_curtain(app: App) -> AnyView {
         <div class="curtain" class:up=move || { depth.get() > 0 } aria-hidden="true">
             <div>
                 {icon("file")}
-                <p>"Let go to look at it"</p>
+                <p>"Drop it to open it"</p>
                 <p class="hint">"A picture, or weights: .safetensors, .pth, .pth.tar"</p>
-                <p class="hint">{move || (!ready()).then_some("It waits until the engine has loaded.")}</p>
+                <p class="hint">{move || (!ready()).then_some("It opens once the engine has loaded.")}</p>
             </div>
         </div>
     }

@@ -45,7 +45,7 @@ pub fn mean_map(response: &Response) -> Map {
     Map::nth(&response.mean_map, 0, height, width)
 }
 
-/// The map of the n-th channel that came back.
+/// The map of the n-th returned channel.
 pub fn channel_map(response: &Response, place: usize) -> Map {
     let [_, height, width] = response.shape;
     Map::nth(&response.maps, place, height, width)
@@ -235,7 +235,7 @@ fn controls(app: App) -> AnyView {
     let channels = move |event: web_sys::Event| {
         if let Ok(count) = event_target_value(&event).parse() {
             app.channels.set(count);
-            app.look_again();
+            app.refresh();
         }
     };
     let option = move |count: usize| {
@@ -246,7 +246,7 @@ fn controls(app: App) -> AnyView {
         app.model.with(|m| m.as_ref().is_some_and(|m| m.stochastic)).then(|| {
             let turn = move |_| {
                 app.see_noise.update(|on| *on = !*on);
-                app.look_again();
+                app.refresh();
             };
             view! {
                 <label class="check">
@@ -442,7 +442,7 @@ fn channel_button(
     .into_any()
 }
 
-/// A tap without space, such as the decoder's: a bar for each channel that came back.
+/// A tap without space, such as the decoder's: a bar for each returned channel.
 fn evidence(app: App, response: &Response) -> AnyView {
     let values = paint::floats(&response.maps, response.channels.len());
     let reach = Range::of(&values).symmetric().max.max(f32::MIN_POSITIVE);

@@ -30,9 +30,9 @@ pub fn panel(app: App) -> AnyView {
         <ol class="predictions" class:stale=move || app.stale.get() data-testid="top5">{rows}</ol>
         {move || app.analysis.with(Option::is_none).then(|| parts::skeleton(SHOWN))}
         <p class="hint num">{move || app.analysis.get().map(|a| beneath(&a))}</p>
-        {move || app.left_behind().then(|| view! {
-            <button class="button" data-testid="look-again" on:click=move |_| app.look_again()>
-                "Look again"
+        {move || app.is_outdated().then(|| view! {
+            <button class="button" data-testid="look-again" on:click=move |_| app.refresh()>
+                "Run again"
             </button>
         })}
     };

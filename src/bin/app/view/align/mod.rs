@@ -1,42 +1,60 @@
-//! The bench Align: what is aligned with what, and the table and curves that come of it.
+//! The tab Align: what is aligned with what, and how.
 
-use std::sync::Arc;
+mod report;
 
 use leptos::prelude::*;
-use ventral::session::protocol::{AlignReport, Recorded};
+use ventral::align::fields::{FIELDS, place};
+use ventral::session::protocol::{PlanKind, Recorded};
 
-use super::parts::{self, icon};
-use super::test::{chooser, documents, facts, figures_of, images_and, mapping, number};
-use crate::state::{App, CONTROLS, Choice, FORMS, Form, KINDS, NUMBERS, OPTIMISERS, Setting};
+use super::images;
+use super::models::short_facts;
+use super::parts::{self, chooser, icon, number};
+use crate::state::{App, CONTROLS, Choice, FORMS, Form, KINDS, OPTIMISERS, ROBUSTNESS};
 
-/// Weights of the terms, in the order of the form.
-const TERMS: [Setting; 6] = [
-    Setting::CrossEntropy,
-    Setting::Cka,
-    Setting::Similarity,
-    Setting::Harmonizer,
-    Setting::Distillation,
-    Setting::Stay,
+pub use report::results;
+
+/// A number of the plan: its key and its test id.
+type Number = (&'static str, &'static str);
+
+/// Weights of the terms.
+const TERMS: [Number; 6] = [
+    ("losses.cross_entropy", "align-ce"),
+    ("losses.cka", "align-cka"),
+    ("losses.similarity", "align-similarity"),
+    ("losses.harmonizer", "align-harmonizer"),
+    ("losses.distillation", "align-distil"),
+    ("losses.stay", "align-stay"),
 ];
 
-/// What is set before the rest.
-const TRAINING: [Setting; 4] = [Setting::Steps, Setting::Batch, Setting::Rate, Setting::Seed];
-
-/// What is seldom set.
-const DETAILS: [Setting; 10] = [
-    Setting::Temperature,
-    Setting::Smoothing,
-    Setting::TermsWarmUp,
-    Setting::RateWarmUp,
-    Setting::Decay,
-    Setting::Clip,
-    Setting::HeldOutStimuli,
-    Setting::HeldOutNeuroids,
-    Setting::Every,
-    Setting::Patience,
+/// Numbers that are always shown.
+const TRAINING: [Number; 4] = [
+    ("steps", "align-steps"),
+    ("batch", "align-batch"),
+    ("schedule.peak", "align-rate"),
+    ("seed", "align-seed"),
 ];
 
-const POPULATION: [Setting; 3] = [Setting::Neuroids, Setting::Repetitions, Setting::Spikes];
+/// Numbers under "More settings".
+const DETAILS: [Number; 10] = [
+    ("losses.temperature", "align-temperature"),
+    ("losses.label_smoothing", "align-smoothing"),
+    ("losses.warm_up", "align-warm-up"),
+    ("schedule.warm_up", "align-rate-warm-up"),
+    ("optimiser.weight_decay", "align-decay"),
+    ("clip", "align-clip"),
+    ("validation.stimuli", "align-held-stimuli"),
+    ("validation.neuroids", "align-held-neuroids"),
+    ("validation.every", "align-every"),
+    ("validation.patience", "align-patience"),
+];
+
+const POPULATION: [Number; 3] = [
+    ("target.neuroids", "align-neuroids"),
+    ("target.repetitions", "align-repetitions"),
+    ("target.rate", "align-spikes"),
+];
+
+const STIMULI: Number = ("data.stimuli", "align-stimuli");
 
 /// A kind of recording: button, endings, test id.
 type Opening = (Recorded, &'static str, &'static str, &'static str);
@@ -47,12 +65,14 @@ const RESPONSES: Opening = (
     ".npy,.npz,.csv,.tsv,.h5,.hdf5,.nc",
     "align-responses",
 );
+
 const LABELS: Opening = (
     Recorded::Labels,
     "Labels (CSV)",
     ".csv,.tsv",
     "align-labels",
 );
+
 const HEAT_MAPS: Opening = (
     Recorded::HeatMaps,
     "Heat maps",
@@ -60,11 +80,11 @@ const HEAT_MAPS: Opening = (
     "align-maps",
 );
 
-/// What is to be aligned, and how.
+/// The form.
 pub fn controls(app: App) -> AnyView {
     let tools = view! {
-        {chooser("Own plan", ".toml,.json", "align-plan-file", move |file| app.take_plan(file, app.align.plan))}
-        <button class="tool" title="Save what is set as a plan, for here or for ventral align" data-testid="align-save-plan" on:click=move |_| app.save_align_plan()>
+        {chooser("Own plan", ".toml,.json", "align-plan-file", move |file| app.take_plan(PlanKind::Align, file))}
+        <button class="tool" title="Save the settings as a plan, for this page or ventral align" data-testid="align-save-plan" on:click=move |_| app.save_align_plan()>
             {icon("down")}
             "Save plan"
         </button>
@@ -74,7 +94,7 @@ pub fn controls(app: App) -> AnyView {
         <div class="numbered">
             {model(app)}
             {target(app)}
-            {images(app)}
+            {labelled(app)}
             {losses(app)}
             {training(app)}
             {controls_of_it(app)}
@@ -86,12 +106,12 @@ pub fn controls(app: App) -> AnyView {
 
 /// Says that the form below is not what will be run.
 fn own_plan(app: App) -> Option<AnyView> {
-    let (name, _) = app.align.plan.get()?;
+    let name = app.align.plan.get()?.file;
     Some(
         view! {
             <p class="note" data-testid="align-plan">
-                <span>"The plan in " <strong>{name}</strong> " stands in for what is set in 1 to 5, until something there is changed."</span>
-                <button class="tool bare" aria-label="Dismiss the plan" data-testid="align-plan-dismiss" on:click=move |_| app.dismiss_align_plan()>
+                <span>"The plan in " <strong>{name}</strong> " replaces the settings in 1 to 5, until one of them is changed."</span>
+                <button class="tool bare" aria-label="Dismiss the plan" data-testid="align-plan-dismiss" on:click=move |_| app.align.dismiss_plan()>
                     {icon("close")}
                 </button>
             </p>
@@ -140,11 +160,11 @@ fn word(
         testid,
         Signal::stored(pairs),
         current(app, of),
-        Callback::new(move |word| app.set_align(|form| *of(form) = word)),
+        Callback::new(move |word| app.align.set(|form| *of(form) = word)),
     )
 }
 
-/// A text of the form, read from a copy of it by the way it is written.
+/// A text of the form. The accessor is the one that changes it, on a copy.
 fn current(app: App, of: fn(&mut Form) -> &mut String) -> Signal<String> {
     Signal::derive(move || of(&mut app.align.form.get()).clone())
 }
@@ -159,10 +179,10 @@ fn model_choice(
     choice(
         label,
         testid,
-        Signal::derive(move || app.at_hand()),
+        Signal::derive(move || app.available_models()),
         Signal::derive(move || of(&mut app.align.form.get())[0].clone()),
         Callback::new(move |name| {
-            app.set_align(|form| {
+            app.align.set(|form| {
                 let [model, area] = of(form);
                 *model = name;
                 area.clear();
@@ -171,7 +191,7 @@ fn model_choice(
     )
 }
 
-/// A choice among a model's areas, or what is usual until they are known.
+/// A choice among a model's areas; the usual one until they are known.
 fn area_choice(
     app: App,
     testid: &'static str,
@@ -180,7 +200,7 @@ fn area_choice(
 ) -> AnyView {
     let areas = move || {
         let model = of(&mut app.align.form.get())[0].clone();
-        let known = app.brought(&model).map(|b| b.areas);
+        let known = app.models.facts(&model).map(|m| m.areas);
         let areas = known
             .filter(|all| !all.is_empty())
             .unwrap_or_else(|| vec![now(app)]);
@@ -191,7 +211,7 @@ fn area_choice(
         testid,
         Signal::derive(areas),
         Signal::derive(move || now(app)),
-        Callback::new(move |area| app.set_align(|form| *of(form)[1] = area)),
+        Callback::new(move |area| app.align.set(|form| *of(form)[1] = area)),
     )
 }
 
@@ -203,26 +223,38 @@ fn targeted(form: &mut Form) -> [&mut String; 2] {
     [&mut form.target_model, &mut form.target_area]
 }
 
-/// A number of the form.
-fn setting(app: App, setting: Setting) -> AnyView {
-    let about = &NUMBERS[setting as usize];
-    let set = move |n| match setting {
-        Setting::Robustness => app.set_beside_plan(|form| form.set_number(setting, n)),
-        _ => app.set_align(|form| form.set_number(setting, n)),
-    };
-    number(
-        about.label,
-        about.range,
-        about.step,
-        about.testid,
-        Signal::derive(move || app.align.form.with(|form| form.number(setting))),
+/// A number of the plan.
+fn setting(app: App, (key, testid): Number) -> Option<AnyView> {
+    let field = &FIELDS[place(key)?];
+    let set = move |n| app.align.set(|form| form.set_number(key, n));
+    Some(number(
+        field.label,
+        field.help,
+        field.offer,
+        testid,
+        Signal::derive(move || app.align.form.with(|form| form.number(key))),
         Callback::new(set),
-    )
+    ))
 }
 
-fn settings(app: App, all: &[Setting]) -> AnyView {
-    let fields = all.iter().map(|s| setting(app, *s)).collect_view();
+fn settings(app: App, all: &[Number]) -> AnyView {
+    let fields = all.iter().map(|n| setting(app, *n)).collect_view();
     view! { <div class="fields even">{fields}</div> }.into_any()
+}
+
+fn robustness(app: App) -> AnyView {
+    let set = move |n| {
+        app.align.set_beside_plan(|form| form.robustness = n);
+    };
+    let field = number(
+        "Robustness images",
+        "Images of the robustness test",
+        ROBUSTNESS,
+        "align-robustness",
+        Signal::derive(move || app.align.form.with(|form| form.robustness)),
+        Callback::new(set),
+    );
+    view! { <div class="fields even">{field}</div> }.into_any()
 }
 
 /// A box to tick.
@@ -243,9 +275,9 @@ fn tick(
 }
 
 fn model(app: App) -> AnyView {
-    let told = move || {
+    let summary = move || {
         let name = app.align.form.with(|form| form.model.clone());
-        app.brought(&name).map(|found| facts(&found))
+        app.models.facts(&name).map(|m| short_facts(&m))
     };
     view! {
         <fieldset class="knobs">
@@ -254,7 +286,7 @@ fn model(app: App) -> AnyView {
             {area_choice(app, "align-area", App::align_area, aligned)}
             <div class="beside">
                 {chooser("Add weights", ".safetensors,.pth,.pt,.tar,.ckpt", "align-weights", move |file| app.add_weights_to_align(file))}
-                <span class="hint">{told}</span>
+                <span class="hint">{summary}</span>
             </div>
         </fieldset>
     }
@@ -277,13 +309,13 @@ fn target(app: App) -> AnyView {
         let file = (kind == "responses" || own_plan.get()).then(|| recorded(app, RESPONSES));
         let hint = match kind.as_str() {
             "responses" => {
-                "Stimuli × neuroids, or stimuli × repetitions × neuroids, of the images below."
+                "Stimuli × neuroids, or stimuli × repetitions × neuroids, for the images below."
             }
             "population" => {
-                "Random sums of the area's units as Poisson spike counts: its noise, and so its ceiling, is known."
+                "Random weighted sums of the area's units as Poisson spike counts; the noise, and so the ceiling, is known."
             }
-            "pixels" => "What any code of images shares: a baseline.",
-            _ => "The area answers to the same images.",
+            "pixels" => "A baseline that any representation of the images shares.",
+            _ => "The responses of an area to the same images.",
         };
         view! { {of_model} {numbers} {file} <p class="hint">{hint}</p> }
     };
@@ -297,22 +329,22 @@ fn target(app: App) -> AnyView {
     .into_any()
 }
 
-/// A way to a file of what was recorded, and what was understood of it.
+/// The way to a recording, and what the worker read in it.
 fn recorded(app: App, (kind, label, endings, testid): Opening) -> AnyView {
     let file = move || {
-        let name = app.align.file_of(kind)?;
+        let name = app.align.recordings.file_of(kind)?;
         let forget = format!("Forget {name}");
         Some(view! {
             <span class="taken">
                 <span class="hint">{name}</span>
-                <button class="tool bare" aria-label=forget data-testid=format!("{testid}-forget") on:click=move |_| app.take_recorded(kind, None)>
+                <button class="tool bare" aria-label=forget data-testid=format!("{testid}-forget") on:click=move |_| app.take_recording(kind, None)>
                     {icon("close")}
                 </button>
             </span>
         })
     };
     let said = move || {
-        let all = app.align.understood.get();
+        let all = app.align.recordings.read.get();
         let found = all.into_iter().find(|u| u.kind == kind)?;
         let lines = found
             .sentences
@@ -324,7 +356,7 @@ fn recorded(app: App, (kind, label, endings, testid): Opening) -> AnyView {
     };
     view! {
         <div class="beside">
-            {chooser(label, endings, testid, move |file| app.take_recorded(kind, Some(file)))}
+            {chooser(label, endings, testid, move |file| app.take_recording(kind, Some(file)))}
             {file}
         </div>
         {said}
@@ -332,15 +364,15 @@ fn recorded(app: App, (kind, label, endings, testid): Opening) -> AnyView {
     .into_any()
 }
 
-fn images(app: App) -> AnyView {
+fn labelled(app: App) -> AnyView {
     let rest = view! {
         {recorded(app, LABELS)}
         {recorded(app, HEAT_MAPS)}
-        {settings(app, &[Setting::Stimuli])}
-        <p class="hint">"Stimuli are trained on, 0 for all; accuracy is measured on the other images."</p>
-        {move || mapping(app, app.align.form.with(|form| form.model.clone()))}
+        {settings(app, &[STIMULI])}
+        <p class="hint">"Stimuli are the images trained on, 0 for all; accuracy is measured on the others."</p>
+        {move || images::mapping(app, app.align.form.with(|form| form.model.clone()))}
     };
-    images_and(app, rest.into_any())
+    images::fieldset(app, rest.into_any())
 }
 
 fn losses(app: App) -> AnyView {
@@ -348,12 +380,12 @@ fn losses(app: App) -> AnyView {
         let wanted = app
             .align
             .form
-            .with(|form| form.number(Setting::Harmonizer) > 0.0);
-        wanted && app.align.file_of(Recorded::HeatMaps).is_none()
+            .with(|form| form.number("losses.harmonizer") > 0.0);
+        wanted && app.align.recordings.file_of(Recorded::HeatMaps).is_none()
     });
     let warning = move || {
         wanted.get().then(|| {
-            view! { <p class="hint warn" data-testid="align-no-maps">"There are none yet: open some under Images."</p> }
+            view! { <p class="hint warn" data-testid="align-no-maps">"There are no heat maps yet: open some under Images."</p> }
         })
     };
     view! {
@@ -375,18 +407,18 @@ fn training(app: App) -> AnyView {
         "Mirror half of the images".to_owned(),
         "",
         Signal::derive(move || app.align.form.with(|form| form.flip)),
-        Callback::new(move |on| app.set_align(|form| form.flip = on)),
+        Callback::new(move |on| app.align.set(|form| form.flip = on)),
     );
     let head = tick(
         "align-new-head".to_owned(),
         "New class head".to_owned(),
-        "the images' classes in the place of the model's own; distillation has no teacher then",
+        "the images' classes in place of the model's own; there is no distillation then",
         Signal::derive(move || app.align.form.with(|form| form.new_head)),
         Callback::new(move |on| {
-            app.set_align(|form| {
+            app.align.set(|form| {
                 form.new_head = on;
                 let weight = if on { 0.0 } else { 1.0 };
-                form.set_number(Setting::Distillation, weight);
+                form.set_number("losses.distillation", weight);
             });
         }),
     );
@@ -409,9 +441,9 @@ fn training(app: App) -> AnyView {
     .into_any()
 }
 
-/// The stages of the model whose weights may stay as they are.
+/// The stages of the model that can be frozen.
 fn frozen(app: App, model: &str) -> Option<AnyView> {
-    let stages = app.brought(model)?.stages;
+    let stages = app.models.facts(model)?.stages;
     let stage = |name: String| {
         let (known, kept) = (name.clone(), name.clone());
         tick(
@@ -420,7 +452,7 @@ fn frozen(app: App, model: &str) -> Option<AnyView> {
             "",
             Signal::derive(move || app.align.form.with(|form| form.frozen.contains(&known))),
             Callback::new(move |on| {
-                app.set_align(|form| include(&mut form.frozen, &kept, on));
+                app.align.set(|form| include(&mut form.frozen, &kept, on));
             }),
         )
     };
@@ -456,7 +488,8 @@ fn controls_of_it(app: App) -> AnyView {
                     .with(|form| form.controls.iter().any(|c| c == word))
             }),
             Callback::new(move |on| {
-                app.set_beside_plan(|form| include(&mut form.controls, word, on))
+                app.align
+                    .set_beside_plan(|form| include(&mut form.controls, word, on))
             }),
         )
     };
@@ -464,8 +497,8 @@ fn controls_of_it(app: App) -> AnyView {
         <fieldset class="knobs">
             <legend>"Controls"</legend>
             <div class="choices">{CONTROLS.map(control).collect_view()}</div>
-            {settings(app, &[Setting::Robustness])}
-            <p class="hint">"Each control is a run of its own. Robustness is looked at before and after, 0 for not at all."</p>
+            {robustness(app)}
+            <p class="hint">"Each control is a separate run. Robustness is tested before and after, 0 to leave it out."</p>
         </fieldset>
     }
     .into_any()
@@ -484,7 +517,7 @@ fn run(app: App) -> AnyView {
         .into_any();
     }
     let words = match app.align.run.paused.get() {
-        true => "Go on",
+        true => "Resume",
         false => "Align",
     };
     view! {
@@ -495,7 +528,7 @@ fn run(app: App) -> AnyView {
             </button>
             <button
                 class="button"
-                title="Throws away what was begun and aligns the pretrained weights"
+                title="Discards the run and aligns the pretrained weights"
                 data-testid="align-fresh"
                 on:click=move |_| app.run_align(true)
             >
@@ -503,152 +536,7 @@ fn run(app: App) -> AnyView {
                 "Start over"
             </button>
         </div>
-        <p class="hint">"What was begun goes on where it was, after a reload as well. Other benches come first; it goes on when they have nothing to do."</p>
+        <p class="hint">"It can be paused, and resumes after a reload. Requests of other tabs interrupt it; it resumes when they are done."</p>
     }
     .into_any()
-}
-
-/// Table, verdict and figures.
-pub fn results(app: App) -> AnyView {
-    let tools = move || {
-        app.align
-            .report
-            .get()
-            .map(|report| documents(report, |r| &r.documents))
-    };
-    let body = move || match app.align.report.get() {
-        Some(report) => summary(app, &report),
-        None => invitation(app),
-    };
-    view! {
-        <h1 class="visually-hidden">"Align: fine-tune an area towards a target"</h1>
-        {parts::panel("aligned", "Before and after", "", view! { {tools} }.into_any(), view! { {body} }.into_any())}
-        {move || app.align.report.get().and_then(|report| figures(&report))}
-    }
-    .into_any()
-}
-
-/// What there is to see before anything ran.
-fn invitation(app: App) -> AnyView {
-    if app.align.run.is_on() {
-        return view! {
-            <p class="hint" data-testid="align-waiting">"Preparing: images, models and the target's responses. The first numbers are those of the model as it is."</p>
-            {parts::skeleton(4)}
-        }
-        .into_any();
-    }
-    view! {
-        <div class="invitation" data-testid="align-empty">
-            <svg viewBox="0 0 82 32" aria-hidden="true">
-                <path class="b0" d="M3 16a13 13 0 0 1 26 0M7.5 16a8.5 8.5 0 0 0 17 0M11.5 16a4.5 4.5 0 0 1 9 0M36 16h10m-4-4 4 4-4 4"></path>
-                <path class="b1" d="M53 16a13 13 0 0 1 26 0"></path>
-                <path class="b2" d="M57.5 16a8.5 8.5 0 0 0 17 0"></path>
-                <path class="b3" d="M61.5 16a4.5 4.5 0 0 1 9 0"></path>
-                <circle class="b4" cx="66" cy="16" r="1.7"></circle>
-            </svg>
-            <p>
-                "Alignment fine-tunes a model until one of its areas answers to images as a target does: another model's area, neurons that were recorded, or a population with known noise. "
-                "Dapello et al. (2023) aligned a network's IT with that of macaques in this way, and it came to err more as people do and to withstand attacks better; the controls here say whether it is the target that does it."
-            </p>
-            <p class="hint">
-                "J. Dapello, K. Kar, M. Schrimpf et al., “Aligning model and macaque inferior temporal cortex representations improves model-to-human behavioral alignment and adversarial robustness”, ICLR 2023."
-            </p>
-        </div>
-    }
-    .into_any()
-}
-
-fn summary(app: App, report: &AlignReport) -> AnyView {
-    let finished = !report.documents.is_empty();
-    let verdict = (!report.verdict.is_empty()).then(
-        || view! { <p class="verdict" data-testid="align-verdict">{report.verdict.clone()}</p> },
-    );
-    let remarks = report
-        .remarks
-        .iter()
-        .map(|line| view! { <li>{line.clone()}</li> });
-    view! {
-        {verdict}
-        <p class="lead">{report.name.clone()}</p>
-        {progress(report)}
-        {finished.then(|| uses(app))}
-        {table(report)}
-        <ul class="remarks plain" data-testid="align-remarks">{remarks.collect_view()}</ul>
-    }
-    .into_any()
-}
-
-fn progress(report: &AlignReport) -> AnyView {
-    let (done, steps) = (report.done, report.steps);
-    let complete = done >= steps && !report.documents.is_empty();
-    let words = match complete {
-        true => format!("complete, {steps} steps"),
-        false => format!("{done} of {steps} steps"),
-    };
-    let share = 100.0 * done as f64 / steps.max(1) as f64;
-    let bar = (!complete).then(|| {
-        view! { <span class="bar" aria-hidden="true"><span style:width=format!("{share:.1}%")></span></span> }
-    });
-    view! {
-        <div class="progress">
-            <p class="hint num" data-testid="align-progress" data-done=done data-steps=steps>{words}</p>
-            {bar}
-        </div>
-    }
-    .into_any()
-}
-
-/// Where the aligned model can go.
-fn uses(app: App) -> AnyView {
-    view! {
-        <p class="actions">
-            <button class="button primary" data-testid="align-use" on:click=move |_| app.open_aligned()>
-                {icon("open")}
-                "Open in See"
-            </button>
-            <button class="button" data-testid="align-test" on:click=move |_| app.test_aligned()>
-                {icon("play")}
-                "Test it"
-            </button>
-            <span class="hint">"It is among the models of all benches."</span>
-        </p>
-    }
-    .into_any()
-}
-
-fn table(report: &AlignReport) -> AnyView {
-    let head = |text: &String| view! { <th scope="col">{text.clone()}</th> };
-    let row = |cells: &Vec<String>| {
-        let (run, rest) = cells
-            .split_first()
-            .map_or((String::new(), &[][..]), |(f, r)| (f.clone(), r));
-        let cell = |text: &String| view! { <td class="num">{text.clone()}</td> };
-        view! {
-            <tr data-testid="align-row" data-run=run.clone()>
-                <th scope="row">{run.clone()}</th>
-                {rest.iter().map(cell).collect_view()}
-            </tr>
-        }
-    };
-    view! {
-        <div class="scroll">
-            <table class="grid-table results" data-testid="align-table">
-                <thead><tr>{report.heads.iter().map(head).collect_view()}</tr></thead>
-                <tbody>{report.rows.iter().map(row).collect_view()}</tbody>
-            </table>
-        </div>
-    }
-    .into_any()
-}
-
-fn figures(report: &Arc<AlignReport>) -> Option<AnyView> {
-    (!report.charts.is_empty()).then(|| {
-        parts::panel(
-            "figures",
-            "Figures",
-            "",
-            ().into_any(),
-            figures_of(&report.charts),
-        )
-    })
 }

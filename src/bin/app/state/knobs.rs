@@ -1,6 +1,4 @@
-//! The plain data behind the page's signals.
-
-use std::sync::Arc;
+//! The settings of the tab Perturb, and the request they make.
 
 use ventral::experiment::robustness::summary::{Action, Lost};
 use ventral::perturb::attack::registry::{self, ATTACKS, AttackInfo, Family};
@@ -9,60 +7,9 @@ use ventral::perturb::attack::{Norm, Setting, Settings};
 use ventral::perturb::corruption::{self, Corruption};
 use ventral::perturb::noise::{PixelNoise, PixelNoiseKind};
 use ventral::session::protocol::*;
-use web_sys::File;
-
-use crate::dom;
 
 /// Steps of an attack while its slider is being dragged; the rest follow on release.
 const COARSE_STEPS: f64 = 3.0;
-
-/// A bench of the page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bench {
-    #[default]
-    See,
-    Perturb,
-    Test,
-    Align,
-}
-
-impl Bench {
-    /// Every bench that works, in the order of the navigation: word in the address, title, hint.
-    pub const ALL: [(Bench, &'static str, &'static str, &'static str); 4] = [
-        (Bench::See, "see", "See", "What each area makes of an image"),
-        (
-            Bench::Perturb,
-            "perturb",
-            "Perturb",
-            "Corruptions and adversarial attacks, side by side",
-        ),
-        (
-            Bench::Test,
-            "test",
-            "Test",
-            "How robust models are, in tables and curves",
-        ),
-        (
-            Bench::Align,
-            "align",
-            "Align",
-            "Fine-tune an area to answer as recordings or another model do",
-        ),
-    ];
-
-    /// The word in the address.
-    pub fn word(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|b| b.0 == self)
-            .map_or("see", |b| b.1)
-    }
-
-    /// The bench of a word in the address.
-    pub fn from_word(word: &str) -> Option<Bench> {
-        Self::ALL.iter().find(|b| b.1 == word).map(|b| b.0)
-    }
-}
 
 /// The attacks of one family that are of use on a single image.
 pub fn attacks(family: Family) -> impl Iterator<Item = &'static AttackInfo> {
@@ -92,16 +39,6 @@ pub fn radius(norm: Norm, eps: f32, side: usize) -> f32 {
         Norm::L2 => eps * 255.0 * 0.6 * scale,
         Norm::L1 => eps * 255.0 * 160.0 * scale * scale,
     }
-}
-
-/// How a difference is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DifferenceView {
-    /// Grey where nothing changed.
-    #[default]
-    Signed,
-    /// Its amplitude spectrum.
-    Spectrum,
 }
 
 /// The settings of the Perturb bench.
@@ -312,108 +249,5 @@ pub(super) fn front_end(on: bool, seed: u64) -> FrontEndNoise {
         FrontEndNoise::Seed(seed)
     } else {
         FrontEndNoise::Off
-    }
-}
-
-/// Where the model's weights come from.
-#[derive(Clone, Debug)]
-pub enum Source {
-    Catalog(String),
-    File(File),
-    Url(String),
-}
-
-/// The picture in use.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shown {
-    pub name: String,
-    /// Its path, when it is one of the page's own samples.
-    pub sample: Option<String>,
-    pub alt: String,
-    /// An address the browser can show.
-    pub url: String,
-    /// The encoded file, kept for a worker that has to be restarted.
-    pub bytes: Arc<Vec<u8>>,
-    /// Known once the worker has decoded it.
-    pub info: Option<ImageInfo>,
-}
-
-/// The worker's condition.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Engine {
-    Loading { done: f64, total: f64 },
-    Ready,
-    Crashed,
-}
-
-/// A request under way.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Task {
-    pub id: u32,
-    pub label: String,
-    pub progress: Option<Progress>,
-    pub cancelling: bool,
-}
-
-/// Something that went wrong, until the visitor dismisses it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Problem {
-    pub id: u32,
-    pub sentence: String,
-    pub cause: String,
-    /// Restarting the worker is the way on.
-    pub restart: bool,
-}
-
-/// A map or filter in the lightbox.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Spot {
-    /// The mean map (`None`) or the n-th channel shown of a tap.
-    Map {
-        tap: String,
-        place: Option<usize>,
-    },
-    Filter(usize),
-}
-
-/// A dialog over the page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialog {
-    Models,
-    Camera,
-}
-
-/// Light or dark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Theme {
-    Auto,
-    Light,
-    Dark,
-}
-
-impl Theme {
-    /// The word kept in the browser's storage and in the document's `data-theme`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Theme::Auto => "auto",
-            Theme::Light => "light",
-            Theme::Dark => "dark",
-        }
-    }
-
-    pub(super) fn next(self) -> Theme {
-        match self {
-            Theme::Auto => Theme::Light,
-            Theme::Light => Theme::Dark,
-            Theme::Dark => Theme::Auto,
-        }
-    }
-
-    pub(super) fn read() -> Theme {
-        match dom::stored("theme").as_deref() {
-            Some("light") => Theme::Light,
-            Some("dark") => Theme::Dark,
-            _ => Theme::Auto,
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a shared address holds: everything on the page but the visitor's own pictures and files.
+//! The address of the page holds everything but the visitor's own images and files.
 //!
 //! `#perturb?model=cornet-s-cifar10&sample=cifar/cat.png&backend=cpu&eps=4&steps=10`
 
@@ -6,8 +6,9 @@ use ventral::compute::description::BackendChoice;
 use ventral::perturb::attack::{Norm, Setting, registry};
 use ventral::perturb::noise::PixelNoiseKind;
 
+use super::knobs::Knobs;
+use super::tab::Tab;
 use crate::dom;
-use crate::state::{Bench, Knobs};
 
 /// Steps or queries that an address can ask for.
 const MOST_STEPS: f32 = 20_000.0;
@@ -15,7 +16,7 @@ const MOST_STEPS: f32 = 20_000.0;
 /// The state in an address. Missing parts are `None` and keep what the page has.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Link {
-    pub bench: Option<Bench>,
+    pub tab: Option<Tab>,
     pub model: Option<String>,
     pub sample: Option<String>,
     pub backend: Option<BackendChoice>,
@@ -54,9 +55,9 @@ pub fn write(link: &Link) {
 }
 
 fn parse(text: &str) -> Link {
-    let (bench, query) = text.split_once('?').unwrap_or((text, ""));
+    let (tab, query) = text.split_once('?').unwrap_or((text, ""));
     let mut link = Link {
-        bench: Bench::from_word(bench),
+        tab: Tab::from_word(tab),
         ..Link::default()
     };
     for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -158,13 +159,13 @@ fn format_link(link: &Link) -> String {
     if let Some(backend) = link.backend.filter(|b| *b != BackendChoice::Auto) {
         put("backend", backend_word(backend).to_owned());
     }
-    if let (Some(Bench::Perturb), Some(knobs)) = (link.bench, &link.knobs) {
+    if let (Some(Tab::Perturb), Some(knobs)) = (link.tab, &link.knobs) {
         write_knobs(knobs, &mut put);
     }
-    let bench = link.bench.unwrap_or_default().word();
+    let tab = link.tab.unwrap_or_default().word();
     match parts.is_empty() {
-        true => bench.to_owned(),
-        false => format!("{bench}?{}", parts.join("&")),
+        true => tab.to_owned(),
+        false => format!("{tab}?{}", parts.join("&")),
     }
 }
 
