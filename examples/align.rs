@@ -7,7 +7,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use ventral::align::plan::Plan;
-use ventral::align::target::Answers;
+use ventral::align::target::TargetActivations;
 use ventral::compute::device::Devices;
 use ventral::experiment::alignment::images::Images;
 use ventral::image::dataset::{LoadOptions, Split, load, quiet};
@@ -36,22 +36,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &mut quiet,
     )?;
     let (stimuli, rest) = Images::split(&set.in_turns(usize::MAX), plan.data.stimuli);
-    let answers = Answers::of(&teacher, tap, &stimuli, &device, &cancel);
-    let answers = Some(pollster::block_on(answers)?);
+    let activations = TargetActivations::of(&teacher, tap, &stimuli, &device, &cancel);
+    let activations = Some(pollster::block_on(activations)?);
     let images = Images {
         stimuli,
         labelled: true,
         rest,
-        answers,
+        activations,
         ..Images::default()
     };
 
     let (mut aligner, _) = images.aligner(plan, &student, &device, &cancel)?;
-    println!("{:?}", pollster::block_on(aligner.look())?);
+    println!("{:?}", pollster::block_on(aligner.evaluate())?);
     while !aligner.is_finished() {
         let step = pollster::block_on(aligner.step())?;
         println!("step {}: loss {:.3}", step.step, step.loss);
     }
-    println!("{:?}", pollster::block_on(aligner.look())?);
+    println!("{:?}", pollster::block_on(aligner.evaluate())?);
     Ok(())
 }

@@ -1,10 +1,19 @@
 //! Ventral: brain-inspired vision models on the visitor's own GPU.
 //!
-//! One library without UI, three thin doors (`app`, `worker`, `ventral`). Arrows point one way,
-//! a room never reaches up:
+//! One library without a user interface, three thin programs (`app`, `worker`, `ventral`). A room
+//! imports only rooms of the lines below its own; `tests/architecture.rs` holds it:
 //!
 //! ```text
-//! bin -> session -> {measure, align} -> {perturb, model, neural} -> {image, compute} -> archive
+//! session
+//! experiment
+//! align
+//! train
+//! measure
+//! neural  perturb
+//! model
+//! compute
+//! image
+//! archive  clock  fetch  pack  rng  serve
 //! ```
 //!
 //! Pixels are f32 NCHW RGB in [0, 1] at every public boundary; a model owns its preprocessing.

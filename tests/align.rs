@@ -9,7 +9,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use common::arrays::{Reference, all_close, close};
-use ventral::align::aligner::{Aligner, Look};
+use ventral::align::aligner::{Aligner, Evaluation};
 use ventral::align::features::features;
 use ventral::align::freezing::{stage_of, stages, unfreeze};
 use ventral::align::head::with_new_head;
@@ -300,8 +300,8 @@ fn go(aligner: &mut Aligner, until: usize) -> Vec<f32> {
     losses
 }
 
-fn look(aligner: &mut Aligner) -> Look {
-    pollster::block_on(aligner.look()).unwrap()
+fn evaluate(aligner: &mut Aligner) -> Evaluation {
+    pollster::block_on(aligner.evaluate()).unwrap()
 }
 
 fn weights(network: &Network) -> Vec<f32> {
@@ -415,9 +415,9 @@ fn the_harmonizers_second_derivative_is_that_of_differences() {
 fn alignment_raises_similarity_and_its_control_does_not() {
     let losses = "cross_entropy = 0.0\ncka = 1.0";
     let mut aligned = aligner(plan(losses));
-    let before = look(&mut aligned);
+    let before = evaluate(&mut aligned);
     let falls = go(&mut aligned, 40);
-    let after = look(&mut aligned);
+    let after = evaluate(&mut aligned);
     assert!(falls[39] < falls[0], "{falls:?}");
     assert!(
         after.training > before.training + 0.05,
@@ -429,7 +429,7 @@ fn alignment_raises_similarity_and_its_control_does_not() {
     );
     let mut shuffled = aligner(plan(losses).with_control(Control::Shuffled));
     go(&mut shuffled, 40);
-    let control = look(&mut shuffled);
+    let control = evaluate(&mut shuffled);
     assert!(
         after.held_out_stimuli > control.held_out_stimuli + 0.05,
         "{after:?} {control:?}"
@@ -449,11 +449,11 @@ fn an_interrupted_alignment_ends_as_an_uninterrupted_one() {
     let losses = "cka = 1.0\nsimilarity = 0.2\ndistillation = 0.5\nstay = 1e-3";
     let mut whole = aligner(plan(losses));
     go(&mut whole, 12);
-    look(&mut whole);
+    evaluate(&mut whole);
     go(&mut whole, 20);
     let mut first = aligner(plan(losses));
     go(&mut first, 12);
-    look(&mut first);
+    evaluate(&mut first);
     let (kept, files) = pollster::block_on(first.keep()).unwrap();
     let kept = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
     let mut second = aligner(plan(losses));

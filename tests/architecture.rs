@@ -251,6 +251,32 @@ fn files_of_different_folders_import_each_other_in_no_circle() {
 }
 
 #[test]
+fn the_rooms_are_named_alike_everywhere() {
+    let rooms: BTreeSet<&str> = FLOORS
+        .iter()
+        .flat_map(|rooms| rooms.iter().copied())
+        .collect();
+    let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let modules = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod "));
+    let declared: BTreeSet<&str> = modules.map(|name| name.trim_end_matches(';')).collect();
+    assert_eq!(
+        declared, rooms,
+        "src/lib.rs against the floors of this test"
+    );
+    let described = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for room in rooms {
+        let named = format!("`{room}`");
+        assert!(
+            described.contains(&named),
+            "ARCHITECTURE.md does not name {named}"
+        );
+        assert!(library.contains(room), "lib.rs does not name {room}");
+    }
+}
+
+#[test]
 fn an_upward_import_and_a_circle_are_found() {
     let source = |file: &str, text: &str| Source {
         file: PathBuf::from(file),

@@ -188,7 +188,7 @@ impl Watch<(usize, f32)> for Blind {}
 fn shards_on_threads_and_on_disk_merge_to_the_whole() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = FileStore::new(folder.path()).expect("it is there");
-    let crew = WorkerPool::new(2);
+    let workers = WorkerPool::new(2);
     let part = |shard: Shard| {
         let mut units = experiment().units();
         units.retain(|unit| shard.takes(unit.number));
@@ -200,7 +200,7 @@ fn shards_on_threads_and_on_disk_merge_to_the_whole() {
             cancel: &CancelToken::default(),
             keep_every: 0.0,
         };
-        let rows = drive_on_threads(&experiment(), &units, journal, place, &crew, &Blind);
+        let rows = drive_on_threads(&experiment(), &units, journal, place, &workers, &Blind);
         let mut rows = rows.expect("nothing fails");
         rows.sort_by_key(|(image, _)| *image);
         rows

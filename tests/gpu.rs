@@ -109,7 +109,7 @@ fn networks_and_kernels_agree_on_the_gpu() {
 
     let info = start(&mut session, &host, BackendChoice::WebGpuHalf);
     assert_eq!(info.kind, BackendChoice::WebGpu, "{}", info.note);
-    if !info.half {
+    if !info.f16_weights {
         assert!(info.note.contains("no shader-f16"), "{}", info.note);
         assert!(!info.name.contains("f16"), "{}", info.name);
         println!("skipped: {}", info.note);

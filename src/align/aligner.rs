@@ -48,7 +48,7 @@ pub struct Step {
 /// An evaluation of the network between steps. Similarities are unbiased linear CKA of the tap with
 /// the true responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Look {
+pub struct Evaluation {
     /// Steps done.
     pub step: usize,
     #[serde(deserialize_with = "or_nan")]
@@ -88,7 +88,7 @@ pub struct Aligner {
     pub(super) optimiser: Optimiser,
     pub(super) mean: RunningMean,
     pub(super) step: usize,
-    pub(super) best: Option<(Look, Network)>,
+    pub(super) best: Option<(Evaluation, Network)>,
     pub(super) looks_since_best: usize,
     pub(super) cancel: CancelToken,
 }
@@ -152,7 +152,7 @@ impl Aligner {
     }
 
     /// Whether it is time for an evaluation.
-    pub fn is_look_due(&self) -> bool {
+    pub fn is_evaluation_due(&self) -> bool {
         self.step.is_multiple_of(self.plan.validation.every) || self.is_finished()
     }
 
@@ -167,9 +167,9 @@ impl Aligner {
     }
 
     /// The network at the best evaluation, or the current one before the first.
-    pub fn best(&self) -> (Option<Look>, Network) {
+    pub fn best(&self) -> (Option<Evaluation>, Network) {
         match &self.best {
-            Some((look, network)) => (Some(*look), network.valid()),
+            Some((evaluation, network)) => (Some(*evaluation), network.valid()),
             None => (None, self.network()),
         }
     }
@@ -308,24 +308,25 @@ impl Aligner {
     ///
     /// # Errors
     /// A device that failed; fewer than four stimuli held out or trained on.
-    pub async fn look(&mut self) -> Result<Look, AlignError> {
+    pub async fn evaluate(&mut self) -> Result<Evaluation, AlignError> {
         let network = self.network.valid();
-        let look = self.look_at(&network).await?;
-        let rises = |(best, _): &(Look, Network)| look.held_out_stimuli > best.held_out_stimuli;
+        let evaluation = self.evaluate_network(&network).await?;
+        let rises =
+            |(best, _): &(Evaluation, Network)| evaluation.held_out_stimuli > best.held_out_stimuli;
         if self.best.as_ref().is_none_or(rises) {
-            self.best = Some((look, self.network.clone()));
+            self.best = Some((evaluation, self.network.clone()));
             self.looks_since_best = 0;
         } else {
             self.looks_since_best += 1;
         }
-        Ok(look)
+        Ok(evaluation)
     }
 
     /// Evaluates another network.
     ///
     /// # Errors
-    /// As [`Self::look`].
-    pub async fn look_at(&self, network: &Network) -> Result<Look, AlignError> {
+    /// As [`Self::evaluate`].
+    pub async fn evaluate_network(&self, network: &Network) -> Result<Evaluation, AlignError> {
         let split = &self.split;
         let seen: Vec<usize> = split.training.iter().copied().take(MEASURED).collect();
         let training = self.features(network, &seen).await?;
@@ -339,7 +340,7 @@ impl Aligner {
             }
         };
         let accuracy = self.accuracy(network).await?;
-        Ok(Look {
+        Ok(Evaluation {
             step: self.step,
             training: similarity(&training, &seen, &split.neuroids)?,
             held_out_stimuli: similarity(&held_out, &split.held_out, &split.neuroids)?,
@@ -360,7 +361,7 @@ impl Aligner {
     /// Centred kernels of the held-out stimuli: the network's, and that of all true responses.
     ///
     /// # Errors
-    /// As [`Self::look`].
+    /// As [`Self::evaluate`].
     pub async fn held_out_kernels(&self, network: &Network) -> Result<[Gram; 2], AlignError> {
         let features = self.held_out_features(network).await?;
         Ok([centred(&features), centred(&self.held_out_responses()?)])

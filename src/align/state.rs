@@ -3,7 +3,7 @@
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-use super::aligner::{Aligner, Look};
+use super::aligner::{Aligner, Evaluation};
 use super::error::AlignError;
 use super::freezing::unfreeze;
 use super::loss::similarity::RunningMean;
@@ -18,7 +18,7 @@ use crate::train::optimiser::Optimiser;
 pub struct Kept {
     pub plan: Plan,
     pub step: usize,
-    pub best: Option<Look>,
+    pub best: Option<Evaluation>,
     pub looks_since_best: usize,
     /// The running mean of the features that similarities are computed about.
     pub mean: Vec<f32>,
@@ -34,7 +34,7 @@ impl Aligner {
         let kept = Kept {
             plan: self.plan.clone(),
             step: self.step,
-            best: self.best.as_ref().map(|(look, _)| *look),
+            best: self.best.as_ref().map(|(evaluation, _)| *evaluation),
             looks_since_best: self.looks_since_best,
             mean: self.mean.keep().await?,
         };
@@ -67,7 +67,7 @@ impl Aligner {
             Ok::<_, AlignError>(unfreeze(network.freeze(), &self.plan.frozen)?)
         };
         let best = match kept.best {
-            Some(look) => Some((look, fill(&self.network, &best)?)),
+            Some(evaluation) => Some((evaluation, fill(&self.network, &best)?)),
             None => None,
         };
         self.network = fill(&self.network, &weights)?;

@@ -19,13 +19,13 @@ use crate::rng::Rng;
 const SPLITS: usize = 20;
 
 /// The activations of another model's area for the stimuli. They do not depend on a run's seed.
-pub struct Answers {
+pub struct TargetActivations {
     /// `[stimuli, units]`.
     values: Vec<f32>,
     stimuli: usize,
 }
 
-impl Answers {
+impl TargetActivations {
     /// Those of `tap` of `model` for `images`, the stimuli at the size of that model.
     ///
     /// # Errors
@@ -58,14 +58,14 @@ pub struct Responses {
 }
 
 /// The responses of a plan's target to `images`, the stimuli at the size of the aligned model.
-/// `answers` are those of a target's model.
+/// `activations` are those of a target's model.
 ///
 /// # Errors
 /// A target whose activations or file are missing; fewer than four stimuli.
 pub fn responses(
     plan: &Plan,
     images: &LabelledSet,
-    answers: Option<&Answers>,
+    activations: Option<&TargetActivations>,
     recorded: Option<Responses>,
 ) -> Result<Responses, AlignError> {
     let missing =
@@ -74,7 +74,8 @@ pub fn responses(
         Target::Responses { .. } => recorded.ok_or_else(|| missing("a file of responses")),
         Target::Pixels => Ok(pixels(images)),
         Target::Model { .. } => {
-            let Answers { values, stimuli } = answers.ok_or_else(|| missing("a model"))?;
+            let TargetActivations { values, stimuli } =
+                activations.ok_or_else(|| missing("a model"))?;
             Ok(Responses {
                 neuroids: values.len() / (*stimuli).max(1),
                 values: values.clone(),
@@ -87,7 +88,8 @@ pub fn responses(
             rate,
             ..
         } => {
-            let Answers { values, stimuli } = answers.ok_or_else(|| missing("a model"))?;
+            let TargetActivations { values, stimuli } =
+                activations.ok_or_else(|| missing("a model"))?;
             let n = *stimuli;
             let counts = population(values, n, *neuroids, *repetitions, *rate, plan.seed);
             repeated(

@@ -24,7 +24,7 @@ pub struct BackendInfo {
     /// As the user reads it: "NVIDIA RTX 4070 (WebGPU)", "CPU, SIMD, 1 thread".
     pub name: String,
     /// Convolutions read weights in 16 bits a number.
-    pub half: bool,
+    pub f16_weights: bool,
     /// A WebGPU adapter that is really a program on the CPU.
     pub software: bool,
     /// Why this one: "no WebGPU in this browser", "WebGPU disagreed with the CPU by 3 %; …".

@@ -89,7 +89,7 @@ impl Devices {
             info: BackendInfo {
                 kind: BackendChoice::Cpu,
                 name: cpu_name(),
-                half: false,
+                f16_weights: false,
                 software: false,
                 note: note.to_owned(),
                 adapter: adapter.map(Adapter::name),
@@ -151,21 +151,21 @@ impl Devices {
         let clock = crate::clock::Clock::start();
         // Rounded weights would hide a small fault.
         let error = checked(&device, false).await?;
-        let (error, half, note) = match choice {
+        let (error, f16_weights, note) = match choice {
             BackendChoice::WebGpuHalf => match checked_f16(&device).await {
                 Ok(of_f16) => (of_f16, true, String::new()),
                 Err(why) => (error, false, why.to_string()),
             },
             _ => (error, false, String::new()),
         };
-        kernel::use_f16_weights(half);
-        let stored = if half { ", weights in f16" } else { "" };
+        kernel::use_f16_weights(f16_weights);
+        let stored = if f16_weights { ", weights in f16" } else { "" };
         Ok(Active {
             device,
             info: BackendInfo {
                 kind: BackendChoice::WebGpu,
                 name: format!("{} (WebGPU{stored})", adapter.name()),
-                half,
+                f16_weights,
                 software: adapter.is_software(),
                 note,
                 adapter: Some(adapter.name()),

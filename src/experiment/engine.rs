@@ -215,7 +215,7 @@ pub async fn drive<E: Experiment>(
     Ok(())
 }
 
-/// Runs those of `units` that are not done, as many at a time as `crew` has parts, a thread each.
+/// Runs those of `units` that are not done, as many at a time as there are workers, a thread each.
 ///
 /// # Errors
 /// [`Stopped`], by the first unit that failed: what was finished before is in the journal.

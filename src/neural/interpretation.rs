@@ -74,7 +74,7 @@ pub struct Aligned {
 /// # Errors
 /// No name matches or the counts differ (with a hint where the axes lie the other way round); no
 /// numbers; all neuroids constant; fewer than two stimuli left.
-pub fn understand(
+pub fn interpret(
     responses: &Responses,
     image_names: Option<&[String]>,
 ) -> Result<(Interpretation, Aligned), NeuralError> {

@@ -1,7 +1,7 @@
 //! The user's own data to align a model with: neural responses, labels, human heat maps.
 //!
 //! [`read`] turns a file's bytes into [`Responses`] (`[stimuli, repetitions, neuroids]`).
-//! [`understand`] then says in plain words how the file was interpreted, matches the stimuli with
+//! [`interpret`] then says in plain words how the file was read, matches the stimuli with
 //! the user's pictures by name, and leaves out values that cannot be used. Every length in a file is
 //! checked against its bytes before it is used.
 //!
@@ -32,7 +32,7 @@ mod tests;
 pub use axes::{Axis, AxisTaken, UnknownAxis};
 pub use error::NeuralError;
 pub use format::{Format, MOST_VALUES, ReadOptions};
-pub use interpretation::{Aligned, Interpretation, NotFinite, Region, understand};
+pub use interpretation::{Aligned, Interpretation, NotFinite, Region, interpret};
 pub use labels::{Labels, labels_by_folder, labels_from_csv};
 #[cfg(feature = "picture")]
 pub use maps::maps_from_pictures;

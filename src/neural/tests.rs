@@ -138,7 +138,7 @@ fn several_time_bins_want_a_choice_and_axes_may_lie_in_any_order() {
         // The third stimulus was shown once.
         let missing = found.values().iter().filter(|v| v.is_nan()).count();
         assert_eq!(missing, 2 * 5);
-        let (understood, _) = understand(&found, None).unwrap();
+        let (understood, _) = interpret(&found, None).unwrap();
         assert_eq!(understood.repetitions, [1, 3]);
         assert_eq!(understood.not_finite, NotFinite::default());
     }
@@ -329,7 +329,7 @@ fn names_match_exactly_then_by_stem_then_in_any_case() {
     let responses = Responses::new([5, 1, 1], vec![3.0, 1.0, 0.0, 2.0, 9.0])
         .and_then(|r| r.with_stimuli(strings(&["d.png", "b", "cat/A.png", "c", "zzz"])))
         .unwrap();
-    let (understood, aligned) = understand(&responses, Some(&images)).unwrap();
+    let (understood, aligned) = interpret(&responses, Some(&images)).unwrap();
     assert_eq!(aligned.images, [0, 1, 2, 3]);
     assert_eq!(aligned.responses.values(), [0.0, 1.0, 2.0, 3.0]);
     let names = understood.names.as_ref().unwrap();
@@ -358,7 +358,7 @@ fn names_match_exactly_then_by_stem_then_in_any_case() {
 fn the_column_that_matches_best_is_taken() {
     let found = read_as("assembly.nc", ASSEMBLY).unwrap();
     let images: Vec<String> = (0..6).map(|i| format!("pictures/img_{i:02}.png")).collect();
-    let (understood, aligned) = understand(&found, Some(&images)).unwrap();
+    let (understood, aligned) = interpret(&found, Some(&images)).unwrap();
     assert_eq!(aligned.images, [0, 1, 2, 3, 4, 5]);
     // Both columns match all of them; the identity stands first.
     let names = understood.names.as_ref().unwrap();
@@ -370,7 +370,7 @@ fn the_column_that_matches_best_is_taken() {
 #[test]
 fn without_names_order_counts_and_is_said() {
     let found = read_as("x.npy", npy(&[3, 2])).unwrap();
-    let (understood, aligned) = understand(&found, Some(&names(3))).unwrap();
+    let (understood, aligned) = interpret(&found, Some(&names(3))).unwrap();
     assert_eq!(aligned.images, [0, 1, 2]);
     let said = understood.sentences().join("\n");
     assert!(
@@ -391,7 +391,7 @@ fn what_cannot_be_used_is_left_out_and_said() {
         3.0, 5.0, nan, 4.0,
     ];
     let responses = Responses::new([5, 1, 4], values).unwrap();
-    let (understood, aligned) = understand(&responses, None).unwrap();
+    let (understood, aligned) = interpret(&responses, None).unwrap();
     assert_eq!(aligned.responses.shape(), [3, 1, 2]);
     assert_eq!(aligned.responses.values(), [1.0, 1.0, 2.0, 2.0, 3.0, 4.0]);
     assert_eq!(aligned.images, [0, 1, 4]);
@@ -426,7 +426,7 @@ fn files_that_are_none() {
 #[test]
 fn counts_that_do_not_fit() {
     let found = read_as("x.npy", npy(&[4, 3])).unwrap();
-    let wrong = understand(&found, Some(&names(5)));
+    let wrong = interpret(&found, Some(&names(5)));
     refused(wrong, &["4 responses", "5 pictures", "as many"]);
     let bytes = npz_with_names(&array(&[3, 2]), &["a", "b"]);
     refused(read_as("x.npz", bytes), &["2 image_ids", "3 stimuli"]);
@@ -435,7 +435,7 @@ fn counts_that_do_not_fit() {
 #[test]
 fn axes_that_lie_the_other_way_round() {
     let found = read_as("x.npy", npy(&[3, 8])).unwrap();
-    let wrong = understand(&found, Some(&names(8)));
+    let wrong = interpret(&found, Some(&names(8)));
     refused(
         wrong,
         &[
@@ -445,7 +445,7 @@ fn axes_that_lie_the_other_way_round() {
         ],
     );
     let found = read_as("x.npy", npy(&[3, 8, 2])).unwrap();
-    let wrong = understand(&found, Some(&names(8)));
+    let wrong = interpret(&found, Some(&names(8)));
     refused(
         wrong,
         &["as many repetitions", "repetition,stimulus,neuroid"],
@@ -455,7 +455,7 @@ fn axes_that_lie_the_other_way_round() {
     let text = text.replace("site", "x");
     let found = read_as("x.csv", text.as_str()).unwrap();
     refused(
-        understand(&found, Some(&names(2))),
+        interpret(&found, Some(&names(2))),
         &["names of pictures", "transpose"],
     );
     let options = ReadOptions {
@@ -463,7 +463,7 @@ fn axes_that_lie_the_other_way_round() {
         ..ReadOptions::default()
     };
     let found = read("x.csv", text.into_bytes(), &options).unwrap();
-    let (understood, aligned) = understand(&found, Some(&names(2))).unwrap();
+    let (understood, aligned) = interpret(&found, Some(&names(2))).unwrap();
     assert_eq!(understood.kept, [2, 1, 3]);
     assert_eq!(aligned.responses.values(), [1.0, 3.0, 5.0, 2.0, 4.0, 7.0]);
     assert_eq!(aligned.responses.neuroids().unwrap()[2], "unit c");
@@ -473,7 +473,7 @@ fn axes_that_lie_the_other_way_round() {
 fn responses_of_nothing() {
     let of = |values: Vec<f32>| {
         let responses = Responses::new([3, 1, 1], values).unwrap();
-        understand(&responses, None)
+        interpret(&responses, None)
     };
     refused(of(vec![f32::NAN; 3]), &["no value", "exported"]);
     refused(of(vec![2.0; 3]), &["alike", "nothing to align with"]);
@@ -513,7 +513,7 @@ fn tables_with_slips() {
 fn names_of_nothing() {
     let found = read_as("x.csv", "a,1\nb,2\n").unwrap();
     refused(
-        understand(&found, Some(&names(2))),
+        interpret(&found, Some(&names(2))),
         &["a, b", "img_00.png", "ending"],
     );
 }
@@ -613,7 +613,7 @@ fn no_bytes_make_a_reader_panic() {
     for (name, bytes) in samples {
         let try_it = |bytes: Vec<u8>| {
             if let Ok(found) = read_as(name, bytes) {
-                let _ = understand(&found, Some(&names(3)));
+                let _ = interpret(&found, Some(&names(3)));
             }
         };
         let step = (bytes.len() / 400).max(1);

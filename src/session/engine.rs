@@ -6,12 +6,12 @@ use std::pin::Pin;
 use burn::tensor::{Tensor, TensorData};
 
 use super::error::SessionError;
-use super::perturbing::Bench;
+use super::perturb::PerturbState;
 use super::plans;
 use super::protocol::{Bytes, Event, ImageInfo, ModelInfo, Prediction, Progress, Request, Rgba};
 use super::recordings::Recordings;
-use super::testing::{self, Inputs};
-use super::warming::Cold;
+use super::test::{self, Inputs};
+use super::warm_up::Cold;
 use crate::clock::Clock;
 use crate::compute::description::BackendChoice;
 use crate::compute::device::{Active, Adapter, Devices};
@@ -55,7 +55,7 @@ pub struct Session {
     pub(super) cold: Cold,
     pub(super) model: Option<LoadedModel>,
     pub(super) image: Option<NamedPicture>,
-    pub(super) bench: Bench,
+    pub(super) perturb_state: PerturbState,
     /// What frost is taken from; ours are grown when they are first wanted.
     pub(super) textures: Textures,
     pub(super) inputs: Inputs,
@@ -101,16 +101,18 @@ impl Session {
             Request::Transfer { name } | Request::TransferFile { file_name: name } => {
                 self.transfer(&name, attachment, host).await
             }
-            Request::Bring { name } | Request::BringFile { file_name: name } => {
-                self.bring(&name, attachment, host).await
+            Request::ReadModel { name } | Request::ReadModelFile { file_name: name } => {
+                self.read_model(&name, attachment, host).await
             }
-            Request::TakeSet { name } => self.take_set(&name, attachment, host),
+            Request::ReadImages { name } => self.read_images(&name, attachment, host),
             Request::ReadPlan { kind, text } => plans::read(kind, &text, host),
             Request::Test(options) => self.test(&options, host).await,
-            Request::Confuse { model, condition } => self.confuse(&model, condition, host),
-            Request::ReadReport { bytes } => testing::read_report(&bytes, host),
-            Request::TakeRecorded { kind, name } => {
-                self.take_recorded(kind, &name, attachment, host)
+            Request::CountConfusions { model, condition } => {
+                self.count_confusions(&model, condition, host)
+            }
+            Request::ReadReport { bytes } => test::read_report(&bytes, host),
+            Request::ReadRecording { kind, name } => {
+                self.read_recording(kind, &name, attachment, host)
             }
             Request::Align(options) => self.align(&options, host).await,
             Request::Run(options) => self.run(&options, host).await,
@@ -218,7 +220,7 @@ impl Session {
             remarks: loaded.remarks.clone(),
         };
         host.tell(Event::Model(Box::new(info.clone())));
-        self.bench = Bench::default();
+        self.perturb_state = PerturbState::default();
         self.model = Some(LoadedModel {
             loaded,
             network,
@@ -239,7 +241,7 @@ impl Session {
             height: decoded.picture.height(),
             format: decoded.format.name().to_owned(),
         }));
-        self.bench = Bench::default();
+        self.perturb_state = PerturbState::default();
         self.image = Some(NamedPicture {
             name,
             picture: decoded.picture,
@@ -259,7 +261,7 @@ impl Session {
                 Textures::from_images(images?)?
             }
         };
-        self.bench = Bench::default();
+        self.perturb_state = PerturbState::default();
         Ok(())
     }
 

@@ -3,29 +3,29 @@
 pub mod protocol;
 
 #[cfg(feature = "compute")]
-mod aligning;
+mod align;
 #[cfg(feature = "compute")]
-mod checking;
+mod check;
 #[cfg(feature = "compute")]
 mod engine;
 #[cfg(feature = "compute")]
 mod error;
 #[cfg(feature = "compute")]
-mod perturbing;
+mod perturb;
 #[cfg(feature = "compute")]
 mod plans;
 #[cfg(feature = "compute")]
 mod recordings;
 #[cfg(feature = "compute")]
-mod running;
+mod run;
 #[cfg(feature = "compute")]
-mod seeing;
+mod see;
 #[cfg(feature = "compute")]
-mod testing;
+mod test;
 #[cfg(all(test, feature = "compute"))]
 mod tests;
 #[cfg(feature = "compute")]
-mod warming;
+mod warm_up;
 
 #[cfg(feature = "compute")]
 pub use engine::{Host, Session};

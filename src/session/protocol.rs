@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::compute::description::{BackendChoice, BackendInfo};
-use crate::experiment::robustness::summary::{Comparison, ConditionSummary, Lost, ModelReport};
+use crate::experiment::robustness::summary::{
+    Comparison, ConditionSummary, FragileImage, ModelReport,
+};
 use crate::measure::chart::Chart;
 use crate::model::config::Preprocessing;
 use crate::model::filter_bank::FilterBank;
@@ -59,25 +61,25 @@ pub enum Request {
     Transfer { name: String },
     /// The same for a checkpoint file handed over beside this message.
     TransferFile { file_name: String },
-    /// Read a model of the catalog for the bench Test. The current model stays.
-    Bring { name: String },
+    /// Read a model of the catalog for the Test tab. The current model stays.
+    ReadModel { name: String },
     /// The same for a checkpoint file handed over beside this message.
-    BringFile { file_name: String },
-    /// Labelled images for the bench Test: a shipped set by name, or, with a file handed over beside
+    ReadModelFile { file_name: String },
+    /// Labelled images for the Test tab: a shipped set by name, or, with a file handed over beside
     /// this message, the visitor's own archive.
-    TakeSet { name: String },
+    ReadImages { name: String },
     /// Read a plan and check it, without running anything.
     ReadPlan { kind: PlanKind, text: String },
     /// Run a robustness plan. One that was run before goes on where it was.
     Test(TestOptions),
     /// What a model of the last test took images for, clean and in this condition; where none is
     /// named, the one it got the fewest right in.
-    Confuse { model: String, condition: String },
+    CountConfusions { model: String, condition: String },
     /// Read a report that was saved as JSON, here or by the command line, to compare with.
     ReadReport { bytes: Bytes },
-    /// What was recorded of the images of the set taken last, for the bench Align, in a file handed
+    /// What was recorded of the images of the set taken last, for the Align tab, in a file handed
     /// over beside this message. Without a file: forget what was taken of this kind.
-    TakeRecorded { kind: Recorded, name: String },
+    ReadRecording { kind: Recorded, name: String },
     /// Align a model that was brought. What was begun before goes on where it was.
     Align(AlignOptions),
     /// Run the model on a batch of numbers and hand the numbers back: what a script asks for, not
@@ -254,9 +256,9 @@ pub enum Event {
     Masking(Box<Masking>),
     /// The answer to `Transfer`.
     Transferred(Box<Transferred>),
-    /// The answer to `Bring`.
-    Brought(Brought),
-    /// The answer to `TakeSet`.
+    /// The answer to `ReadModel`.
+    ModelRead(ModelSummary),
+    /// The answer to `ReadImages`.
     Set(SetInfo),
     /// The answer to `ReadPlan`: the models it names, that to align before its target.
     Plan {
@@ -264,12 +266,12 @@ pub enum Event {
     },
     /// What a test has come to so far; the last one has the documents.
     Tested(Box<TestReport>),
-    /// The answer to `Confuse`.
-    Confused(Box<Confused>),
+    /// The answer to `CountConfusions`.
+    Confusions(Box<Confusions>),
     /// The answer to `ReadReport`.
     Report(Box<TestReport>),
-    /// The answer to `TakeRecorded`.
-    Understood(Understood),
+    /// The answer to `ReadRecording`.
+    Recording(RecordingInfo),
     /// How far an alignment is; the last one has the documents.
     Aligned(Box<AlignReport>),
     /// The answer to `Run`.
@@ -462,9 +464,9 @@ pub struct Transferred {
     pub milliseconds: f32,
 }
 
-/// A model that was read for the bench Test.
+/// A model that was read for the Test tab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Brought {
+pub struct ModelSummary {
     /// Under this name it can be tested.
     pub name: String,
     pub family: String,
@@ -480,7 +482,7 @@ pub struct Brought {
 
 /// What was recorded, as it was understood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Understood {
+pub struct RecordingInfo {
     pub kind: Recorded,
     pub name: String,
     /// Shapes, what matched, what was dropped and why.
@@ -537,14 +539,14 @@ pub struct TestReport {
     /// Drawings of it.
     pub charts: Vec<Chart>,
     /// Images that the first model gets wrong in most conditions; none before the end.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<FragileImage>,
     /// Files to take away, by name; none before the end.
     pub documents: Vec<(String, Bytes)>,
 }
 
 /// What a model took images for, without and with a perturbation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Confused {
+pub struct Confusions {
     pub model: String,
     pub condition: String,
     /// A matrix each; none with too many classes.

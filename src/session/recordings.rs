@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::engine::{Attachment, Host, Session};
 use super::error::SessionError;
-use super::protocol::{Event, Recorded, Understood};
-use super::testing::{Archive, whole};
+use super::protocol::{Event, Recorded, RecordingInfo};
+use super::test::{Archive, whole};
 use crate::align::plan::{Plan, Target};
 use crate::experiment::alignment::documents::Given;
 use crate::experiment::alignment::images::{Images, relabelled};
@@ -48,7 +48,7 @@ fn called(names: Vec<String>, images: usize) -> Vec<String> {
 
 impl Session {
     /// Reads what was recorded of the images, or forgets it where there is no file.
-    pub(super) fn take_recorded(
+    pub(super) fn read_recording(
         &mut self,
         kind: Recorded,
         name: &str,
@@ -75,7 +75,7 @@ impl Session {
         }?;
         recordings.hashes[kind as usize] = hash;
         recordings.names[kind as usize] = name.to_owned();
-        host.tell(Event::Understood(Understood {
+        host.tell(Event::Recording(RecordingInfo {
             kind,
             name: name.to_owned(),
             sentences,
@@ -130,12 +130,12 @@ impl Recordings {
         let responses = neural::read(name, bytes, &neural::ReadOptions::default());
         let responses = responses.map_err(recorded(name))?;
         // Without images yet, or with others than these, the file is understood by itself.
-        let found = neural::understand(&responses, names);
+        let found = neural::interpret(&responses, names);
         let mut sentences = match found {
             Ok((understood, _)) => understood.sentences(),
             Err(error) => {
                 let (understood, _) =
-                    neural::understand(&responses, None).map_err(recorded(name))?;
+                    neural::interpret(&responses, None).map_err(recorded(name))?;
                 let mut sentences = understood.sentences();
                 sentences.push(format!(
                     "With the images chosen now it does not go: {error}. Choose the images that \
@@ -264,7 +264,7 @@ impl Recordings {
             rest,
             heat_maps,
             recorded,
-            answers: None,
+            activations: None,
         };
         Ok((images, remarks))
     }
@@ -288,7 +288,7 @@ impl Recordings {
         let responses = self.responses.as_ref().ok_or(SessionError::Missing(
             "Choose a file of responses first, or another target.",
         ))?;
-        let (_, aligned) = neural::understand(responses, Some(names))?;
+        let (_, aligned) = neural::interpret(responses, Some(names))?;
         Ok((aligned.images, Some(aligned.responses)))
     }
 

@@ -59,7 +59,7 @@ fn on_gpu(host: &TestHost, folders: [&str; 2]) -> Session {
         info: BackendInfo {
             kind: BackendChoice::WebGpu,
             name: "a GPU".to_owned(),
-            half: false,
+            f16_weights: false,
             software: false,
             note: String::new(),
             adapter: None,
@@ -70,7 +70,7 @@ fn on_gpu(host: &TestHost, folders: [&str; 2]) -> Session {
     done(
         host,
         &mut session,
-        Request::Bring { name },
+        Request::ReadModel { name },
         &shipped("models/cornet-s-cifar10.safetensors"),
     );
     let picture = shipped("samples/cifar/ship.png");
@@ -87,7 +87,7 @@ fn on_gpu(host: &TestHost, folders: [&str; 2]) -> Session {
     }
     let archive = builder.into_inner().expect("memory takes it");
     let name = "mine.tar".to_owned();
-    done(host, &mut session, Request::TakeSet { name }, &archive);
+    done(host, &mut session, Request::ReadImages { name }, &archive);
     session
 }
 
@@ -155,7 +155,7 @@ fn responses_to_other_images_leave_the_gpu_alone() {
     let responses = format!("image,n1,n2\n{}", rows.collect::<String>());
     let kind = Recorded::Responses;
     let name = "mine.csv".to_owned();
-    let take = Request::TakeRecorded { kind, name };
+    let take = Request::ReadRecording { kind, name };
     done(&host, &mut session, take, responses.as_bytes());
     let request = align("{ kind = \"responses\", file = \"mine.csv\" }");
     stays(
@@ -174,7 +174,7 @@ fn a_label_for_another_image_leaves_the_gpu_alone() {
     session.inputs.set = None;
     let kind = Recorded::Labels;
     let name = "labels.csv".to_owned();
-    let take = Request::TakeRecorded { kind, name };
+    let take = Request::ReadRecording { kind, name };
     done(
         &host,
         &mut session,

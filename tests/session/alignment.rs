@@ -5,7 +5,9 @@ use std::path::Path;
 
 use ventral::model::checkpoint::Source;
 use ventral::session::Session;
-use ventral::session::protocol::{AlignOptions, AlignReport, Event, Recorded, Request, Understood};
+use ventral::session::protocol::{
+    AlignOptions, AlignReport, Event, Recorded, RecordingInfo, Request,
+};
 
 use crate::common::native::{NativeHost, done, shipped};
 
@@ -30,9 +32,14 @@ fn workshop(host: &NativeHost, set: &str, images: Box<dyn Source>) -> Session {
     let mut session = Session::default();
     let name = MODEL.to_owned();
     let file = shipped("models/cornet-s-cifar10.safetensors");
-    done(host, &mut session, Request::Bring { name }, Some(file));
+    done(host, &mut session, Request::ReadModel { name }, Some(file));
     let name = set.to_owned();
-    done(host, &mut session, Request::TakeSet { name }, Some(images));
+    done(
+        host,
+        &mut session,
+        Request::ReadImages { name },
+        Some(images),
+    );
     session
 }
 
@@ -105,7 +112,7 @@ fn an_alignment_that_was_stopped_goes_on_and_ends_in_the_same_weights() {
     done(
         &host,
         &mut session,
-        Request::BringFile { file_name },
+        Request::ReadModelFile { file_name },
         Some(Box::new(file)),
     );
 
@@ -172,14 +179,14 @@ fn take(
     kind: Recorded,
     name: &str,
     bytes: Vec<u8>,
-) -> Result<Understood, String> {
-    let request = Request::TakeRecorded {
+) -> Result<RecordingInfo, String> {
+    let request = Request::ReadRecording {
         kind,
         name: name.to_owned(),
     };
     match host.answer(session, request, Some(Box::new(Cursor::new(bytes)))) {
         Event::Done => match host.last() {
-            Some(Event::Understood(understood)) => Ok(understood),
+            Some(Event::Recording(understood)) => Ok(understood),
             other => panic!("{other:?}"),
         },
         Event::Failed(failure) => Err(failure.sentence),
@@ -265,7 +272,7 @@ losses = { cka = 1.0, harmonizer = 0.5 }
     }
 
     // Forgotten responses are missed by name.
-    let forget = Request::TakeRecorded {
+    let forget = Request::ReadRecording {
         kind: Recorded::Responses,
         name: String::new(),
     };

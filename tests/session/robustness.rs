@@ -33,14 +33,14 @@ random-start = true
 
 fn take_set(host: &NativeHost, session: &mut Session, name: &str, file: Box<dyn Source>) -> Event {
     let name = name.to_owned();
-    host.answer(session, Request::TakeSet { name }, Some(file))
+    host.answer(session, Request::ReadImages { name }, Some(file))
 }
 
 /// A session with the shipped model twice, under two names, and the shipped images.
-fn laboratory(host: &NativeHost) -> Session {
+fn prepared_session(host: &NativeHost) -> Session {
     let mut session = Session::default();
     for name in [MODEL, "copy"] {
-        let bring = Request::Bring {
+        let bring = Request::ReadModel {
             name: name.to_owned(),
         };
         let file = shipped("models/cornet-s-cifar10.safetensors");
@@ -84,7 +84,7 @@ fn report(host: &NativeHost) -> TestReport {
 #[test]
 fn a_test_that_was_stopped_goes_on_and_ends_the_same() {
     let host = NativeHost::default();
-    let mut session = laboratory(&host);
+    let mut session = prepared_session(&host);
     done(&host, &mut session, Request::Test(options()), None);
     let whole = report(&host);
     assert_eq!((whole.rows, whole.expected), (300, 300));
@@ -137,10 +137,10 @@ fn a_test_that_was_stopped_goes_on_and_ends_the_same() {
         done(
             &host,
             &mut session,
-            Request::Confuse { model, condition },
+            Request::CountConfusions { model, condition },
             None,
         );
-        let Some(Event::Confused(confused)) = host.last() else {
+        let Some(Event::Confusions(confused)) = host.last() else {
             panic!("no answers came");
         };
         assert_eq!(confused.condition, expected);
@@ -180,7 +180,7 @@ fn a_test_that_was_stopped_goes_on_and_ends_the_same() {
     // Another tab: the same test, stopped after seven units (and the head), then gone on with in
     // yet another session from what was kept.
     let other = NativeHost::default();
-    let mut session = laboratory(&other);
+    let mut session = prepared_session(&other);
     other.stop_after.set(Some(7));
     let end = other.answer(&mut session, Request::Test(options()), None);
     assert!(matches!(end, Event::Cancelled), "{end:?}");
@@ -188,7 +188,7 @@ fn a_test_that_was_stopped_goes_on_and_ends_the_same() {
     let (name, bytes) = kept.iter().next().expect("a journal was kept");
     assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 8);
     let third = NativeHost::default();
-    let mut session = laboratory(&third);
+    let mut session = prepared_session(&third);
     // The last line is torn, as a crash in the middle of writing it leaves it.
     let torn = bytes[..bytes.len() - 5].to_vec();
     third.journals.borrow_mut().insert(name.clone(), torn);
@@ -204,7 +204,7 @@ fn a_test_that_was_stopped_goes_on_and_ends_the_same() {
 #[test]
 fn presets_run_and_images_are_limited() {
     let host = NativeHost::default();
-    let mut session = laboratory(&host);
+    let mut session = prepared_session(&host);
     let quick = TestOptions {
         preset: "quick".to_owned(),
         models: vec![MODEL.to_owned()],
@@ -256,7 +256,7 @@ fn files_that_are_no_pictures_are_listed_and_left_out() {
     }
     let listed: Vec<(&str, &[u8])> = files.iter().map(|(n, b)| (n.as_str(), &b[..])).collect();
     let host = NativeHost::default();
-    let mut session = laboratory(&host);
+    let mut session = prepared_session(&host);
     let bytes = archive(&listed);
     let end = take_set(
         &host,
@@ -294,7 +294,7 @@ fn folders_of_other_names_are_mapped_or_left_out() {
         ("background/1.png", &cat),
     ];
     let host = NativeHost::default();
-    let mut session = laboratory(&host);
+    let mut session = prepared_session(&host);
     let set = Box::new(Cursor::new(archive(&files)));
     let end = take_set(&host, &mut session, "mine.tar", set);
     assert!(matches!(end, Event::Done), "{end:?}");
@@ -318,14 +318,14 @@ fn folders_of_other_names_are_mapped_or_left_out() {
 #[test]
 fn what_is_wrong_is_said_and_nothing_is_lost() {
     let host = NativeHost::default();
-    let mut session = laboratory(&host);
+    let mut session = prepared_session(&host);
     let mut said =
         |request, file: Option<Box<dyn Source>>| match host.answer(&mut session, request, file) {
             Event::Failed(failure) => failure.sentence,
             other => panic!("{other:?}"),
         };
     let dogs = archive(&[("poodle/a.png", b"no picture")]);
-    let take = |name: &str| Request::TakeSet {
+    let take = |name: &str| Request::ReadImages {
         name: name.to_owned(),
     };
     let table: [(&str, Vec<u8>, &str); 4] = [

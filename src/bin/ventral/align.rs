@@ -6,10 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use ventral::align::aligner::Look;
+use ventral::align::aligner::Evaluation;
 use ventral::align::head::with_new_head;
 use ventral::align::plan::{Control, Plan, Target};
-use ventral::align::target::Answers;
+use ventral::align::target::TargetActivations;
 use ventral::compute::device::Devices;
 use ventral::experiment::alignment::documents::curve_lines;
 use ventral::experiment::alignment::images::{Images, relabelled};
@@ -199,7 +199,7 @@ fn print(study: &Study, report: &Report) -> Result<(), Failure> {
     }
 }
 
-/// Of a labelled set, and the other model's answers where the target has one.
+/// Of a labelled set, and the other model's activations where the target has one.
 fn images_of_set(
     plan: &Plan,
     images: &str,
@@ -208,7 +208,7 @@ fn images_of_set(
     device: &Device,
 ) -> Result<Images, Failure> {
     let (stimuli, rest) = images_for(plan, images, model, &args.cache)?;
-    let answers = match plan.target.model() {
+    let activations = match plan.target.model() {
         Some((name, tap)) => {
             let other = weights::load_path_or_name(name)?;
             // What the images are of does not matter to it.
@@ -216,8 +216,8 @@ fn images_of_set(
             let set = evaluate::read_set(&path, &other, &args.cache)?.in_turns(usize::MAX);
             let (images, _) = Images::split(&set, plan.data.stimuli);
             let cancel = interrupt::on_ctrl_c();
-            let answers = Answers::of(&other, tap, &images, device, &cancel);
-            Some(pollster::block_on(answers)?)
+            let activations = TargetActivations::of(&other, tap, &images, device, &cancel);
+            Some(pollster::block_on(activations)?)
         }
         None => None,
     };
@@ -225,7 +225,7 @@ fn images_of_set(
         stimuli,
         labelled: true,
         rest,
-        answers,
+        activations,
         ..Images::default()
     })
 }
@@ -253,7 +253,7 @@ fn images_recorded(
     let responses = responses.map_err(|e| said(&e))?;
     let names = picture_names(folder)?;
     let (understood, aligned) =
-        neural::understand(&responses, Some(&names)).map_err(|e| said(&e))?;
+        neural::interpret(&responses, Some(&names)).map_err(|e| said(&e))?;
     for sentence in understood.sentences() {
         eprintln!("{sentence}");
     }
@@ -296,8 +296,9 @@ fn classes_of(
     Ok(evaluate::read_set(&path, model, &args.cache)?.classes)
 }
 
-fn percent(look: &Look) -> String {
-    look.accuracy
+fn percent(evaluation: &Evaluation) -> String {
+    evaluation
+        .accuracy
         .map_or("–".to_owned(), |a| format!("{:.1}", 100.0 * a))
 }
 

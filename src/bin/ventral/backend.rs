@@ -40,7 +40,7 @@ impl Place {
             (Backend::Gpu | Backend::GpuF16, BackendChoice::Cpu) => {
                 Err(format!("no GPU can be used: {}", info.note).into())
             }
-            (Backend::GpuF16, _) if !info.half => {
+            (Backend::GpuF16, _) if !info.f16_weights => {
                 Err(format!("--backend gpu can be had, and gpu-f16 not: {}", info.note).into())
             }
             (Backend::Auto, BackendChoice::Cpu) if cfg!(feature = "gpu") => {

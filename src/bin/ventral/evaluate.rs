@@ -117,7 +117,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// What a run is begun on. Its shards may be computed on several machines, and so on several adapters.
 fn kind_of(info: &BackendInfo) -> &'static str {
-    match (info.kind, info.half) {
+    match (info.kind, info.f16_weights) {
         (BackendChoice::Cpu, _) => "CPU",
         (_, false) => "GPU",
         (_, true) => "GPU, weights in f16",

@@ -77,7 +77,7 @@ fn interpret(args: &Args) -> Result<Interpretation, Refused> {
     let responses = neural::read(&file_name(&args.file), bytes, &options);
     let responses = responses.map_err(|e| refused(&e))?;
     let images = args.images.as_deref().map(images).transpose()?;
-    let interpretation = neural::understand(&responses, images.as_deref());
+    let interpretation = neural::interpret(&responses, images.as_deref());
     Ok(interpretation.map_err(|e| refused(&e))?.0)
 }
 

@@ -26,19 +26,19 @@ pub async fn attach(
     host: &WorkerHost,
 ) -> Result<Attachment, Box<Event>> {
     match request {
-        Request::LoadModel { name } | Request::Transfer { name } | Request::Bring { name } => {
+        Request::LoadModel { name } | Request::Transfer { name } | Request::ReadModel { name } => {
             shipped(name, host).await.map(Some)
         }
-        Request::TakeSet { name } => match file {
+        Request::ReadImages { name } => match file {
             Some(blob) => source(blob).map(Some),
             None => test_set(name, host).await.map(Some),
         },
         // Without a file: forget what there is.
-        Request::TakeRecorded { .. } => file.map(source).transpose(),
+        Request::ReadRecording { .. } => file.map(source).transpose(),
         Request::LoadUrl { url } => published(url, host).await.map(Some),
         Request::LoadFile { file_name }
         | Request::TransferFile { file_name }
-        | Request::BringFile { file_name } => match file {
+        | Request::ReadModelFile { file_name } => match file {
             Some(blob) => source(blob).map(Some),
             None => Err(failed(
                 format!("The file {file_name} did not reach the worker. Drop it once more."),

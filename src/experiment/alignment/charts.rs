@@ -1,7 +1,7 @@
 //! Figures of an alignment.
 
 use super::{Alignment, Curve, Pictures, Report, Row};
-use crate::align::aligner::{Look, Step};
+use crate::align::aligner::{Evaluation, Step};
 use crate::measure::chart::{Chart, Curves, Dissimilarities, Figure, Plot, Series};
 
 impl Alignment<'_> {
@@ -15,7 +15,7 @@ impl Alignment<'_> {
         if let Some(Row::UnderWay { control, curve }) = under_way {
             runs.push((control.run(), curve));
         }
-        if runs.iter().all(|(_, curve)| curve.looks.is_empty()) {
+        if runs.iter().all(|(_, curve)| curve.evaluations.is_empty()) {
             return Vec::new();
         }
         let curves = |title: &str, y_label: &str, series: Vec<Series>| {
@@ -85,11 +85,13 @@ impl Alignment<'_> {
     }
 }
 
-fn series(name: &str, curve: &Curve, value: impl Fn(&Look) -> f64) -> Series {
-    let points = curve.looks.iter();
+fn series(name: &str, curve: &Curve, value: impl Fn(&Evaluation) -> f64) -> Series {
+    let points = curve.evaluations.iter();
     Series {
         name: name.to_owned(),
-        points: points.map(|look| (look.step as f64, value(look))).collect(),
+        points: points
+            .map(|evaluation| (evaluation.step as f64, value(evaluation)))
+            .collect(),
     }
 }
 

@@ -114,10 +114,10 @@ pub enum DocumentError {
 /// A number without a JSON form.
 pub fn curve_lines(curve: &Curve) -> serde_json::Result<String> {
     let mut text = String::new();
-    let mut looks = curve.looks.iter().peekable();
+    let mut evaluations = curve.evaluations.iter().peekable();
     let mut looks_until = |text: &mut String, step: usize| -> serde_json::Result<()> {
-        while let Some(look) = looks.next_if(|look| look.step <= step) {
-            *text += &(serde_json::to_string(look)? + "\n");
+        while let Some(evaluation) = evaluations.next_if(|evaluation| evaluation.step <= step) {
+            *text += &(serde_json::to_string(evaluation)? + "\n");
         }
         Ok(())
     };
@@ -146,16 +146,16 @@ fn curves_csv(ended: &[Ended]) -> String {
                 line(run, step.step, term, f64::from(*value));
             }
         }
-        for look in &curve.looks {
-            let accuracy = look.accuracy.unwrap_or(f64::NAN);
+        for evaluation in &curve.evaluations {
+            let accuracy = evaluation.accuracy.unwrap_or(f64::NAN);
             let values = [
-                ("CKA training", look.training),
-                ("CKA held-out stimuli", look.held_out_stimuli),
-                ("CKA held-out neuroids", look.held_out_neuroids),
+                ("CKA training", evaluation.training),
+                ("CKA held-out stimuli", evaluation.held_out_stimuli),
+                ("CKA held-out neuroids", evaluation.held_out_neuroids),
                 ("accuracy", accuracy),
             ];
             for (what, value) in values {
-                line(run, look.step, what, value);
+                line(run, evaluation.step, what, value);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::align::aligner::Aligner;
 use crate::align::error::AlignError;
 use crate::align::plan::Plan;
 use crate::align::stimuli::Stimuli;
-use crate::align::target::{Answers, Responses, recorded, responses};
+use crate::align::target::{Responses, TargetActivations, recorded, responses};
 use crate::experiment::journal::digest;
 use crate::image::dataset::LabelledSet;
 use crate::measure::similarity::inference;
@@ -26,7 +26,7 @@ pub struct Images {
     pub heat_maps: Vec<f32>,
     pub recorded: Option<crate::neural::Responses>,
     /// Of the target's model, where it has one.
-    pub answers: Option<Answers>,
+    pub activations: Option<TargetActivations>,
 }
 
 impl Images {
@@ -67,7 +67,7 @@ impl Images {
     pub fn responses(&self, plan: &Plan) -> Result<Responses, AlignError> {
         let found = self.recorded.as_ref();
         let of_file = found.map(|data| recorded(data, plan.seed)).transpose()?;
-        responses(plan, &self.stimuli, self.answers.as_ref(), of_file)
+        responses(plan, &self.stimuli, self.activations.as_ref(), of_file)
     }
 }
 

@@ -21,7 +21,7 @@ use super::engine::{Context, Experiment, Unit};
 use super::journal::JournalError;
 use super::robustness::plan::Plan as TestPlan;
 use super::robustness::run::RunError;
-use crate::align::aligner::{Aligner, Look, Step};
+use crate::align::aligner::{Aligner, Evaluation, Step};
 use crate::align::error::AlignError;
 use crate::align::plan::{Control, Plan};
 use crate::compute::lost::DeviceLost;
@@ -96,7 +96,7 @@ impl From<SimilarityError> for AlignmentError {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     pub steps: Vec<Step>,
-    pub looks: Vec<Look>,
+    pub evaluations: Vec<Evaluation>,
 }
 
 /// A run that has ended, with what is compared.

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::align::aligner::Look;
+use crate::align::aligner::Evaluation;
 use crate::align::plan::Control;
 use crate::experiment::engine::Experiment;
 use crate::experiment::journal::Later;
@@ -31,8 +31,8 @@ pub struct Outcome {
     pub seed: u64,
     pub control: Control,
     pub steps: usize,
-    pub before: Look,
-    pub after: Look,
+    pub before: Evaluation,
+    pub after: Evaluation,
     /// All held-out stimuli and all neuroids, against permuted stimuli.
     pub chance: Permuted,
     pub ceiling: Option<Ceiling>,
@@ -179,7 +179,7 @@ pub fn table(outcomes: &[Outcome], failed: &[Failed]) -> String {
 fn row(
     name: &str,
     outcomes: &[&Outcome],
-    look: impl Fn(&Outcome) -> Look,
+    evaluation: impl Fn(&Outcome) -> Evaluation,
     robust: impl Fn(&Outcome) -> &[Robust],
 ) -> Vec<String> {
     let spread = |values: Vec<f64>, digits: usize| {
@@ -195,8 +195,13 @@ fn row(
             ),
         }
     };
-    let of = |f: &dyn Fn(Look) -> f64| outcomes.iter().map(|o| f(look(o))).collect::<Vec<f64>>();
-    let accuracies = outcomes.iter().filter_map(|o| look(o).accuracy);
+    let of = |f: &dyn Fn(Evaluation) -> f64| {
+        outcomes
+            .iter()
+            .map(|o| f(evaluation(o)))
+            .collect::<Vec<f64>>()
+    };
+    let accuracies = outcomes.iter().filter_map(|o| evaluation(o).accuracy);
     let mut cells = vec![
         name.to_owned(),
         outcomes.len().to_string(),

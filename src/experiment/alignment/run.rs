@@ -84,7 +84,9 @@ impl Run {
             let done = self.aligner.steps_done();
             let mut curve = state.curve;
             curve.steps.retain(|step| step.step <= done);
-            curve.looks.retain(|look| look.step <= done);
+            curve
+                .evaluations
+                .retain(|evaluation| evaluation.step <= done);
             *self.curve() = curve;
             self.seconds = state.seconds;
         }
@@ -109,11 +111,15 @@ impl Run {
     /// Trains to the last step, with an evaluation wherever one is due.
     async fn train(&mut self, context: &mut Context<'_, Row>) -> Result<(), AlignmentError> {
         loop {
-            let looked = self.curve().looks.last().map(|look| look.step);
+            let evaluated = self
+                .curve()
+                .evaluations
+                .last()
+                .map(|evaluation| evaluation.step);
             let here = self.aligner.steps_done();
-            if self.aligner.is_look_due() && looked != Some(here) {
-                let look = self.aligner.look().await?;
-                self.curve().looks.push(look);
+            if self.aligner.is_evaluation_due() && evaluated != Some(here) {
+                let evaluation = self.aligner.evaluate().await?;
+                self.curve().evaluations.push(evaluation);
                 // A run at its beginning is begun as quickly as it is read.
                 if here > 0 && (context.is_keep_due() || self.aligner.is_finished()) {
                     self.keep(context).await?;
@@ -191,8 +197,8 @@ impl Alignment<'_> {
             seed,
             control,
             steps: aligner.steps_done(),
-            before: curve.looks.first().copied().unwrap_or_default(),
-            after: curve.looks.last().copied().unwrap_or_default(),
+            before: curve.evaluations.first().copied().unwrap_or_default(),
+            after: curve.evaluations.last().copied().unwrap_or_default(),
             chance: inference::permutation_test(&network, &responses, PERMUTATIONS, &mut rng),
             ceiling,
             gain: None,

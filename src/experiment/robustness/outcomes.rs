@@ -6,7 +6,7 @@ use serde_bytes::ByteBuf;
 
 use super::Row;
 use super::report::Report;
-use super::summary::{Action, Lost};
+use super::summary::{Action, FragileImage};
 use crate::experiment::table::Table;
 
 /// How often each answer was given to the images of each class.
@@ -76,7 +76,13 @@ pub fn confusion(rows: &[Row], model: &str, condition: &str) -> Confusion {
 impl Report {
     /// The images that `model` gets wrong in most conditions, the worst first, `most` of them.
     /// `rows` are those the report is of; `names` are the classes', where they are known.
-    pub fn lost(&self, rows: &[Row], model: &str, most: usize, names: &[String]) -> Vec<Lost> {
+    pub fn lost(
+        &self,
+        rows: &[Row],
+        model: &str,
+        most: usize,
+        names: &[String],
+    ) -> Vec<FragileImage> {
         let own = self.models.iter().find(|m| m.name == model);
         let accuracy: BTreeMap<&str, f64> = own
             .into_iter()
@@ -98,7 +104,7 @@ impl Report {
         }
         let lost = |(image, (wrong, mildest, of)): (u32, (usize, Option<&Row>, usize))| {
             let row = mildest?;
-            Some(Lost {
+            Some(FragileImage {
                 image,
                 label: class_name(row.label, names),
                 prediction: class_name(row.prediction, names),
@@ -109,9 +115,9 @@ impl Report {
                 png: ByteBuf::new(),
             })
         };
-        let mut all: Vec<Lost> = images.into_iter().filter_map(lost).collect();
+        let mut all: Vec<FragileImage> = images.into_iter().filter_map(lost).collect();
         // As often wrong, but already in a milder condition: worse.
-        let rank = |l: &Lost| accuracy.get(l.condition.as_str()).copied().unwrap_or(0.0);
+        let rank = |l: &FragileImage| accuracy.get(l.condition.as_str()).copied().unwrap_or(0.0);
         all.sort_by(|a, b| (b.wrong.cmp(&a.wrong)).then(rank(b).total_cmp(&rank(a))));
         all.truncate(most);
         all
@@ -133,7 +139,7 @@ pub fn class_name(class: u16, names: &[String]) -> String {
 }
 
 /// A line for each lost image.
-pub fn lost_table(lost: &[Lost]) -> Table {
+pub fn lost_table(lost: &[FragileImage]) -> Table {
     let head = [
         "image",
         "class",
@@ -141,7 +147,7 @@ pub fn lost_table(lost: &[Lost]) -> Table {
         "mildest of these",
         "answer there",
     ];
-    let line = |l: &Lost| {
+    let line = |l: &FragileImage| {
         vec![
             l.image.to_string(),
             l.label.clone(),

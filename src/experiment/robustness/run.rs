@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::Row;
 use super::plan::{Batch, Condition, Plan, PlanError, Treatment};
 use super::report::Report;
-use super::summary::Lost;
+use super::summary::FragileImage;
 use crate::compute::lost::DeviceLost;
 use crate::experiment::engine::{Context, Experiment, Unit};
 use crate::image::dataset::LabelledSet;
@@ -158,14 +158,14 @@ impl<'a> Robustness<'a> {
 
     /// The images that the first model gets wrong in most conditions, with pictures of them and what
     /// the mildest of these conditions does. `names` are the classes', where they are known.
-    pub fn gallery(&self, report: &Report, rows: &[Row], names: &[String]) -> Vec<Lost> {
+    pub fn gallery(&self, report: &Report, rows: &[Row], names: &[String]) -> Vec<FragileImage> {
         let (Some(model), Some(set)) = (
             self.plan.models.first(),
             self.models.first().map(|model| &model.set),
         ) else {
             return Vec::new();
         };
-        let shown = |mut lost: Lost| {
+        let shown = |mut lost: FragileImage| {
             let mut conditions = self.conditions.iter();
             let condition = conditions.find(|c| c.name() == lost.condition)?;
             lost.action = condition.action(set.size);

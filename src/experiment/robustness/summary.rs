@@ -157,7 +157,7 @@ pub enum Action {
 /// An image that a model gets wrong more often than others, and the mildest condition in which it
 /// does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Lost {
+pub struct FragileImage {
     /// Its number in the set, as the plan uses it.
     pub image: u32,
     pub label: String,

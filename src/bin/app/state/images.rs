@@ -115,7 +115,7 @@ impl App {
         if self.images.set.with_untracked(is_read) {
             return;
         }
-        let request = Request::TakeSet { name: name.clone() };
+        let request = Request::ReadImages { name: name.clone() };
         let files = own.into_iter().collect();
         self.ask_once(name, request, files, move |event| match event {
             Event::Set(info) => self.images.set.set(Some(info)),

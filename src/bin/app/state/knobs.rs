@@ -1,6 +1,6 @@
 //! The settings of the tab Perturb, and the request they make.
 
-use ventral::experiment::robustness::summary::{Action, Lost};
+use ventral::experiment::robustness::summary::{Action, FragileImage};
 use ventral::perturb::attack::registry::{self, ATTACKS, AttackInfo, Family};
 use ventral::perturb::attack::settings::Unit;
 use ventral::perturb::attack::{Norm, Setting, Settings};
@@ -100,7 +100,7 @@ impl Default for Knobs {
 
 impl Knobs {
     /// What a test did to an image that was lost, on images of `side` px.
-    pub fn of_lost(lost: &Lost, seed: u64, side: usize) -> Knobs {
+    pub fn of_fragile(lost: &FragileImage, seed: u64, side: usize) -> Knobs {
         let usual = Knobs::default();
         let corruption = match lost.action {
             Action::Corruption(corruption, severity) => Some((corruption, severity)),

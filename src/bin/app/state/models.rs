@@ -23,7 +23,7 @@ pub struct Models {
     /// The visitor's own weights.
     pub own: RwSignal<Vec<File>, LocalStorage>,
     /// Those the worker has read.
-    pub loaded: RwSignal<Vec<Brought>>,
+    pub loaded: RwSignal<Vec<ModelSummary>>,
 }
 
 impl Models {
@@ -40,7 +40,7 @@ impl Models {
     }
 
     /// The facts of a model that the worker has read.
-    pub fn facts(self, name: &str) -> Option<Brought> {
+    pub fn facts(self, name: &str) -> Option<ModelSummary> {
         self.loaded
             .with(|all| all.iter().find(|m| m.name == name).cloned())
     }
@@ -130,7 +130,7 @@ impl App {
 
     /// Has the worker read an available model.
     pub(super) fn read_model(self, name: &str) {
-        let is_it = |m: &Brought| m.name == name;
+        let is_it = |m: &ModelSummary| m.name == name;
         if self
             .models
             .loaded
@@ -141,14 +141,14 @@ impl App {
         let name = name.to_owned();
         let own = self.models.own_file(&name);
         let request = match own.is_some() {
-            true => Request::BringFile {
+            true => Request::ReadModelFile {
                 file_name: name.clone(),
             },
-            false => Request::Bring { name: name.clone() },
+            false => Request::ReadModel { name: name.clone() },
         };
         let files = own.into_iter().collect();
         self.ask_once(name.clone(), request, files, move |event| match event {
-            Event::Brought(found) => self.models.loaded.update(|all| {
+            Event::ModelRead(found) => self.models.loaded.update(|all| {
                 all.retain(|m| m.name != found.name);
                 all.push(found);
             }),

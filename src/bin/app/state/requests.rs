@@ -39,12 +39,12 @@ fn label(request: &Request) -> &'static str {
         Request::Perturb(options) => perturb_label(options),
         Request::CheckGradient => "Checking the gradient",
         Request::Transfer { .. } | Request::TransferFile { .. } => "Running another model",
-        Request::Bring { .. } | Request::BringFile { .. } => "Reading a model",
-        Request::TakeSet { .. } => "Reading the images",
-        Request::TakeRecorded { .. } => "Reading the recording",
+        Request::ReadModel { .. } | Request::ReadModelFile { .. } => "Reading a model",
+        Request::ReadImages { .. } => "Reading the images",
+        Request::ReadRecording { .. } => "Reading the recording",
         Request::ReadPlan { .. } => "Reading a plan",
         Request::Test(_) => "Testing",
-        Request::Confuse { .. } => "Counting answers",
+        Request::CountConfusions { .. } => "Counting answers",
         Request::ReadReport { .. } => "Reading a report",
         Request::Align(_) => "Aligning",
         _ => "Working",
@@ -63,10 +63,10 @@ fn perturb_label(options: &PerturbOptions) -> &'static str {
 fn prepares(request: &Request) -> bool {
     matches!(
         request,
-        Request::TakeSet { .. }
-            | Request::TakeRecorded { .. }
-            | Request::Bring { .. }
-            | Request::BringFile { .. }
+        Request::ReadImages { .. }
+            | Request::ReadRecording { .. }
+            | Request::ReadModel { .. }
+            | Request::ReadModelFile { .. }
     )
 }
 
@@ -179,7 +179,7 @@ impl App {
             return;
         }
         // The wrong answers of a test are asked for at its end.
-        if !matches!(request, Request::Test(_) | Request::Confuse { .. }) {
+        if !matches!(request, Request::Test(_) | Request::CountConfusions { .. }) {
             self.test.run.make_way();
         }
         if !matches!(request, Request::Align(_)) {

@@ -27,7 +27,7 @@ pub struct Test {
     pub chosen: RwSignal<Vec<String>>,
     pub report: RwSignal<Option<Arc<TestReport>>>,
     /// The wrong answers of one of its models.
-    pub confused: RwSignal<Option<Confused>>,
+    pub confused: RwSignal<Option<Confusions>>,
     /// A saved report to compare with: its file's name and content.
     pub other: RwSignal<Option<(String, Arc<TestReport>)>>,
     pub run: Run,
@@ -103,9 +103,9 @@ impl App {
     /// Asks for the wrong answers of a model of the last test in a condition, its hardest where
     /// `condition` is empty.
     pub fn confuse(self, model: String, condition: String) {
-        let request = Request::Confuse { model, condition };
+        let request = Request::CountConfusions { model, condition };
         self.ask(request, Vec::new(), move |event| match event {
-            Event::Confused(confused) => self.test.confused.set(Some(*confused)),
+            Event::Confusions(confused) => self.test.confused.set(Some(*confused)),
             // The choices go back to what is shown.
             Event::Failed(_) => self.test.confused.update(|_| ()),
             _ => {}

@@ -3,7 +3,7 @@
 use leptos::html;
 use leptos::prelude::*;
 use ventral::model::catalog::Measured;
-use ventral::session::protocol::{Brought, ModelInfo};
+use ventral::session::protocol::{ModelInfo, ModelSummary};
 
 use super::image::take_chosen;
 use super::parts::{self, icon};
@@ -203,7 +203,7 @@ fn measures(app: App, name: &str) -> Option<AnyView> {
 }
 
 /// A model in a few words.
-pub fn short_facts(model: &Brought) -> String {
+pub fn short_facts(model: &ModelSummary) -> String {
     let noise = if model.stochastic { ", stochastic" } else { "" };
     format!("{} px, {} classes{noise}", model.side, model.classes.len())
 }

@@ -17,7 +17,7 @@ use super::{FrontEnd, Request};
 use crate::{Failure, interrupt, progress};
 
 /// A model and the images it is attacked with.
-pub struct Bench<'a> {
+pub struct Batches<'a> {
     pub request: &'a Request,
     pub images: &'a Images,
     /// On the autodiff side of `device`.
@@ -62,7 +62,7 @@ pub const NORMS: [Norm; 3] = [Norm::L1, Norm::L2, Norm::Linf];
 /// Parts of an image the progress is counted in.
 const PARTS: usize = 1000;
 
-impl Bench<'_> {
+impl Batches<'_> {
     pub async fn run(&self) -> Result<Results, Failure> {
         let bar = progress::bar(
             "{msg} {wide_bar} {percent} % {eta}",
@@ -90,7 +90,7 @@ impl Bench<'_> {
             let plan = self.request.plan.for_batch(first);
             let mut oracle = self.oracle(&plan);
             let one = Batch {
-                bench: self,
+                batches: self,
                 plan: &plan,
                 first,
                 pixels,
@@ -121,7 +121,7 @@ impl Bench<'_> {
 
 /// Images that are attacked together.
 struct Batch<'a> {
-    bench: &'a Bench<'a>,
+    batches: &'a Batches<'a>,
     /// With the batch's own seed.
     plan: &'a Plan,
     /// The number of its first image.
@@ -136,10 +136,10 @@ impl Batch<'_> {
         results: &mut Results,
         bar: &ProgressBar,
     ) -> Result<(), AttackError> {
-        let length = self.bench.images.stride();
+        let length = self.batches.images.stride();
         let n = self.pixels.len() / length;
         let before = Predictions::of(oracle, self.pixels, self.plan.passes).await?;
-        let labels = match &self.bench.images.labels {
+        let labels = match &self.batches.images.labels {
             Some(labels) => labels[self.first..][..n].to_vec(),
             None => before.best(),
         };
@@ -155,7 +155,7 @@ impl Batch<'_> {
             &mut watch,
         )
         .await?;
-        if self.bench.request.check && self.first == 0 {
+        if self.batches.request.check && self.first == 0 {
             results.check = self.check(oracle, &outcome, &criterion, bar).await?;
         }
         let pairs = outcome.pixels.chunks_exact(length);
@@ -177,7 +177,7 @@ impl Batch<'_> {
     }
 
     fn criterion(&self, labels: &[usize]) -> Criterion {
-        let request = self.bench.request;
+        let request = self.batches.request;
         Criterion {
             aim: request.aim,
             classes: match request.target {
@@ -189,7 +189,7 @@ impl Batch<'_> {
     }
 
     fn show(&self, bar: &ProgressBar, n: usize, step: &Step<'_>) {
-        let (first, last, all) = (self.first + 1, self.first + n, self.bench.images.len());
+        let (first, last, all) = (self.first + 1, self.first + n, self.batches.images.len());
         let steps = match step.steps {
             0 => String::new(),
             steps => format!(" of {steps}"),
@@ -213,7 +213,7 @@ impl Batch<'_> {
         criterion: &Criterion,
         bar: &ProgressBar,
     ) -> Result<Option<Check>, AttackError> {
-        let length = self.bench.images.stride();
+        let length = self.batches.images.stride();
         let images: Vec<usize> = (0..outcome.met_before.len())
             .filter(|i| !outcome.met_before[*i])
             .collect();

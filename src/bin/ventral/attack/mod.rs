@@ -19,7 +19,7 @@ use ventral::perturb::attack::registry::{self, ATTACKS, AttackInfo};
 use crate::backend::Place;
 use crate::weights::Choice;
 use crate::{Failure, input, interrupt};
-use batches::Bench;
+use batches::Batches;
 use data::Images;
 use settings::SettingArgs;
 
@@ -166,14 +166,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     report::check_size(&images, loaded.config.classes)?;
     let backend = args.place.device()?;
     let network = loaded.to_network(&backend.device.clone().autodiff());
-    let bench = Bench {
+    let batches = Batches {
         request: &request,
         images: &images,
         network: &network,
         device: backend.device,
         cancel: interrupt::on_ctrl_c(),
     };
-    let results = pollster::block_on(bench.run())?;
+    let results = pollster::block_on(batches.run())?;
     let report = report::Report {
         args,
         request: &request,

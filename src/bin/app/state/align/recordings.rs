@@ -11,7 +11,7 @@ use super::super::App;
 pub struct Recordings {
     files: RwSignal<Vec<(Recorded, File)>, LocalStorage>,
     /// As the worker has read them.
-    pub read: RwSignal<Vec<Understood>>,
+    pub read: RwSignal<Vec<RecordingInfo>>,
 }
 
 impl Recordings {
@@ -48,7 +48,7 @@ impl App {
         self.align.run.forget_pause();
         let Some(file) = file else {
             let name = String::new();
-            self.ask(Request::TakeRecorded { kind, name }, Vec::new(), |_| ());
+            self.ask(Request::ReadRecording { kind, name }, Vec::new(), |_| ());
             return;
         };
         self.forget_sent(&key(kind, &file));
@@ -60,7 +60,7 @@ impl App {
     pub(super) fn send_recordings(self) {
         let recordings = self.align.recordings;
         for (kind, file) in recordings.files.get_untracked() {
-            let is_it = |r: &Understood| r.kind == kind;
+            let is_it = |r: &RecordingInfo| r.kind == kind;
             if !recordings.read.with_untracked(|all| all.iter().any(is_it)) {
                 // Recordings are matched with the images, which come first.
                 self.read_images();
@@ -72,7 +72,7 @@ impl App {
     fn send_recording(self, kind: Recorded, file: File) {
         let recordings = self.align.recordings;
         let name = file.name();
-        let request = Request::TakeRecorded {
+        let request = Request::ReadRecording {
             kind,
             name: name.clone(),
         };
@@ -81,7 +81,7 @@ impl App {
                 return;
             }
             match event {
-                Event::Understood(read) => recordings.read.update(|all| {
+                Event::Recording(read) => recordings.read.update(|all| {
                     all.retain(|r| r.kind != kind);
                     all.push(read);
                 }),

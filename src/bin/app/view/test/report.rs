@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
-use ventral::experiment::robustness::summary::{Lost, ModelReport};
+use ventral::experiment::robustness::summary::{FragileImage, ModelReport};
 use ventral::model::catalog::Measured;
-use ventral::session::protocol::{Confused, TestReport};
+use ventral::session::protocol::{Confusions, TestReport};
 
 use super::super::figures;
 use super::super::parts::{self, chooser};
@@ -157,7 +157,7 @@ fn panel(report: &Arc<TestReport>) -> Option<AnyView> {
 
 /// The images that the first model gets wrong in most conditions.
 fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
-    let item = move |lost: &Lost| {
+    let item = move |lost: &FragileImage| {
         let url = files::object_url(&lost.png, "image/png").unwrap_or_default();
         let kept = url.clone();
         on_cleanup(move || files::release(&kept));
@@ -166,7 +166,7 @@ fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
         let open = move |_| {
             app.set_picture(format!("{name}.png"), png.clone());
             let seed = app.test.seed.get_untracked();
-            let knobs = Knobs::of_lost(&lost_here, seed, app.side());
+            let knobs = Knobs::of_fragile(&lost_here, seed, app.side());
             app.turn(false, |k| *k = knobs);
             app.go(Tab::Perturb);
         };
@@ -200,7 +200,7 @@ fn gallery(app: App, report: &TestReport) -> Option<AnyView> {
 fn answers(app: App) -> Option<AnyView> {
     let report = app.test.report.get()?;
     let confused = app.test.confused.get()?;
-    let Confused {
+    let Confusions {
         model, condition, ..
     } = &confused;
     let models = report.models.iter().map(|m| m.name.clone());

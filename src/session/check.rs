@@ -3,7 +3,7 @@
 
 use super::engine::{Attachment, Host, Session, read_weights};
 use super::error::SessionError;
-use super::perturbing::{Last, Viewer};
+use super::perturb::{Last, Viewer};
 use super::protocol::{Event, FrontEndNoise, Transferred};
 use crate::clock::Clock;
 use crate::image::{self, Pixels};
@@ -18,7 +18,7 @@ impl Session {
     pub(super) async fn check_gradient(&mut self, host: &dyn Host) -> Result<(), SessionError> {
         let active = self.device(host).await;
         let model = self.model()?;
-        let last = self.bench.last.as_ref().ok_or(NONE_YET)?;
+        let last = self.perturb_state.last.as_ref().ok_or(NONE_YET)?;
         let attacked = last.attacked.as_ref().ok_or(SessionError::Missing(
             "There was no attack whose gradient could be checked.",
         ))?;
@@ -47,7 +47,7 @@ impl Session {
         attachment: Option<Attachment>,
         host: &dyn Host,
     ) -> Result<(), SessionError> {
-        let last = self.bench.last.as_ref().ok_or(NONE_YET)?;
+        let last = self.perturb_state.last.as_ref().ok_or(NONE_YET)?;
         let clock = Clock::start();
         let source = self.model()?.info.preprocessing.clone();
         let loaded = read_weights(name, attachment, host).await?;
@@ -62,7 +62,10 @@ impl Session {
             device: active.device,
             cancel: host.cancel(),
         };
-        let (before, after) = (viewer.look(&before).await?, viewer.look(&after).await?);
+        let (before, after) = (
+            viewer.evaluate(&before).await?,
+            viewer.evaluate(&after).await?,
+        );
         host.tell(Event::Transferred(Box::new(Transferred {
             model: loaded.name.clone(),
             family: loaded.family.clone(),

@@ -6,10 +6,10 @@ use super::engine::{Host, Session};
 use super::error::SessionError;
 use super::protocol::{AlignOptions, AlignReport, Bytes, Event, Progress};
 use super::recordings::Classes;
-use super::testing::{batch, head, not_kept, open_journal, thousandths};
+use super::test::{batch, head, not_kept, open_journal, thousandths};
 use crate::align::head::with_new_head;
 use crate::align::plan::{Control, Plan};
-use crate::align::target::Answers;
+use crate::align::target::TargetActivations;
 use crate::clock::Clock;
 use crate::compute::device::Active;
 use crate::experiment::alignment::documents::Given;
@@ -51,7 +51,7 @@ impl Session {
                     .await
             })
             .await?;
-        let half = self.device(host).await.info.half;
+        let half = self.device(host).await.info.f16_weights;
         let study = &prepared.study;
         let mut names = vec![study.plan.model.clone()];
         names.extend(study.plan.target.model().map(|(name, _)| name.to_owned()));
@@ -132,8 +132,9 @@ impl Session {
             }));
             host.pause().await;
             let device = &active.device;
-            let answers = Answers::of(other, tap, &theirs.stimuli, device, host.cancel());
-            images.answers = Some(answers.await?);
+            let activations =
+                TargetActivations::of(other, tap, &theirs.stimuli, device, host.cancel());
+            images.activations = Some(activations.await?);
         }
         if images.rest.is_empty() && images.labelled {
             remarks.push(
@@ -142,7 +143,7 @@ impl Session {
                     .to_owned(),
             );
         }
-        if active.info.half {
+        if active.info.f16_weights {
             remarks.push("Convolutions read weights in f16.".to_owned());
         }
         let prepared = Prepared {

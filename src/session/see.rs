@@ -1,4 +1,4 @@
-//! The bench See: what each area makes of an image.
+//! The See tab: what each area makes of an image.
 
 use burn::module::Module;
 use burn::tensor::Tensor;

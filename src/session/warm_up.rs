@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use super::engine::{LoadedModel, Session, read};
 use super::error::SessionError;
-use super::running::summed_cross_entropy;
+use super::run::summed_cross_entropy;
 use crate::compute::description::BackendChoice;
 use crate::compute::device::Active;
 use crate::rng::Rng;

@@ -6,9 +6,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::engine::{Host, Session, read};
 use super::error::SessionError;
-use super::perturbing::Viewer;
+use super::perturb::Viewer;
 use super::protocol::{AttackOptions, Event, FrontEndNoise, RawTensor, RunOptions};
-use super::seeing::le_bytes;
+use super::see::le_bytes;
 use crate::model::probe::{Probe, Taps};
 use crate::perturb::attack::plan::{self, Plan};
 use crate::perturb::attack::{Criterion, Step, registry};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::{Attachment, Host, Session, read_weights};
 use super::error::SessionError;
 use super::protocol::{
-    Brought, Bytes, Confused, Event, Progress, SetInfo, TestOptions, TestReport,
+    Bytes, Confusions, Event, ModelSummary, Progress, SetInfo, TestOptions, TestReport,
 };
 use crate::align::freezing::stages;
 use crate::clock::Clock;
@@ -73,7 +73,7 @@ pub(super) struct Archive {
 
 impl Session {
     /// Reads a model for tests.
-    pub(super) async fn bring(
+    pub(super) async fn read_model(
         &mut self,
         name: &str,
         attachment: Option<Attachment>,
@@ -83,7 +83,7 @@ impl Session {
         // Under this name the page asks for it again.
         loaded.name = name.to_owned();
         let network = loaded.to_network(&Device::flex());
-        host.tell(Event::Brought(Brought {
+        host.tell(Event::ModelRead(ModelSummary {
             name: loaded.name.clone(),
             family: loaded.family.clone(),
             classes: loaded.classes.clone(),
@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// Takes labelled images for tests.
-    pub(super) fn take_set(
+    pub(super) fn read_images(
         &mut self,
         name: &str,
         attachment: Option<Attachment>,
@@ -148,7 +148,7 @@ impl Session {
         options: &TestOptions,
         host: &dyn Host,
     ) -> Result<(), SessionError> {
-        let half = self.device(host).await.info.half;
+        let half = self.device(host).await.info.f16_weights;
         let loaded = self.inputs.chosen(&options.models)?;
         let plan = plan(options, &loaded)?;
         let archive = self.inputs.archive()?;
@@ -204,7 +204,7 @@ impl Session {
 
     /// What a model of the last test took images for, clean and in a condition; the hardest where
     /// none is named.
-    pub(super) fn confuse(
+    pub(super) fn count_confusions(
         &self,
         model: &str,
         condition: String,
@@ -228,7 +228,7 @@ impl Session {
             }
             false => condition,
         };
-        let mut told = Confused {
+        let mut told = Confusions {
             model: model.to_owned(),
             charts: Vec::new(),
             tables: Vec::new(),
@@ -247,7 +247,7 @@ impl Session {
                 }
             }
         }
-        host.tell(Event::Confused(Box::new(told)));
+        host.tell(Event::Confusions(Box::new(told)));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::protocol::{
     AttackOptions, AttackStep, Bytes, Event, Frame, FrontEndNoise, PerturbOptions, Perturbed,
     Prediction, Stage,
 };
-use super::seeing::{front_end_noise, le_bytes};
+use super::see::{front_end_noise, le_bytes};
 use crate::clock::Clock;
 use crate::compute::device::Active;
 use crate::experiment::robustness::run::relative_change;
@@ -31,7 +31,7 @@ const FRAMES: usize = 24;
 
 /// What is kept of the current model and image.
 #[derive(Default)]
-pub(super) struct Bench {
+pub(super) struct PerturbState {
     prefix: Option<Prefix>,
     pub last: Option<Last>,
 }
@@ -69,11 +69,11 @@ impl Session {
     ) -> Result<(), SessionError> {
         let active = self.device(host).await;
         // Out of the session while it is worked on, and back whatever comes of it.
-        let mut prefix = self.bench.prefix.take();
+        let mut prefix = self.perturb_state.prefix.take();
         let done = self.run_chain(options, &active, &mut prefix, host).await;
-        self.bench.prefix = prefix;
+        self.perturb_state.prefix = prefix;
         let (shown, last) = done?;
-        self.bench.last = Some(last);
+        self.perturb_state.last = Some(last);
         host.tell(Event::Perturbed(Box::new(shown)));
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Session {
             device: active.device.clone(),
             cancel: host.cancel(),
         };
-        let before = viewer.look(&input.pixels).await?;
+        let before = viewer.evaluate(&input.pixels).await?;
         let mut chain = Chain {
             viewer: &viewer,
             host,
@@ -116,7 +116,7 @@ impl Session {
             last,
             ..
         } = chain;
-        let after = viewer.look(&pixels).await?;
+        let after = viewer.evaluate(&pixels).await?;
         let change: Vec<f32> = pixels
             .iter()
             .zip(&input.pixels)
@@ -453,7 +453,7 @@ impl<'a> Viewer<'a> {
     }
 
     /// Of pixels `[3, side, side]`.
-    pub async fn look(&self, pixels: &[f32]) -> Result<View, SessionError> {
+    pub async fn evaluate(&self, pixels: &[f32]) -> Result<View, SessionError> {
         // Nothing here asks for a gradient.
         let (network, device) = (self.network.valid(), &self.device);
         let noise = front_end_noise(&network, self.noise, self.side, device);
