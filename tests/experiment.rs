@@ -108,12 +108,11 @@ impl Watch<(usize, f32)> for Counting {
     }
 }
 
+/// How a run ended, and its rows.
+type Ended = (Result<(), Stopped<Infallible>>, Vec<(usize, f32)>);
+
 /// Runs `units` one after the other, from what `store` holds.
-fn run(
-    store: &MemoryStore,
-    units: &[Unit],
-    watch: &Counting,
-) -> (Result<(), Stopped<Infallible>>, Vec<(usize, f32)>) {
+fn run(store: &MemoryStore, units: &[Unit], watch: &Counting) -> Ended {
     let (store, head) = (store as &dyn JournalStore, head(3));
     let opened = Journal::open(store, "means", &head, Otherwise::Refuse);
     let mut journal = pollster::block_on(opened).expect("memory keeps");

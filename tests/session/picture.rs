@@ -167,8 +167,7 @@ fn an_attack_stays_in_its_ball_and_works() {
 #[test]
 fn every_family_and_every_corruption_runs() {
     let (mut session, host) = ready();
-    let eps = 8.0 / 255.0;
-    let eps = (Setting::Eps, f64::from(eps));
+    let eps = (Setting::Eps, 8.0 / 255.0);
     for (name, settings) in [
         ("fgsm", Settings::of([eps])),
         ("mi-fgsm", Settings::of([eps])),

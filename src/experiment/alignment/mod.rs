@@ -187,9 +187,8 @@ impl Alignment<'_> {
     /// # Errors
     /// As [`Images::aligner`].
     pub fn check(&self, cancel: &CancelToken) -> Result<(), AlignError> {
-        let runs = self.study.runs.iter();
-        runs.map(|run| self.aligner(*run, cancel).map(drop))
-            .collect()
+        let mut runs = self.study.runs.iter();
+        runs.try_for_each(|run| self.aligner(*run, cancel).map(drop))
     }
 
     async fn robustness(

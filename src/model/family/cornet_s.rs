@@ -129,16 +129,17 @@ impl CornetSConfig {
             (0..times).map(norm).collect::<Vec<_>>()
         });
         let [conv1, conv2, conv3] = convs;
+        let [norm1, norm2, norm3] = norms;
         let mut x = trace.convolve(&conv_input, x);
-        for t in 0..times {
+        for (t, norm1) in norm1.iter().enumerate() {
             let (residual, stride) = match t {
                 0 => (trace.normed((&skip, &norm_skip), &x), 2),
                 _ => (x.clone(), 1),
             };
             let conv2 = conv2.clone().stride(stride);
-            x = trace.normed_relu((&conv1, &norms[0][t]), &x);
-            x = trace.normed_relu((&conv2, &norms[1][t]), &x);
-            x = trace.normed((&conv3, &norms[2][t]), &x);
+            x = trace.normed_relu((&conv1, norm1), &x);
+            x = trace.normed_relu((&conv2, &norm2[t]), &x);
+            x = trace.normed((&conv3, &norm3[t]), &x);
             x = trace.add_relu(&x, &residual);
         }
         x
