@@ -1,5 +1,7 @@
 //! Corruptions, noise and attacks on the current image, one after the other.
 
+use std::cell::RefCell;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -11,7 +13,6 @@ use super::protocol::{
 };
 use super::see::{front_end_noise, le_bytes};
 use crate::clock::Clock;
-use crate::compute::device::Active;
 use crate::experiment::robustness::run::relative_change;
 use crate::model::checkpoint::npy::{Array, Data, write_npy};
 use crate::model::network::Network;
@@ -32,7 +33,8 @@ const FRAMES: usize = 24;
 /// What is kept of the current model and image.
 #[derive(Default)]
 pub(super) struct PerturbState {
-    prefix: Option<Prefix>,
+    /// In a cell, so that a chain that was cancelled leaves what it reached.
+    prefix: RefCell<Option<Prefix>>,
     pub last: Option<Last>,
 }
 
@@ -68,23 +70,6 @@ impl Session {
         host: &dyn Host,
     ) -> Result<(), SessionError> {
         let active = self.device(host).await;
-        // Out of the session while it is worked on, and back whatever comes of it.
-        let mut prefix = self.perturb_state.prefix.take();
-        let done = self.run_chain(options, &active, &mut prefix, host).await;
-        self.perturb_state.prefix = prefix;
-        let (shown, last) = done?;
-        self.perturb_state.last = Some(last);
-        host.tell(Event::Perturbed(Box::new(shown)));
-        Ok(())
-    }
-
-    async fn run_chain(
-        &self,
-        options: &PerturbOptions,
-        active: &Active,
-        prefix: &mut Option<Prefix>,
-        host: &dyn Host,
-    ) -> Result<(Perturbed, Last), SessionError> {
         let (model, input) = self.model_and_input()?;
         let classes = &model.info.classes;
         let clock = Clock::start();
@@ -109,7 +94,9 @@ impl Session {
             textures: None,
             last: None,
         };
-        chain.run(&options.stages, prefix).await?;
+        chain
+            .run(&options.stages, &self.perturb_state.prefix)
+            .await?;
         let Chain {
             pixels,
             textures,
@@ -172,7 +159,9 @@ impl Session {
             }),
             noise: options.noise,
         };
-        Ok((shown, last))
+        self.perturb_state.last = Some(last);
+        host.tell(Event::Perturbed(Box::new(shown)));
+        Ok(())
     }
 }
 
@@ -217,51 +206,49 @@ impl Chain<'_> {
     async fn run(
         &mut self,
         stages: &[Stage],
-        prefix: &mut Option<Prefix>,
+        prefix: &RefCell<Option<Prefix>>,
     ) -> Result<(), SessionError> {
-        let Some((last, first)) = stages.split_last() else {
+        let Some((_, first)) = stages.split_last() else {
             return Ok(());
         };
-        let noise = self.viewer.noise;
-        let known = prefix.as_ref().filter(|known| {
-            known.stages == first && known.noise == noise && known.passes == self.passes
-        });
-        match known {
-            Some(known) => {
-                self.pixels.clone_from(&known.pixels);
-                self.textures.clone_from(&known.textures);
-            }
-            None => {
-                for stage in first {
-                    self.stage(stage).await?;
-                }
-                *prefix = Some(Prefix {
+        let done = self.resume(first, &prefix.borrow());
+        for (at, stage) in stages.iter().enumerate().skip(done) {
+            if at == first.len() {
+                prefix.replace(Some(Prefix {
                     stages: first.to_vec(),
-                    noise,
+                    noise: self.viewer.noise,
                     passes: self.passes,
                     pixels: self.pixels.clone(),
                     textures: self.textures.clone(),
-                });
+                }));
+                // What the page shows of an attack is the last stage's.
+                self.last = None;
+            }
+            if let Some(setting) = &stage.corruption {
+                self.corrupt(setting)?;
+                self.host.pause().await;
+                self.host.cancel().check()?;
+            }
+            if let Some(added) = &stage.pixel_noise {
+                noise::add(&mut self.pixels, added);
+            }
+            if let Some(attack) = &stage.attack {
+                self.attack(attack).await?;
             }
         }
-        // What the page shows of an attack is the last stage's.
-        self.last = None;
-        self.stage(last).await
+        Ok(())
     }
 
-    async fn stage(&mut self, stage: &Stage) -> Result<(), SessionError> {
-        if let Some(setting) = &stage.corruption {
-            self.corrupt(setting)?;
-            self.host.pause().await;
-            self.host.cancel().check()?;
-        }
-        if let Some(added) = &stage.pixel_noise {
-            noise::add(&mut self.pixels, added);
-        }
-        if let Some(attack) = &stage.attack {
-            self.attack(attack).await?;
-        }
-        Ok(())
+    /// Takes over what an earlier run of the `first` stages came to; returns how many stages that
+    /// spares.
+    fn resume(&mut self, first: &[Stage], prefix: &Option<Prefix>) -> usize {
+        let known = prefix.as_ref().filter(|known| {
+            known.stages == first && known.noise == self.viewer.noise && known.passes == self.passes
+        });
+        let Some(known) = known else { return 0 };
+        self.pixels.clone_from(&known.pixels);
+        self.textures.clone_from(&known.textures);
+        first.len()
     }
 
     fn corrupt(&mut self, setting: &Setting) -> Result<(), SessionError> {
