@@ -73,7 +73,10 @@ fn done(node: &Node, inputs: &[Tensor<4>]) -> Tensor<4> {
             max_pool2d(x, options)
         }
         "GlobalAveragePool" => x.mean_dim(3).mean_dim(2),
-        "Flatten" => x,
+        "Flatten" => {
+            let [n, channels, height, width] = x.dims();
+            x.reshape([n, channels * height * width, 1, 1])
+        }
         "Gemm" => {
             let ([n, from, ..], [to, ..]) = (x.dims(), other().dims());
             let weight: Tensor<2> = other().reshape([to, from]).transpose();
