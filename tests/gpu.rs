@@ -80,11 +80,13 @@ type Requests = Vec<(RunOptions, Reference)>;
 #[test]
 fn networks_and_kernels_agree_on_the_gpu() {
     let mut session = Session::default();
-    let mut host = NativeHost::default();
-    host.adapter = Some(Adapter {
-        description: "GPU of this machine".to_owned(),
-        ..Adapter::default()
-    });
+    let host = NativeHost {
+        adapter: Some(Adapter {
+            description: "GPU of this machine".to_owned(),
+            ..Adapter::default()
+        }),
+        ..NativeHost::default()
+    };
     let info = start(&mut session, &host, BackendChoice::WebGpu);
     if info.kind == BackendChoice::Cpu {
         println!("skipped: {}", info.note);
