@@ -5,6 +5,7 @@ use crate::rng::Rng;
 
 /// A square of side `square` about a random pixel of an image `[3, side, side]`, cut off at the
 /// border, set to the mean of each channel.
+#[cfg(any(feature = "cli", test))]
 pub(super) fn erase(image: &mut [f32], side: usize, square: usize, mean: [f32; 3], rng: &mut Rng) {
     if square == 0 {
         return;

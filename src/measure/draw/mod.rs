@@ -38,6 +38,7 @@ impl Figure {
 }
 
 /// Figures of one size side by side in one SVG document with a title.
+#[cfg(feature = "cli")]
 pub fn side_by_side(title: &str, figures: &[Figure]) -> String {
     const PANEL: f64 = 340.0;
     let width = WIDTH * figures.len() as f64;
