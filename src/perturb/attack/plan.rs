@@ -94,7 +94,7 @@ fn most(shares: &[f32]) -> Vec<bool> {
 /// use ventral::perturb::attack::network::{NetworkOracle, Noise};
 /// use ventral::perturb::attack::plan::{Plan, run};
 /// use ventral::perturb::attack::registry::Attack;
-/// use ventral::perturb::attack::{Criterion, Norm};
+/// use ventral::perturb::attack::{Criterion, Norm, Step};
 ///
 /// let cancel = CancelToken::default();
 /// let file = File::open("static/models/resnet-cifar10.safetensors")?;
@@ -110,7 +110,8 @@ fn most(shares: &[f32]) -> Vec<bool> {
 /// };
 /// let pixels = vec![0.5; 3 * 32 * 32];
 /// let criterion = Criterion::untargeted(vec![0]);
-/// let attack = run(&plan, &mut oracle, &pixels, &criterion, None, &mut |_| {});
+/// let mut watch = |_: Step<'_>| {};
+/// let attack = run(&plan, &mut oracle, &pixels, &criterion, None, &mut watch);
 /// let outcome = pollster::block_on(attack)?;
 /// assert!(outcome.pixels.iter().all(|v| (v - 0.5).abs() <= 8.0 / 255.0 + 1e-6));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
