@@ -246,9 +246,7 @@ fn hashes(candidates: &[Candidate]) -> Result<Vec<String>, Failure> {
         if hashes.iter().any(|(size, _)| *size == set.size) {
             continue;
         }
-        let labels = set.labels.iter().flat_map(|label| label.to_le_bytes());
-        let bytes: Vec<u8> = set.images.iter().copied().chain(labels).collect();
-        let hash = Hashed::bytes("", &bytes)?.sha256;
+        let hash = Hashed::bytes("", &set.content())?.sha256;
         hashes.push((set.size, hash.chars().take(16).collect()));
     }
     Ok(hashes.into_iter().map(|(_, hash)| hash).collect())

@@ -43,20 +43,12 @@ impl Images {
     /// Of the stimuli, the images that are none and the heat maps; recorded responses and another
     /// model's are named by their files.
     pub fn hashes(&self) -> Vec<String> {
-        let of_set = |set: &LabelledSet| {
-            let labels = set.labels.iter().flat_map(|label| label.to_le_bytes());
-            set.images
-                .iter()
-                .copied()
-                .chain(labels)
-                .collect::<Vec<u8>>()
-        };
         let heat_maps = self
             .heat_maps
             .iter()
             .flat_map(|v| v.to_le_bytes())
             .collect();
-        let parts = [of_set(&self.stimuli), of_set(&self.rest), heat_maps];
+        let parts = [self.stimuli.content(), self.rest.content(), heat_maps];
         parts.map(|bytes| format!("{:016x}", digest(&bytes))).into()
     }
 

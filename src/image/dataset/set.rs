@@ -39,6 +39,12 @@ impl LabelledSet {
         3 * self.size * self.size
     }
 
+    /// The pictures' bytes, then the labels' (little-endian): what a hash of the set is of.
+    pub fn content(&self) -> Vec<u8> {
+        let labels = self.labels.iter().flat_map(|label| label.to_le_bytes());
+        self.images.iter().copied().chain(labels).collect()
+    }
+
     /// Picture `index` as planes `[3, size, size]`; `None` beyond the end.
     pub fn image(&self, index: usize) -> Option<&[u8]> {
         let start = index.checked_mul(self.stride())?;
