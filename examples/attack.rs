@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::BufReader;
 
 use ventral::compute::device::Devices;
-use ventral::image::{Preprocessing, decode, to_input};
+use ventral::image::{decode, to_input};
 use ventral::model::load;
 use ventral::model::probe::CancelToken;
 use ventral::perturb::attack::descent::Descent;
@@ -22,13 +22,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = load::read(name, vec![Box::new(file)], &cancel, |_, _, _| {})?;
     let picture = decode(&fs::read("static/samples/cifar/ship.png")?)?.picture;
     let sides = &model.config.preprocessing;
-    let (resize, crop) = (sides.resize, sides.crop);
-    let pixels = to_input(&picture, Preprocessing { resize, crop })?;
+    let pixels = to_input(&picture, sides.into())?;
 
     // Gradients need the side of the device that records them.
     let device = Devices::cpu("", None).device;
     let network = model.to_network(&device.clone().autodiff());
-    let mut oracle = NetworkOracle::new(&network, device, crop, Noise::Off, cancel);
+    let mut oracle = NetworkOracle::new(&network, device, sides.crop, Noise::Off, cancel);
     let plan = Plan {
         attack: Attack::Descent(Descent::bim(Norm::Linf, 4.0 / 255.0)),
         seed: 0,

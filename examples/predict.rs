@@ -7,7 +7,7 @@ use std::io::BufReader;
 
 use burn::tensor::{Tensor, TensorData};
 use ventral::compute::device::Devices;
-use ventral::image::{Preprocessing, decode, to_input};
+use ventral::image::{decode, to_input};
 use ventral::model::load;
 use ventral::model::probe::{CancelToken, Taps};
 
@@ -23,9 +23,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = path.unwrap_or_else(|| "static/samples/lorikeet.jpg".to_owned());
     let picture = decode(&fs::read(path)?)?.picture;
     let sides = &model.config.preprocessing;
-    let (resize, crop) = (sides.resize, sides.crop);
-    let pixels = to_input(&picture, Preprocessing { resize, crop })?;
-    let pixels = Tensor::from_data(TensorData::new(pixels, [1, 3, crop, crop]), &device);
+    let pixels = to_input(&picture, sides.into())?;
+    let pixels = Tensor::from_data(
+        TensorData::new(pixels, [1, 3, sides.crop, sides.crop]),
+        &device,
+    );
 
     // Each area at its last time step; `V4.t1` would be an earlier one.
     let pass = network.pass(pixels, None, Taps::Named(network.areas()), &cancel)?;

@@ -54,6 +54,17 @@ impl Preprocessing {
     }
 }
 
+/// The sizes; mean and standard deviation are applied by the network.
+#[cfg(feature = "picture")]
+impl From<&Preprocessing> for crate::image::Preprocessing {
+    fn from(of_model: &Preprocessing) -> Self {
+        Self {
+            resize: of_model.resize,
+            crop: of_model.crop,
+        }
+    }
+}
+
 impl ModelConfig {
     /// As a user knows the network: "CORnet-S", "VOneResNet-50".
     pub fn label(&self) -> String {

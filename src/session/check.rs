@@ -90,10 +90,6 @@ impl Session {
         if from.crop == to.crop {
             return Ok((original, last.pixels.clone()));
         }
-        let how = image::Preprocessing {
-            resize: to.resize,
-            crop: to.crop,
-        };
         let through = |data: Vec<f32>| {
             let side = from.crop;
             let pixels = Pixels {
@@ -101,7 +97,7 @@ impl Session {
                 height: side,
                 data,
             };
-            image::to_input(&pixels.to_picture()?, how)
+            image::to_input(&pixels.to_picture()?, to.into())
         };
         Ok((through(original)?, through(last.pixels.clone())?))
     }

@@ -283,12 +283,8 @@ impl Session {
             .image
             .as_ref()
             .ok_or(SessionError::Missing("Choose an image first."))?;
-        let how = image::Preprocessing {
-            resize: p.resize,
-            crop: p.crop,
-        };
         Ok(Input {
-            pixels: image::to_input(&image.picture, how)?,
+            pixels: image::to_input(&image.picture, p.into())?,
             side: p.crop,
             image: image.name.clone(),
         })

@@ -79,11 +79,7 @@ pub fn pixels(path: &Path, channels: &[usize]) -> Result<Pixels, Failure> {
 /// Decodes a picture and sizes it for a model: `[3, crop, crop]` in [0, 1].
 pub fn picture(bytes: &[u8], p: &Preprocessing) -> Result<Vec<f32>, image::ImageError> {
     let decoded = image::decode(bytes)?;
-    let how = image::Preprocessing {
-        resize: p.resize,
-        crop: p.crop,
-    };
-    image::to_input(&decoded.picture, how)
+    image::to_input(&decoded.picture, p.into())
 }
 
 /// A picture on the disk.
