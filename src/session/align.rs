@@ -195,11 +195,9 @@ fn test_plan(images: usize, model: &Loaded, rest: usize) -> Result<Option<TestPl
     let images = images.min(rest);
     let quick = presets::find("quick").filter(|_| images > 0);
     let Some(preset) = quick else { return Ok(None) };
-    let mut plan = preset.plan(vec![model.name.clone()]);
-    plan.images = images;
+    let mut plan = preset.plan(Vec::new());
     plan.batch = batch(model.config.preprocessing.crop, plan.batch);
-    plan.check()?;
-    Ok(Some(plan))
+    Ok(Some(plan.for_model(&model.name, images)?))
 }
 
 /// Sends what an alignment comes to to the page.

@@ -406,10 +406,7 @@ fn test_plan(args: &Args, model: &Loaded, images: usize) -> Result<Option<TestPl
     if args.robustness == "none" || images == 0 {
         return Ok(None);
     }
-    let mut plan = evaluate::read_plan(&args.robustness)?;
-    plan.models = vec![model.name.clone()];
-    plan.reference = None;
-    plan.images = args.robustness_images.unwrap_or(plan.images).min(images);
-    plan.check()?;
-    Ok(Some(plan))
+    let plan = evaluate::read_plan(&args.robustness)?;
+    let images = args.robustness_images.unwrap_or(plan.images).min(images);
+    Ok(Some(plan.for_model(&model.name, images)?))
 }

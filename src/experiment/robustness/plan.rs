@@ -408,6 +408,18 @@ pub struct Batch {
 }
 
 impl Plan {
+    /// The same for one model on so many images, as an alignment puts its networks through it.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn for_model(mut self, model: &str, images: usize) -> Result<Self, PlanError> {
+        self.models = vec![model.to_owned()];
+        self.reference = None;
+        self.images = images;
+        self.check()?;
+        Ok(self)
+    }
+
     /// Reads a plan from TOML or JSON and checks it.
     ///
     /// # Errors
