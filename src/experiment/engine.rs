@@ -108,7 +108,25 @@ pub struct Context<'a, R> {
     before: f64,
 }
 
-impl<R> Context<'_, R> {
+impl<'a, R> Context<'a, R> {
+    /// At the beginning of a unit of the run whose journal is called `journal`.
+    fn new(
+        place: Place<'a>,
+        watch: &'a dyn Watch<R>,
+        (store, journal): (&'a (dyn JournalStore + 'a), &str),
+        unit: &Unit,
+        told: Told<'a, R>,
+    ) -> Self {
+        Self {
+            place,
+            watch,
+            keeper: StateKeeper::new(store, journal, unit.number),
+            kept: Clock::start(),
+            told,
+            before: 0.0,
+        }
+    }
+
     /// Lets other work run.
     ///
     /// # Errors
@@ -187,17 +205,12 @@ pub async fn drive<E: Experiment>(
                 watch.rows(journal.rows(), row);
             }
         };
-        let mut context = Context {
-            place,
-            watch,
-            keeper: StateKeeper::new(journal.store(), journal.name(), unit.number),
-            kept: Clock::start(),
-            told: &told,
-            before: 0.0,
-        };
+        let kept_in = (journal.store(), journal.name());
+        let mut context = Context::new(place, watch, kept_in, unit, &told);
         let rows = experiment.run(unit, &mut context).await;
         let before = context.before;
         let pushed = journal.push(unit.number, rows.map_err(Stopped::Unit)?);
+        // The context, which sees the rows, has ended here with its own.
         let keeper = StateKeeper::new(journal.store(), journal.name(), unit.number);
         match pushed {
             // Said once: the journal does not come back.
@@ -251,14 +264,7 @@ where
         };
         told(0.0, 0.0, None);
         place.cancel.check().map_err(|_| Stopped::Cancelled)?;
-        let mut context = Context {
-            place,
-            watch,
-            keeper: StateKeeper::new(store as &dyn JournalStore, &name, unit.number),
-            kept: Clock::start(),
-            told: &told,
-            before: 0.0,
-        };
+        let mut context = Context::new(place, watch, (store, &name), unit, &told);
         let rows = pollster::block_on(experiment.run(unit, &mut context));
         let Context { keeper, before, .. } = context;
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
