@@ -9,6 +9,7 @@ use web_sys::File;
 
 use super::App;
 use super::models::Source;
+use super::problems::unreadable;
 use super::requests::ends;
 use crate::catalog::Sample;
 use crate::{dom, files, numbers};
@@ -52,7 +53,7 @@ impl App {
     fn take_picture(self, name: String, bytes: Result<Vec<u8>, String>) {
         match bytes {
             Ok(bytes) => self.set_picture(name, bytes),
-            Err(cause) => self.problem(&format!("“{name}” could not be read."), &cause),
+            Err(cause) => self.problem(&unreadable(&name), &cause),
         }
     }
 

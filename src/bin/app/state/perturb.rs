@@ -11,7 +11,7 @@ use super::App;
 use super::knobs::Knobs;
 use super::requests::ends;
 use super::tab::Tab;
-use crate::{bridge, dom, files, numbers};
+use crate::{bridge, dom, numbers};
 
 /// Slower models than this (milliseconds a pass) are not attacked while a slider moves.
 const LIVE_LIMIT_MS: f32 = 400.0;
@@ -225,13 +225,10 @@ impl App {
         spawn_local(async move {
             let mut images = Vec::new();
             for file in files {
-                match files::bytes(&file).await {
-                    Ok(bytes) => images.push(bytes),
-                    Err(cause) => {
-                        let name = file.name();
-                        return self.problem(&format!("“{name}” could not be read."), &cause);
-                    }
-                }
+                let Some(bytes) = self.read_file(&file).await else {
+                    return;
+                };
+                images.push(bytes);
             }
             self.textures.set_value(images);
             self.send_textures();

@@ -6,7 +6,6 @@ use ventral::session::protocol::*;
 use web_sys::File;
 
 use super::App;
-use crate::files;
 
 /// A plan from a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +20,9 @@ impl App {
     /// Takes a plan once the worker has found no error in it.
     pub fn take_plan(self, kind: PlanKind, file: File) {
         spawn_local(async move {
-            let name = file.name();
-            match files::bytes(&file).await {
-                Ok(bytes) => {
-                    self.read_plan(kind, name, String::from_utf8_lossy(&bytes).into_owned());
-                }
-                Err(cause) => self.problem(&format!("“{name}” could not be read."), &cause),
+            if let Some(bytes) = self.read_file(&file).await {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                self.read_plan(kind, file.name(), text);
             }
         });
     }

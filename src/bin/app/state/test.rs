@@ -13,7 +13,6 @@ use super::App;
 use super::plans::OwnPlan;
 use super::requests::ends;
 use super::run::Run;
-use crate::files;
 
 /// The signals of the tab.
 #[derive(Clone, Copy)]
@@ -86,11 +85,8 @@ impl App {
     pub fn take_report(self, file: File) {
         spawn_local(async move {
             let name = file.name();
-            let bytes = match files::bytes(&file).await {
-                Ok(bytes) => Bytes::from(bytes),
-                Err(cause) => {
-                    return self.problem(&format!("“{name}” could not be read."), &cause);
-                }
+            let Some(bytes) = self.read_file(&file).await.map(Bytes::from) else {
+                return;
             };
             self.ask(Request::ReadReport { bytes }, Vec::new(), move |event| {
                 if let Event::Report(report) = event {
