@@ -26,6 +26,19 @@ fn write_small(folder: &Path) -> Option<String> {
     Some(weights.to_str().unwrap().to_owned())
 }
 
+/// The command that attacks what [`write_small`] has written.
+fn on_small(weights: &str) -> [&str; 7] {
+    [
+        "attack",
+        "--weights",
+        weights,
+        "--input",
+        "x.npy",
+        "--labels",
+        "y.npy",
+    ]
+}
+
 fn flags(npz: &mut Arrays, name: &str) -> Vec<bool> {
     match npz.read(name).unwrap().data {
         Data::Bool(flags) => flags,
@@ -39,15 +52,7 @@ fn attack_finds_what_the_reference_finds() {
     let Some(weights) = write_small(folder.path()) else {
         return;
     };
-    let small = [
-        "attack",
-        "--weights",
-        &weights,
-        "--input",
-        "x.npy",
-        "--labels",
-        "y.npy",
-    ];
+    let small = on_small(&weights);
     let pgd: &[&str] = &["--steps", "10", "--rel-step", "0.033333333"];
     let mut theirs = open(&shared("fixtures/attacks_small_cnn.npz").unwrap());
     for (key, attack, eps, more) in [
@@ -104,15 +109,7 @@ fn every_attack_with_a_name_runs_and_stays_in_its_ball() {
     let Some(weights) = write_small(folder.path()) else {
         return;
     };
-    let small = [
-        "attack",
-        "--weights",
-        &weights,
-        "--input",
-        "x.npy",
-        "--labels",
-        "y.npy",
-    ];
+    let small = on_small(&weights);
     for attack in ATTACKS {
         let asked = ["--attack", attack.name, "--output", "out.npz"];
         let mut arguments = [&small[..], &asked].concat();
@@ -299,15 +296,7 @@ fn attack_reaches_targets_and_checks_gradients() {
     let Some(weights) = write_small(folder.path()) else {
         return;
     };
-    let small = [
-        "attack",
-        "--weights",
-        &weights,
-        "--input",
-        "x.npy",
-        "--labels",
-        "y.npy",
-    ];
+    let small = on_small(&weights);
     let run = |more: &[&str]| {
         let asked = [&small[..], more, &["--output", "out.npz"]].concat();
         let said = succeeds(&asked, folder.path());
