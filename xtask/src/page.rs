@@ -106,8 +106,19 @@ const COMPRESSIBLE: &[&str] = &[
 /// The smallest file that is compressed, in bytes.
 const COMPRESS_FROM: u64 = 512;
 
-/// Brotli's quality: the last two of its eleven levels take ten times as long for some 4 %.
+/// How the compressed copies are made, for the cache: another way makes other files.
+const COMPRESSION: &str = "zopfli and brotli 11 up to 2 MB, then deflate 9 and brotli 9";
+
+/// Brotli's quality for large files: the last two of its eleven levels take ten times as long for
+/// some 4 %.
 const BROTLI_QUALITY: i32 = 9;
+
+/// Brotli's best quality.
+const BROTLI_BEST: i32 = 11;
+
+/// Up to this size, in bytes, a file is compressed as well as can be: what must arrive before the
+/// page paints. Beyond, that takes minutes.
+const THOROUGH_UP_TO: usize = 2_000_000;
 
 /// Brotli's window, as a power of two: the largest that every browser reads.
 const BROTLI_WINDOW: i32 = 24;
@@ -291,7 +302,7 @@ fn compress_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<usize> {
             continue;
         }
         for (ending, write) in [("gz", gzip as Encoder), ("br", brotli as Encoder)] {
-            let made = remembered(shell, &content, "", ending, kept, write)?;
+            let made = remembered(shell, &content, COMPRESSION, ending, kept, write)?;
             fs::copy(made, beside(&file, ending))?;
         }
         count += 1;
@@ -303,6 +314,16 @@ fn compress_all(shell: &Shell, kept: &mut HashSet<PathBuf>) -> Result<usize> {
 type Encoder = fn(&[u8], &Path) -> Result<()>;
 
 fn gzip(content: &[u8], to: &Path) -> Result<()> {
+    if content.len() <= THOROUGH_UP_TO {
+        let options = zopfli::Options::default();
+        let file = fs::File::create(to)?;
+        return Ok(zopfli::compress(
+            options,
+            zopfli::Format::Gzip,
+            content,
+            file,
+        )?);
+    }
     let mut encoder =
         flate2::write::GzEncoder::new(fs::File::create(to)?, flate2::Compression::best());
     encoder.write_all(content)?;
@@ -312,7 +333,10 @@ fn gzip(content: &[u8], to: &Path) -> Result<()> {
 
 fn brotli(content: &[u8], to: &Path) -> Result<()> {
     let parameters = brotli::enc::BrotliEncoderParams {
-        quality: BROTLI_QUALITY,
+        quality: match content.len() <= THOROUGH_UP_TO {
+            true => BROTLI_BEST,
+            false => BROTLI_QUALITY,
+        },
         lgwin: BROTLI_WINDOW,
         size_hint: content.len(),
         ..Default::default()
@@ -414,7 +438,7 @@ fn fingerprint(shell: &Shell) -> Result<String> {
     }
     let tools = [wasm::find(shell), find_wasm_opt(shell)];
     hash.update(format!(
-        "{tools:?} {WASM_FEATURES:?} {THREADS_FLAGS:?} {BROTLI_QUALITY}"
+        "{tools:?} {WASM_FEATURES:?} {THREADS_FLAGS:?} {COMPRESSION}"
     ));
     let levels: Vec<&str> = PROGRAMS
         .iter()
