@@ -1,4 +1,4 @@
-//! The reference tensors of `../shared/fixtures` as requests to a session and what must come
+//! The reference tensors as requests to a session and what must come
 //! back. The native test and the browser's go through this one table.
 
 use std::collections::BTreeMap;
@@ -10,12 +10,14 @@ use ventral::model::checkpoint::Source;
 use ventral::rng::Rng;
 use ventral::session::protocol::{Bytes, RawTensor, RunOptions};
 
-use super::arrays::{Arrays, array, fixture};
-use super::shared;
+use super::arrays::{Named, array, fixture, full_fixture};
+use super::{reference, shared};
 
 /// A checkpoint and the reference's tensors.
 pub struct Case {
     pub weights: &'static str,
+    /// In the full reference set only.
+    full: bool,
     io: &'static str,
     input: &'static str,
     /// The input is normalised already.
@@ -34,6 +36,7 @@ pub struct Case {
 
 const PLAIN: Case = Case {
     weights: "",
+    full: false,
     io: "",
     input: "input",
     normalised: true,
@@ -46,8 +49,8 @@ const PLAIN: Case = Case {
 };
 
 const CORNET_S: Case = Case {
-    weights: "cornet_s_div8.pth",
-    io: "cornet_s_div8_io.npz",
+    weights: "cornet_s_div32.pth",
+    io: "cornet_s_div32_io.npz",
     taps: &[
         ("V1.conv1", "V1_conv1"),
         ("V1.pool", "V1_pool"),
@@ -65,11 +68,21 @@ const CORNET_S: Case = Case {
     ..PLAIN
 };
 
+const WIDER_CORNET_S: Case = Case {
+    full: true,
+    io: "cornet_s_div8_io.npz",
+    ..CORNET_S
+};
+
 pub const CASES: &[Case] = &[
     CORNET_S,
     Case {
+        weights: "cornet_s_div8.pth",
+        ..WIDER_CORNET_S
+    },
+    Case {
         weights: "cornet_s_div8_legacy.pth",
-        ..CORNET_S
+        ..WIDER_CORNET_S
     },
     Case {
         weights: "cornet_z_div8.pth",
@@ -190,15 +203,26 @@ struct ChannelStep {
 
 /// The checkpoint of a case; it is there when [`requests`] found its tensors.
 pub fn weights(case: &Case) -> Box<dyn Source> {
-    let path = shared(&format!("fixtures/{}", case.weights)).expect("the fixtures are here");
+    let path = match case.full {
+        true => shared(&format!("fixtures/{}", case.weights)).expect("its tensors were found"),
+        false => reference(case.weights),
+    };
     Box::new(BufReader::new(File::open(path).expect("a fixture opens")))
 }
 
-/// The requests of a case with their references; `None` without `../shared`.
+/// The requests of a case with their references; `None` for what is in the full reference set only, where
+/// that is not here.
+#[track_caller]
 pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
-    let mut io = fixture(case.io)?;
-    let input = array(&mut io, case.input);
-    let labels = array(&mut io, case.labels).data.to_i64()?;
+    match case.full {
+        true => requests_of(case, &mut full_fixture(case.io)?),
+        false => requests_of(case, &mut fixture(case.io)),
+    }
+}
+
+fn requests_of(case: &Case, io: &mut impl Named) -> Option<Vec<(RunOptions, Reference)>> {
+    let input = array(io, case.input);
+    let labels = array(io, case.labels).data.to_i64()?;
     let mut reference = Reference::new();
     let plain = |array: Array| Expected {
         values: array.data.to_f32(),
@@ -206,13 +230,13 @@ pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
         subset: None,
     };
     for (ours, theirs) in case.taps {
-        reference.insert((*ours).to_owned(), plain(array(&mut io, theirs)));
+        reference.insert((*ours).to_owned(), plain(array(io, theirs)));
     }
-    reference.insert("logits".to_owned(), plain(array(&mut io, case.logits)));
+    reference.insert("logits".to_owned(), plain(array(io, case.logits)));
     let (file, key, factor) = case.gradient;
     let gradient = match file {
-        "" => array(&mut io, key),
-        other => array(&mut fixture(other)?, key),
+        "" => array(io, key),
+        other => array(&mut fixture(other), key),
     };
     let gradient = Expected {
         factor,
@@ -226,7 +250,7 @@ pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
         .collect();
     if case.vone {
         taps.push("V1".to_owned());
-        reference.insert("V1".to_owned(), vone_reference(&mut io));
+        reference.insert("V1".to_owned(), vone_reference(io));
     }
     let first = RunOptions {
         input: raw(&input),
@@ -238,12 +262,12 @@ pub fn requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
     };
     let mut requests = vec![(first, reference)];
     if let Some(key) = case.noisy_logits {
-        requests.push(noisy(&input, array(&mut io, key))?);
+        requests.push(noisy(&input, array(io, key)));
     }
     Some(requests)
 }
 
-fn vone_reference(io: &mut Arrays) -> Expected {
+fn vone_reference(io: &mut impl Named) -> Expected {
     let stored = array(io, "vone_block_ch_every8");
     let [_, kept, height, width] = stored.shape[..] else {
         panic!("the VOneBlock's answer has four axes");
@@ -260,8 +284,8 @@ fn vone_reference(io: &mut Arrays) -> Expected {
 }
 
 /// The first image under the stored noise.
-fn noisy(input: &Array, logits: Array) -> Option<(RunOptions, Reference)> {
-    let mut npz = fixture("vonenet_fixed_noise.npz")?;
+fn noisy(input: &Array, logits: Array) -> (RunOptions, Reference) {
+    let mut npz = fixture("vonenet_fixed_noise.npz");
     let noise = array(&mut npz, "fixed_noise");
     let mut first = raw(input);
     let images = first.shape[0];
@@ -279,7 +303,7 @@ fn noisy(input: &Array, logits: Array) -> Option<(RunOptions, Reference)> {
         factor: 1.0,
         subset: None,
     };
-    Some((options, BTreeMap::from([("logits".to_owned(), expected)])))
+    (options, BTreeMap::from([("logits".to_owned(), expected)]))
 }
 
 fn raw(array: &Array) -> RawTensor {

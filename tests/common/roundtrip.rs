@@ -57,7 +57,7 @@ pub fn rewritten(case: &Case, f16: bool) -> (String, Vec<u8>) {
 }
 
 /// The requests for a checkpoint's logits, under the stored noise too where there is some, with
-/// what must come back; `None` without `../shared`.
+/// what must come back; `None` as from [`parity::requests`].
 pub fn logit_requests(case: &Case) -> Option<Vec<(RunOptions, Reference)>> {
     let mut requests = parity::requests(case)?;
     for (options, reference) in &mut requests {

@@ -47,12 +47,10 @@ fn run(case: &Case) -> Option<Vec<(String, f32)>> {
 fn every_family_agrees_with_its_reference() {
     let mut checked = 0;
     for case in CASES {
-        let Some(errors) = run(case) else {
-            println!("skipped {}: ../shared/fixtures is not here", case.weights);
-            continue;
-        };
+        let Some(errors) = run(case) else { continue };
         hold("native", case, &errors, TOLERANCE);
         checked += errors.len();
     }
     println!("{checked} tensors compared");
+    assert!(checked >= 70, "{checked} tensors were compared");
 }

@@ -1,5 +1,7 @@
-//! The checks, from the quickest to the slowest, with a summary at the end.
+//! The checks, from the quickest to the slowest, with a summary at the end: each one's time, and every
+//! test that did not run, with its reason.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,7 @@ use crate::page;
 use crate::progress::{Outcome, Progress, bytes, seconds};
 use crate::setup::{self, Need};
 use crate::shell::{Shell, run};
+use crate::times::Times;
 use crate::wasm::{self, TARGET};
 
 /// Which tests to run.
@@ -155,6 +158,24 @@ const WORKER_TESTS: &[&str] = &["--workspace"];
 /// Variables with the places of the page and the browser; a test without them is skipped.
 const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER"];
 
+/// Tests that drive a browser. Natively they would find none and test nothing.
+const BROWSER_TESTS: &[&str] = &["browser", "e2e", "harness"];
+
+/// Why a test may be left out where nobody looks on: parts of reasons. Anything else fails there.
+const ALLOWED_SKIPS: &[&str] = &[
+    // What a checkout does not hold, and what repeats at another size what it holds.
+    "../shared/",
+    // Done by hand, for minutes or to be looked at.
+    "VENTRAL_LONG",
+    "VENTRAL_PICTURE",
+    "VENTRAL_SCREENSHOTS",
+];
+
+/// Where tests write what they leave out, and why; one line each.
+fn skips_file(shell: &Shell) -> PathBuf {
+    shell.state().join("skips.txt")
+}
+
 /// Runs the groups' checks to the end, even past a failed one.
 ///
 /// # Errors
@@ -170,15 +191,47 @@ pub fn run_all(shell: &Shell, groups: Groups) -> Result<()> {
         .iter()
         .filter(|check| (check.wanted)(groups))
         .collect();
+    let mut times = Times::read(shell);
+    times.announce(wanted.iter().map(|check| check.name));
+    // Left of an earlier run; where there is none, there is nothing to remove.
+    let _ = std::fs::remove_file(skips_file(shell));
     let mut progress = Progress::new("test", wanted.len());
     let mut endings = Vec::new();
     for check in wanted {
         let started = Instant::now();
-        Progress::announce("test", check.name);
+        Progress::announce("test", times.beside(check.name));
         let ending = progress.step(check.name, || Ok(Outcome::Done((check.run)(shell)?)));
+        if ending.is_ok() {
+            times.keep(check.name, started.elapsed());
+        }
         endings.push((check.name, ending, started.elapsed()));
     }
-    sum_up(&endings, begun.elapsed())
+    times.write(shell)?;
+    let skipped = std::fs::read_to_string(skips_file(shell)).unwrap_or_default();
+    if let Err(error) = list_skips(&skipped, std::env::var_os("CI").is_some()) {
+        endings.push(("tests that were left out", Err(error), Duration::ZERO));
+    }
+    let ending = sum_up(&endings, begun.elapsed());
+    println!(
+        "{} tests were left out or ran in part",
+        skipped.lines().count()
+    );
+    ending
+}
+
+/// Prints what tests did not run, and why.
+///
+/// # Errors
+/// Where `is_strict`: those whose reason is none of [`ALLOWED_SKIPS`].
+fn list_skips(skipped: &str, is_strict: bool) -> Result<()> {
+    println!();
+    skipped.lines().for_each(|line| println!("skipped {line}"));
+    let is_allowed = |line: &&str| ALLOWED_SKIPS.iter().any(|reason| line.contains(reason));
+    let others: Vec<&str> = skipped.lines().filter(|line| !is_allowed(line)).collect();
+    match is_strict && !others.is_empty() {
+        true => bail!("with CI set these must run: {}", others.join("; ")),
+        false => Ok(()),
+    }
 }
 
 fn sum_up(endings: &[(&str, Result<Outcome>, Duration)], took: Duration) -> Result<()> {
@@ -216,22 +269,24 @@ fn native_cargo(shell: &Shell) -> Command {
     for name in TEST_VARIABLES {
         cargo.env_remove(name);
     }
+    cargo.env("VENTRAL_SKIPS", skips_file(shell));
     cargo
 }
 
 fn native_tests(shell: &Shell) -> Result<String> {
-    let arguments: &[&str] = match shell.find("cargo-nextest") {
-        Some(_) => &["nextest", "run", "--release", "--workspace"],
-        None => &[
-            "test",
-            "--release",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--tests",
-        ],
-    };
-    cargo(shell, arguments)
+    let others: Vec<String> = BROWSER_TESTS
+        .iter()
+        .map(|name| format!("not binary({name})"))
+        .collect();
+    let filter = others.join(" and ");
+    let nextest = ["nextest", "run", "--release", "--workspace", "-E", &filter];
+    let built_in = "test --release --workspace --lib --bins --tests";
+    let built_in: Vec<&str> = built_in.split(' ').collect();
+    match shell.find("cargo-nextest") {
+        Some(_) => cargo(shell, &nextest),
+        // It runs the browser's tests as well, which say themselves that they have none.
+        None => cargo(shell, &built_in),
+    }
 }
 
 /// Lints the page's programs, with their features and target.
@@ -308,6 +363,18 @@ mod tests {
         };
         assert_eq!(native.or_all(), native);
         assert_eq!(count(native), 7);
+    }
+
+    #[test]
+    fn a_test_left_out_for_another_reason_fails_where_nobody_looks() {
+        let fine = "tests/e2e/page.rs all: VENTRAL_LONG gives no number of seconds to wait";
+        let other = "tests/e2e/see.rs one: VENTRAL_DIST is not set";
+        let both = format!("{fine}\n{other}\n");
+        assert!(list_skips("", true).is_ok());
+        assert!(list_skips(fine, true).is_ok());
+        assert!(list_skips(&both, false).is_ok());
+        let error = list_skips(&both, true).unwrap_err().to_string();
+        assert!(error.contains(other) && !error.contains(fine), "{error}");
     }
 
     #[test]
