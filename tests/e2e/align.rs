@@ -202,7 +202,7 @@ fn three_minutes_of_aligning_beat_the_shuffled_control() {
 #[test]
 fn pictures_of_the_tab_align() {
     if std::env::var_os("VENTRAL_SCREENSHOTS").is_none() {
-        println!("skipped: VENTRAL_SCREENSHOTS names no folder");
+        crate::common::skip("VENTRAL_SCREENSHOTS names no folder");
         return;
     }
     let Some(mut browser) = open(Gpu::Absent) else {

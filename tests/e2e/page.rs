@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use ventral::pack;
 
 use crate::common::browser::{Browser, Gpu};
+use crate::common::skip;
 
 pub fn testid(id: &str) -> String {
     format!("[data-testid=\"{id}\"]")
@@ -52,16 +53,6 @@ pub fn sample(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-pub fn fixture(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.parent()?.join("shared/fixtures").join(name);
-    if !path.exists() {
-        println!("skipped: ../shared/fixtures/{name} is not here");
-        return None;
-    }
-    Some(path)
-}
-
 /// How many elements have this test id.
 pub fn count(browser: &mut Browser, id: &str) -> u64 {
     let body = format!(
@@ -95,12 +86,13 @@ pub fn tar(files: &[(String, &[u8])]) -> Vec<u8> {
 }
 
 /// Seconds to wait for what takes minutes, where the environment asks for it.
+#[track_caller]
 pub fn long() -> Option<u64> {
     let seconds = std::env::var("VENTRAL_LONG")
         .ok()
         .and_then(|s| s.parse().ok());
     if seconds.is_none() {
-        println!("skipped: VENTRAL_LONG gives no number of seconds to wait");
+        skip("VENTRAL_LONG gives no number of seconds to wait");
     }
     seconds
 }

@@ -280,7 +280,7 @@ steps = 10
 #[test]
 fn pictures_of_the_page() {
     if std::env::var_os("VENTRAL_SCREENSHOTS").is_none() {
-        println!("skipped: VENTRAL_SCREENSHOTS names no folder");
+        crate::common::skip("VENTRAL_SCREENSHOTS names no folder");
         return;
     }
     let Some(mut browser) = open(Gpu::Absent) else {
