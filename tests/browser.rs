@@ -187,7 +187,7 @@ fn run(browser: &mut Browser, case: &Case, place: Place) -> Option<Vec<(String, 
     let requests = requests(case)?;
     let weights = published(case);
     let mut answers = |runs: &[RunOptions]| ask(browser, (case.weights, &weights), runs, place);
-    Some(errors(&requests, TOLERANCE, &mut answers))
+    Some(errors(&requests, &mut answers))
 }
 
 fn parity(place: Place) {

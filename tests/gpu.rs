@@ -92,7 +92,7 @@ fn networks_and_kernels_agree_on_the_gpu() {
     for case in CASES {
         if let Some(requests) = loaded(case, &mut session, &host) {
             let ask = &mut |runs: &[RunOptions]| ask(&mut session, &host, runs);
-            hold("GPU", case, &errors(&requests, TOLERANCE, ask), TOLERANCE);
+            hold("GPU", case, &errors(&requests, ask), TOLERANCE);
         }
     }
     let kernels = Request::CheckKernels { shapes: SHAPES };

@@ -19,7 +19,7 @@ fn write_input(file: &str, folder: &Path) {
 #[test]
 fn infer_writes_the_taps_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    write_input("cornet_s_div32_io.npz", folder.path());
+    write_input("cornet_s_div32_parity.npz", folder.path());
     let weights = reference("cornet_s_div32.pth");
     let weights = weights.to_str().unwrap();
     let arguments = [
@@ -36,12 +36,12 @@ fn infer_writes_the_taps_asked_for() {
     ];
     succeeds(&arguments, folder.path());
     let mut ours = open(&folder.path().join("out.npz"));
-    let mut theirs = fixture("cornet_s_div32_io.npz");
+    let mut theirs = fixture("cornet_s_div32_parity.npz");
     for (tap, key) in [
         ("V1", "V1"),
         ("V4.t2", "V4_t2"),
         ("IT", "IT"),
-        ("logits", "decoder"),
+        ("logits", "logits"),
     ] {
         let theirs = f32s(&mut theirs, key);
         all_close(&f32s(&mut ours, tap), &theirs, 1e-4);
@@ -68,7 +68,7 @@ fn infer_writes_the_taps_asked_for() {
 #[test]
 fn fetch_keeps_a_published_file_as_shards() {
     let folder = tempfile::tempdir().unwrap();
-    write_input("voneresnet50_small_io.npz", folder.path());
+    write_input("voneresnet50_small_parity.npz", folder.path());
     let site = folder.path().join("site");
     fs::create_dir(&site).unwrap();
     // The server wants a page to serve.
@@ -101,7 +101,7 @@ fn fetch_keeps_a_published_file_as_shards() {
     ];
     succeeds(&arguments, folder.path());
     let mut ours = open(&folder.path().join("out.npz"));
-    let mut theirs = fixture("voneresnet50_small_io.npz");
+    let mut theirs = fixture("voneresnet50_small_parity.npz");
     let theirs = f32s(&mut theirs, "logits");
     // Eleven bits of mantissa through a score of layers.
     all_close(&f32s(&mut ours, "logits"), &theirs, 2e-2);

@@ -19,6 +19,7 @@ pub fn skip(reason: impl Display) {
         return;
     };
     let list = OpenOptions::new().append(true).create(true).open(list);
-    let written = list.and_then(|mut list| writeln!(list, "{line}"));
+    // In one piece: other tests write to it at the same time.
+    let written = list.and_then(|mut list| list.write_all(format!("{line}\n").as_bytes()));
     written.expect("the list of skipped tests can be written");
 }

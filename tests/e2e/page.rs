@@ -87,6 +87,7 @@ pub fn tar(files: &[(String, &[u8])]) -> Vec<u8> {
 
 #[track_caller]
 /// Seconds to wait for what takes minutes, where the environment asks for it.
+#[track_caller]
 pub fn long() -> Option<u64> {
     let seconds = std::env::var("VENTRAL_LONG")
         .ok()
