@@ -1,6 +1,6 @@
 //! NumPy's `.npy` and `.npz`, written and read.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::Path;
 

@@ -177,10 +177,6 @@ pub const CASES: &[Case] = &[
     SMALL_CNN,
     WIDER_CORNET_S,
     Case {
-        weights: "cornet_s_div8.pth",
-        ..WIDER_CORNET_S
-    },
-    Case {
         weights: "cornet_s_div8_legacy.pth",
         ..WIDER_CORNET_S
     },

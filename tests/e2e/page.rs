@@ -85,7 +85,6 @@ pub fn tar(files: &[(String, &[u8])]) -> Vec<u8> {
     archive
 }
 
-#[track_caller]
 /// Seconds to wait for what takes minutes, where the environment asks for it.
 #[track_caller]
 pub fn long() -> Option<u64> {
