@@ -53,6 +53,29 @@ pub fn sample(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// Notes every value other than 0 that a number of an element's data takes from now on, once a change.
+pub fn note_values(browser: &mut Browser, id: &str, name: &str) {
+    let body = format!(
+        "const values = [];
+         const note = () => {{
+           const value = Number(document.querySelector({})?.dataset.{name} ?? 0);
+           if (value && value !== values.at(-1)) values.push(value);
+         }};
+         new MutationObserver(note).observe(document.body, {{ subtree: true, childList: true, attributes: true }});
+         window.noted = values;
+         return true",
+        json!(testid(id))
+    );
+    browser.run(&body, &[]);
+}
+
+/// What [`note_values`] has noted since.
+pub fn noted(browser: &mut Browser) -> Vec<u64> {
+    let values = browser.run("return window.noted", &[]);
+    let values = values.as_array().expect("a list of numbers");
+    values.iter().filter_map(Value::as_u64).collect()
+}
+
 /// How many elements have this test id.
 pub fn count(browser: &mut Browser, id: &str) -> u64 {
     let body = format!(
