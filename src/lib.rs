@@ -13,12 +13,13 @@
 //! model
 //! compute
 //! image
-//! archive  clock  fetch  pack  rng  serve
+//! appended  archive  clock  fetch  pack  rng  serve
 //! ```
 //!
 //! Pixels are f32 NCHW RGB in [0, 1] at every public boundary; a model owns its preprocessing.
 
 pub mod align;
+pub mod appended;
 #[cfg(feature = "archive")]
 pub mod archive;
 pub mod clock;

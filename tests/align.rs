@@ -3,6 +3,10 @@
 
 mod common;
 
+use std::fs::File;
+use std::io::BufReader;
+use std::ops::ControlFlow;
+
 use burn::module::{Module, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
@@ -21,11 +25,12 @@ use ventral::align::plan::{Control, Plan, PlanError};
 use ventral::align::stimuli::{Split, Stimuli, population, targets};
 use ventral::compute::device::Devices;
 use ventral::compute::kernel;
-use ventral::image::dataset::LabelledSet;
+use ventral::image::dataset::{LabelledSet, LoadOptions, load_readable};
 use ventral::measure::similarity::inference::Gain;
+use ventral::model::checkpoint::Source;
 use ventral::model::config::ModelConfig;
 use ventral::model::init::initialise;
-use ventral::model::load::Loaded;
+use ventral::model::load::{self, Loaded};
 use ventral::model::network::Network;
 use ventral::model::probe::CancelToken;
 use ventral::model::save;
@@ -438,6 +443,86 @@ fn alignment_raises_similarity_and_its_control_does_not() {
         gain.gain > 0.05 && gain.low < gain.gain && gain.gain < gain.high,
         "{gain:?}"
     );
+}
+
+/// Some of the shipped test images, with the responses of another shipped network's IT and
+/// with heat maps that have their peak in the middle.
+fn real_stimuli() -> Stimuli {
+    let options = LoadOptions {
+        size: 32,
+        cache: None,
+    };
+    let archive = common::root().join("static/testset/cifar10-1000.tar.gz");
+    let all = load_readable(
+        &archive,
+        ventral::image::dataset::Split::Test,
+        &options,
+        &mut |_| ControlFlow::Continue(()),
+    );
+    let images = all.unwrap().set.thinned(48);
+    let device = Devices::cpu("", None).device;
+    let other = shipped("cornet-s-cifar10").to_network(&device);
+    let rows: Vec<usize> = (0..48).collect();
+    let cancel = CancelToken::default();
+    let answers = features(&other, &images, &rows, "IT", &device, &cancel);
+    let answers = pollster::block_on(answers).unwrap();
+    let from_the_middle = |at: usize| {
+        let [x, y] = [at % 32, at / 32 % 32].map(|place| (place as f32 - 15.5) / 8.0);
+        (-(x * x + y * y)).exp()
+    };
+    Stimuli {
+        images,
+        labelled: true,
+        responses: answers.values.iter().map(|v| *v as f32).collect(),
+        neuroids: answers.columns,
+        heat_maps: (0..48 * 32 * 32).map(from_the_middle).collect(),
+    }
+}
+
+/// A model as the page ships it.
+fn shipped(name: &str) -> Loaded {
+    let file = format!("{name}.safetensors");
+    let path = common::root().join("static/models").join(&file);
+    let source: Box<dyn Source> = Box::new(BufReader::new(File::open(path).unwrap()));
+    load::read(&file, vec![source], &CancelToken::default(), |_, _, _| {}).unwrap()
+}
+
+/// Each loss alone, on a shipped network and real images that are the same at every step.
+#[test]
+fn the_harmonizer_and_the_similarity_loss_lower_themselves_on_a_shipped_network() {
+    let stimuli = real_stimuli();
+    for (term, share) in [("harmonizer", 0.9), ("similarity", 0.8)] {
+        let text = format!(
+            r#"
+            name = "test"
+            model = "resnet-cifar10"
+            tap = "layer3"
+            target = {{ kind = "model", model = "cornet-s-cifar10", tap = "IT" }}
+            steps = 12
+            batch = 36
+            validation = {{ every = 12, stimuli = 0.25, neuroids = 0.0 }}
+            schedule = {{ peak = 5e-3, warm_up = 0.1 }}
+            losses = {{ cka = 0.0, {term} = 1.0 }}
+            "#
+        );
+        let device = Devices::cpu("", None).device;
+        let made = Aligner::new(
+            Plan::parse(&text).unwrap(),
+            &shipped("resnet-cifar10"),
+            stimuli.clone(),
+            LabelledSet::default(),
+            device,
+            CancelToken::default(),
+        );
+        let losses = go(&mut made.unwrap(), 12);
+        println!("{term}: {losses:?}");
+        assert!(losses[11] < share * losses[0], "{term}: {losses:?}");
+        // Not by one lucky step: the later half lies below the first value as a whole.
+        assert!(
+            losses[6..].iter().all(|loss| *loss < losses[0]),
+            "{term}: {losses:?}"
+        );
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, from the ground up. A room imports rooms of lower floors only.
 const FLOORS: &[&[&str]] = &[
-    &["archive", "clock", "fetch", "pack", "rng", "serve"],
+    &[
+        "appended", "archive", "clock", "fetch", "pack", "rng", "serve",
+    ],
     &["image"],
     &["compute"],
     &["model"],

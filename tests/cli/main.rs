@@ -8,6 +8,8 @@ mod common;
 mod corrupt;
 mod evaluate;
 mod infer;
+mod published;
+mod train;
 
 use std::fs::{self, File};
 use std::io::BufReader;

@@ -1,4 +1,5 @@
-//! Driving headless Chromium from a test, over chromedriver's JSON protocol.
+//! Driving headless Chromium from a test, over chromedriver's JSON protocol, and Firefox over
+//! geckodriver's.
 //!
 //! ```ignore
 //! mod common;
@@ -88,6 +89,65 @@ impl Gpu {
     }
 }
 
+/// A browser with its driver.
+struct Engine {
+    program: PathBuf,
+    driver: PathBuf,
+    kind: Kind,
+}
+
+enum Kind {
+    Chromium(Gpu),
+    Firefox,
+}
+
+impl Engine {
+    /// The browser and the driver that two variables of the environment name; where one is missing it
+    /// says so.
+    #[track_caller]
+    fn named(program: &str, driver: &str, kind: Kind) -> Option<Self> {
+        let file = |name: &str| {
+            let file = std::env::var_os(name).map(PathBuf::from);
+            if file.is_none() {
+                skipped(name);
+            }
+            file
+        };
+        Some(Self {
+            program: file(program)?,
+            driver: file(driver)?,
+            kind,
+        })
+    }
+
+    /// What the driver is asked for.
+    fn capabilities(&self, downloads: &Path) -> Value {
+        match self.kind {
+            Kind::Chromium(gpu) => {
+                let flags: Vec<&str> = FLAGS.iter().chain(gpu.flags()).copied().collect();
+                json!({
+                    "browserName": "chrome",
+                    "goog:chromeOptions": { "binary": self.program, "args": flags },
+                    "goog:loggingPrefs": { "browser": "ALL" },
+                })
+            }
+            Kind::Firefox => json!({
+                "browserName": "firefox",
+                "moz:firefoxOptions": {
+                    "binary": self.program,
+                    "args": ["-headless", "-width", "1280", "-height", "900"],
+                    "prefs": {
+                        "browser.download.folderList": 2,
+                        "browser.download.dir": downloads,
+                        "browser.helperApps.neverAsk.saveToDisk":
+                            "application/json,text/csv,text/html,application/octet-stream",
+                    },
+                },
+            }),
+        }
+    }
+}
+
 /// Longest wait for an ordinary command (a click, a short script).
 const COMMAND: Duration = Duration::from_secs(60);
 
@@ -116,7 +176,10 @@ pub struct DroppedFile<'a> {
     pub bytes: &'a [u8],
 }
 
-/// chromedriver as a process; it ends with this value.
+/// What stands before the port where chromedriver and geckodriver tell it.
+const TOLD: [&str; 2] = ["successfully on port ", "Listening on 127.0.0.1:"];
+
+/// chromedriver or geckodriver as a process; it ends with this value.
 struct Driver {
     process: Child,
     port: u16,
@@ -136,7 +199,8 @@ impl Driver {
         // The thread goes on reading after the port is known: a full pipe would stop the driver.
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("successfully on port ") {
+                let told = TOLD.iter().find_map(|text| line.split_once(text));
+                if let Some((_, rest)) = told {
                     let digits = rest.trim_end_matches('.').parse::<u16>();
                     let _ = found.send(digits);
                 }
@@ -146,7 +210,7 @@ impl Driver {
         let mut driver = Self { process, port: 0 };
         driver.port = match port.recv_timeout(START) {
             Ok(Ok(port)) => port,
-            _ => return Err("chromedriver did not tell its port".into()),
+            _ => return Err(format!("{} did not tell its port", program.display())),
         };
         Ok(driver)
     }
@@ -166,7 +230,7 @@ fn parent_of(id: u32) -> Option<u32> {
     fields.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// A Chromium with one tab, and the server of the page it looks at.
+/// A browser with one tab, and the server of the page it looks at.
 pub struct Browser {
     agent: ureq::Agent,
     session: String,
@@ -194,51 +258,54 @@ impl Browser {
     /// returns nothing when the environment names no Chromium.
     #[track_caller]
     pub fn on(dist: &Path, gpu: Gpu) -> Option<Self> {
-        let program = |name: &str| {
-            let file = std::env::var_os(name).map(PathBuf::from);
-            if file.is_none() {
-                skipped(name);
-            }
-            file
-        };
-        let chromium = program("VENTRAL_CHROMIUM")?;
-        let driver = program("VENTRAL_CHROMEDRIVER")?;
-        Some(ok(Self::start(dist, gpu, &chromium, &driver)))
+        let (program, driver) = ("VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER");
+        let engine = Engine::named(program, driver, Kind::Chromium(gpu))?;
+        let browser = ok(Self::start(dist, &engine));
+        ok(browser.try_cdp(
+            "Browser.setDownloadBehavior",
+            json!({ "behavior": "allow", "downloadPath": browser.downloads.path() }),
+        ));
+        Some(browser)
     }
 
-    fn start(dist: &Path, gpu: Gpu, chromium: &Path, driver: &Path) -> Outcome<Self> {
+    /// Opens Firefox for the page that `cargo xtask` built; prints why and returns nothing when the
+    /// environment names no Firefox. What goes by DevTools' protocol (viewport, colour scheme, console)
+    /// fails in it.
+    #[track_caller]
+    pub fn firefox_on_built_page() -> Option<Self> {
+        let Some(dist) = std::env::var_os("VENTRAL_DIST") else {
+            skipped("VENTRAL_DIST");
+            return None;
+        };
+        let (program, driver) = ("VENTRAL_FIREFOX", "VENTRAL_GECKODRIVER");
+        let engine = Engine::named(program, driver, Kind::Firefox)?;
+        Some(ok(Self::start(Path::new(&dist), &engine)))
+    }
+
+    fn start(dist: &Path, engine: &Engine) -> Outcome<Self> {
         let options = ServeOptions::new(dist).port(0);
         let server = BackgroundServer::start(&options).map_err(|error| error.to_string())?;
         let downloads = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let driver = Driver::start(driver)?;
+        let driver = Driver::start(&engine.driver)?;
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .build()
             .into();
-        let flags: Vec<&str> = FLAGS.iter().chain(gpu.flags()).copied().collect();
-        let wanted = json!({ "capabilities": { "alwaysMatch": {
-            "browserName": "chrome",
-            "goog:chromeOptions": { "binary": chromium, "args": flags },
-            "goog:loggingPrefs": { "browser": "ALL" },
-        } } });
+        let wanted = engine.capabilities(downloads.path());
+        let wanted = json!({ "capabilities": { "alwaysMatch": wanted } });
         let base = format!("http://127.0.0.1:{}/session", driver.port);
         let made = send(&agent, "POST", &base, &wanted, START)?;
         let id = made["sessionId"]
             .as_str()
-            .ok_or("chromedriver named no session")?;
-        let browser = Self {
+            .ok_or("the driver named no session")?;
+        Ok(Self {
             agent,
             session: format!("{base}/{id}"),
             server,
             downloads,
             driver,
-        };
-        browser.try_cdp(
-            "Browser.setDownloadBehavior",
-            json!({ "behavior": "allow", "downloadPath": browser.downloads.path() }),
-        )?;
-        Ok(browser)
+        })
     }
 
     /// The page's address, with a slash at the end.
@@ -644,7 +711,7 @@ impl Drop for Browser {
     }
 }
 
-/// One command to chromedriver: its `value`, or the error it names.
+/// One command to the driver: its `value`, or the error it names.
 fn send(
     agent: &ureq::Agent,
     method: &str,

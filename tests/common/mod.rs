@@ -8,6 +8,8 @@ pub mod arrays;
 pub mod browser;
 #[cfg(feature = "cli")]
 pub mod command;
+#[cfg(feature = "serve")]
+pub mod host;
 #[cfg(feature = "compute")]
 pub mod native;
 #[cfg(feature = "compute")]

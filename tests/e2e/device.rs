@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::common::browser::{Browser, Gpu};
+use crate::common::host::bare_host;
 use crate::common::skip;
 use crate::page::{open, testid, top, wait_for_text};
 
@@ -63,24 +64,6 @@ fn all_cores_compute() {
     wait_for_text(&mut browser, "backend-in-use", &wanted, 60);
     assert_eq!(top(&mut browser), before);
     browser.expect_no_errors(&[]);
-}
-
-/// A host of static files that sends no headers of its own; its address.
-fn bare_host(folder: PathBuf) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("a bound port has an address");
-    listener.set_nonblocking(true).expect("a socket's option");
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.expect("a runtime").block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            let files = tower_http::services::ServeDir::new(folder);
-            axum::serve(listener, axum::Router::new().fallback_service(files)).await
-        })
-    });
-    format!("http://{address}/")
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::common::browser::{DroppedFile, Gpu};
-use crate::common::reference;
+use crate::common::browser::{Browser, DroppedFile, Gpu};
+use crate::common::host::{bare_host, open_host};
+use crate::common::{self, reference};
 use crate::page::{open, open_at, pictures_of, sample, testid, top, wait_for_text};
 
 /// Without any word of its own the page shows a photograph, and a model that knows what is on it.
@@ -138,4 +139,31 @@ fn weights_are_dropped_good_and_bad() {
     let shipped = "return document.querySelector('[data-testid=model-name]')?.dataset.name === 'cornet-s-cifar10'";
     browser.wait_for("the shipped model", shipped, 60);
     browser.wait_for_element(&format!("{} li", testid("top5")), 60);
+}
+
+/// Weights at an address of another host, which lets pages of other sites read them or does not.
+#[test]
+fn weights_come_from_an_address() {
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    let models = common::root().join("static/models");
+    let download = |browser: &mut Browser, host: &str| {
+        browser.click(&testid("model-open"));
+        let address = testid("weights-url");
+        browser.wait_for_element(&address, 20);
+        browser.set_value(&address, &format!("{host}resnet-tiny40.safetensors"));
+        browser.click(&testid("weights-url-load"));
+    };
+    let closed = bare_host(models.clone());
+    download(&mut browser, &closed);
+    wait_for_text(&mut browser, "error-banner", "drop it here", 60);
+    let open = open_host(models);
+    download(&mut browser, &open);
+    browser.wait_for_element(
+        &format!("{}[data-name=resnet-tiny40]", testid("model-name")),
+        120,
+    );
+    browser.wait_for_element(&format!("{} li", testid("top5")), 120);
+    browser.expect_no_errors(&["CORS", "Failed to load resource"]);
 }

@@ -18,18 +18,7 @@ pub fn run_all(shell: &Shell, words: &[String]) -> Result<()> {
     let asks = |option: &str| words.iter().any(|word| word == option);
     let is_native = asks("--native") || asks("--gpu");
     let is_in_browser = !is_native || IN_BROWSER.iter().any(|option| asks(option));
-    let needs: &[Need] = match (is_in_browser, asks("--native")) {
-        (true, _) => &[
-            Need::Compile,
-            Need::Bind,
-            Need::Publish,
-            Need::Browser,
-            Need::Bench,
-        ],
-        (false, true) => &[Need::Bench],
-        (false, false) => &[],
-    };
-    setup::obtain_all(shell, needs)?;
+    setup::obtain_all(shell, &needs(is_in_browser, asks("--native")))?;
     let mut cargo = shell.command("cargo");
     cargo.args(["bench", "--bench", "peers"]);
     if asks("--gpu") {
@@ -50,4 +39,29 @@ pub fn run_all(shell: &Shell, words: &[String]) -> Result<()> {
         cargo.env("VENTRAL_PYTHON", python);
     }
     run(&mut cargo)
+}
+
+/// What a benchmark needs, and nothing for one that was not asked for.
+fn needs(in_browser: bool, native: bool) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if in_browser {
+        needs.extend(setup::PAGE);
+        needs.extend([Need::Browser, Need::Peers]);
+    }
+    if native {
+        needs.push(Need::Torch);
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pytorch_is_installed_for_the_native_benchmark_alone() {
+        assert!(!needs(true, false).contains(&Need::Torch));
+        assert!(!needs(false, true).contains(&Need::Peers));
+        assert!(needs(true, true).contains(&Need::Torch));
+    }
 }

@@ -1,6 +1,7 @@
 //! Builds, serves, tests and measures Ventral, and installs what that needs: `cargo xtask help`.
 
 mod bench;
+mod dist;
 mod page;
 mod progress;
 mod quick;
@@ -28,21 +29,26 @@ Ventral's own tasks.
         Get what is missing, compile the page, serve it on 127.0.0.1 and open the browser. It answers
         when the page and the program for the CPU are compiled; the one for the GPU follows. Where
         `build` has built the same sources, that is served.
-    cargo xtask test [--native] [--browser] [--e2e] [--gpu]
+    cargo xtask test [--native] [--browser] [--e2e] [--firefox] [--gpu]
         Format, lints, native tests, the page's build and size, tests in Chromium.
-        Without an option: all of them but --gpu, the networks and kernels natively on this
-        machine's GPU (Vulkan, Metal or DirectX; a driver in software will do).
+        Without an option: all of them but --firefox, the page in Firefox beside Chromium, and
+        --gpu, the networks and kernels natively on this machine's GPU (Vulkan, Metal or DirectX; a
+        driver in software will do).
     cargo xtask bench [--browser | --native | --gpu] [--webgpu] [--memory | --growth] [--only=ENGINE]… [--batch=N] [--rounds=N] [MODEL…]
         Measure Ventral beside ONNX Runtime Web and TensorFlow.js in Chromium, and beside PyTorch
         natively, on the same weights and in turns. --webgpu: the small models on a WebGPU adapter.
         --gpu: natively on this machine's GPU, beside the CPU.
         In the place of times, --memory: the most the tab holds for each engine; --growth: how
         Ventral's times grow with the batch, the image's side and an attack's steps.
-        The peers are installed beside the tools; every number goes to target/bench.json.
+        What is compared is installed beside the tools, PyTorch for --native alone and in its build
+        for the CPU; every number goes to target/bench.json.
     cargo xtask setup
         Get what is missing for building and testing, and nothing more.
     cargo xtask build
         Build the page as it is published into dist/: small and compressed.
+    cargo xtask dist
+        Write what can be taken away into target/dist/: the page as an archive of static files, for
+        any web server, and the command line as one file with the page and the shipped models in it.
     cargo xtask testset NAME ARCHIVE
         Pick a shipped test set from a published one: cifar10-1000 from CIFAR-10 as JPEG files,
         tiny40-400 from Tiny ImageNet, each a .tar.xz. Writes static/testset/NAME.tar.gz.
@@ -63,6 +69,7 @@ enum Task {
     Bench(Vec<String>),
     Setup,
     Build,
+    Dist,
     TestSet { name: String, archive: PathBuf },
     Help,
 }
@@ -87,12 +94,13 @@ fn parse(words: &[String]) -> Result<Task> {
         ["bench", rest @ ..] => Task::Bench(parse_bench(rest)?),
         ["setup"] => Task::Setup,
         ["build"] => Task::Build,
+        ["dist"] => Task::Dist,
         ["testset", name, archive] => Task::TestSet {
             name: (*name).to_owned(),
             archive: PathBuf::from(archive),
         },
         ["testset", ..] => bail!("`testset` takes a name and an archive: see `cargo xtask help`"),
-        [task @ ("setup" | "build"), extra, ..] => bail!("`{task}` takes no `{extra}`"),
+        [task @ ("setup" | "build" | "dist"), extra, ..] => bail!("`{task}` takes no `{extra}`"),
         [other, ..] => bail!("there is no task `{other}`: see `cargo xtask help`"),
     })
 }
@@ -126,6 +134,7 @@ fn parse_test(words: &[&str]) -> Result<Groups> {
             "--native" => groups.native = true,
             "--browser" => groups.browser = true,
             "--e2e" => groups.e2e = true,
+            "--firefox" => groups.firefox = true,
             "--gpu" => groups.gpu = true,
             other => bail!("`test` takes no `{other}`: see `cargo xtask help`"),
         }
@@ -165,6 +174,9 @@ fn perform(task: Task) -> Result<()> {
             setup::obtain_all(&shell, &setup::PAGE)?;
             page::build(&shell)?;
         }
+        Task::Dist => {
+            dist::make(&shell)?;
+        }
         Task::Serve { port, open } => serve::run(&shell, port, open)?,
         Task::Test(groups) => test::run_all(&shell, groups)?,
         Task::Bench(words) => bench::run_all(&shell, &words)?,
@@ -188,7 +200,7 @@ mod tests {
             native: true,
             browser: true,
             e2e: true,
-            gpu: false,
+            ..Groups::default()
         };
         let e2e = Groups {
             e2e: true,
@@ -196,6 +208,10 @@ mod tests {
         };
         let gpu = Groups {
             gpu: true,
+            ..Groups::default()
+        };
+        let firefox = Groups {
+            firefox: true,
             ..Groups::default()
         };
         let table = [
@@ -213,6 +229,8 @@ mod tests {
             ("test", Task::Test(all)),
             ("test --e2e", Task::Test(e2e)),
             ("test --gpu", Task::Test(gpu)),
+            ("test --firefox", Task::Test(firefox)),
+            ("dist", Task::Dist),
             (
                 "serve",
                 Task::Serve {

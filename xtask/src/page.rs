@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::progress::{Outcome, Progress, bytes};
-use crate::setup::find_wasm_opt;
+use crate::setup::{self, find_wasm_opt};
 use crate::shell::{Shell, run};
 use crate::wasm::{self, Compiler, TARGET};
 
@@ -293,7 +293,8 @@ pub fn bind_threads(shell: &Shell, made: &Path, folder: &Path) -> Result<()> {
 /// # Errors
 /// When wasm-bindgen fails.
 pub fn bind(shell: &Shell, made: &Path, kind: &str, name: &str, folder: &Path) -> Result<()> {
-    let mut bindgen = shell.command("wasm-bindgen");
+    let binder = setup::binder(shell).context("wasm-bindgen is missing")?;
+    let mut bindgen = shell.command(binder);
     bindgen
         .args(["--target", kind, "--no-typescript", "--out-name", name])
         .arg("--out-dir")

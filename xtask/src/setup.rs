@@ -44,7 +44,16 @@ const CHROMIUM_FILES: &[&str] = &[
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 ];
 
-/// Names of its driver.
+/// Names of Firefox's program.
+const FIREFOX: &[&str] = &["firefox", "firefox-esr"];
+
+/// Common places of Firefox outside the search path.
+const FIREFOX_FILES: &[&str] = &["/Applications/Firefox.app/Contents/MacOS/firefox"];
+
+/// The version of Firefox's driver that is installed where there is none.
+const GECKODRIVER: &str = "0.37.1";
+
+/// Names of Chromium's driver.
 const CHROMEDRIVER: &[&str] = &["chromedriver", "chromium.chromedriver"];
 
 /// The purpose of an item.
@@ -60,8 +69,12 @@ pub enum Need {
     Lints,
     /// Testing the page in a browser.
     Browser,
-    /// Comparing it with others.
-    Bench,
+    /// Testing the page in a second browser.
+    Firefox,
+    /// Comparing it with others in a browser.
+    Peers,
+    /// Comparing the command line with PyTorch.
+    Torch,
 }
 
 /// All that building the page takes.
@@ -115,8 +128,17 @@ const THINGS: &[Thing] = &[
         advice: "install it by hand with `cargo install trunk --version 0.21.14 --locked`",
     },
     Thing {
-        name: "wasm-bindgen",
+        name: "wasm-bindgen's library",
         need: Need::Bind,
+        find: |shell| binder(shell).map(|program| program.to_owned()),
+        ways: &[("cargo install", install_binder)],
+        optional: false,
+        advice: "install the version of `wasm-bindgen-cli` that Cargo.lock names by hand, with `cargo \
+                 install wasm-bindgen-cli --version VERSION`",
+    },
+    Thing {
+        name: "wasm-bindgen",
+        need: Need::Publish,
         find: find_bindgen,
         ways: &[("cargo install", install_bindgen)],
         optional: false,
@@ -148,7 +170,7 @@ const THINGS: &[Thing] = &[
     },
     Thing {
         name: "ONNX Runtime Web and TensorFlow.js",
-        need: Need::Bench,
+        need: Need::Peers,
         find: |shell| {
             // As they were asked for when they were installed: another version is another install.
             let asked = shell.tools.join("peers/package.json");
@@ -162,12 +184,11 @@ const THINGS: &[Thing] = &[
     },
     Thing {
         name: "PyTorch",
-        need: Need::Bench,
+        need: Need::Torch,
         find: |shell| python(shell).map(|file| file.display().to_string()),
-        ways: &[("pip install torch", install_torch)],
+        ways: &[("pip install torch, its build for the CPU", install_torch)],
         optional: true,
-        advice: "nothing is compared with PyTorch (some gigabytes where it comes with its GPU \
-                 libraries); set VENTRAL_PYTHON to a Python that has it to \
+        advice: "nothing is compared with PyTorch; set VENTRAL_PYTHON to a Python that has it to \
                  change that",
     },
     Thing {
@@ -192,7 +213,41 @@ const THINGS: &[Thing] = &[
         advice: "install the chromedriver of Chromium's version so that it is on the PATH; \
                  `cargo xtask test --native` needs none",
     },
+    Thing {
+        name: "Firefox",
+        need: Need::Firefox,
+        find: |shell| firefox(shell).map(|file| file.display().to_string()),
+        ways: &[("apt-get install firefox-esr", |shell| {
+            apt_install(shell, &["firefox-esr"])
+        })],
+        optional: false,
+        advice: "install Firefox so that `firefox` is on the PATH; only `cargo xtask test --firefox` \
+                 needs it",
+    },
+    Thing {
+        name: "geckodriver",
+        need: Need::Firefox,
+        find: |shell| geckodriver(shell).map(|file| file.display().to_string()),
+        ways: &[("cargo install", |shell| {
+            run(&mut cargo_install(shell, "geckodriver", GECKODRIVER))
+        })],
+        optional: false,
+        advice: "install it by hand with `cargo install geckodriver`",
+    },
 ];
+
+/// Firefox's program file.
+pub fn firefox(shell: &Shell) -> Option<PathBuf> {
+    first_on_path(shell, FIREFOX).or_else(|| {
+        let mut files = FIREFOX_FILES.iter().map(PathBuf::from);
+        files.find(|file| file.is_file())
+    })
+}
+
+/// Its driver's program file.
+pub fn geckodriver(shell: &Shell) -> Option<PathBuf> {
+    shell.find("geckodriver")
+}
 
 /// Installs what is missing for `needs`. An installed item costs milliseconds.
 ///
@@ -373,6 +428,32 @@ fn find_bindgen(shell: &Shell) -> Option<String> {
     (line.split_whitespace().nth(1) == Some(wanted.as_str())).then_some(line)
 }
 
+/// Our own program on the same library, which is compiled in a third of the time.
+const BINDER: &str = "ventral-bindgen";
+
+/// The program of the version that Cargo.lock names, which makes of a compiled program what a browser
+/// loads: the command that trunk uses, or our own.
+pub fn binder(shell: &Shell) -> Option<&'static str> {
+    if find_bindgen(shell).is_some() {
+        return Some("wasm-bindgen");
+    }
+    let wanted = bindgen_version(shell).ok()?;
+    let line = shell.first_line(BINDER, &["--version"])?;
+    (line.split_whitespace().nth(1) == Some(wanted.as_str())).then_some(BINDER)
+}
+
+fn install_binder(shell: &Shell) -> Result<()> {
+    let mut cargo = shell.command("cargo");
+    cargo
+        .args(["install", "--locked", "--force", "--path"])
+        .arg(shell.root.join("xtask/bindgen"))
+        .arg("--root")
+        .arg(&shell.tools)
+        // Another folder than the page's: cargo works in each by itself at the same time.
+        .env("CARGO_TARGET_DIR", shell.state().join("tool"));
+    run(&mut cargo)
+}
+
 fn install_bindgen(shell: &Shell) -> Result<()> {
     // Without `--locked`: one of its pinned dependencies has been withdrawn.
     run(&mut cargo_install(
@@ -464,6 +545,9 @@ fn install_peers(shell: &Shell) -> Result<()> {
     run_within(&mut npm, PACKAGES_LIMIT)
 }
 
+/// PyTorch's builds for the CPU, at the address that its own guide names.
+const TORCH_FOR_THE_CPU: &str = "https://download.pytorch.org/whl/cpu";
+
 /// A Python that has PyTorch.
 pub fn python(shell: &Shell) -> Option<PathBuf> {
     let named = std::env::var_os("VENTRAL_PYTHON").map(PathBuf::from);
@@ -484,7 +568,17 @@ fn install_torch(shell: &Shell) -> Result<()> {
     run_within(venv.args(["-m", "venv"]).arg(&folder), PACKAGES_LIMIT)?;
     let mut pip = shell.command(&folder.join("bin/pip").to_string_lossy());
     pip.args(["install", "torch"]);
-    run_within(&mut pip, PACKAGES_LIMIT)
+    // What is published for Linux without more comes with gigabytes of libraries for a GPU; elsewhere
+    // it is the CPU's build.
+    if cfg!(target_os = "linux") {
+        pip.args(["--index-url", TORCH_FOR_THE_CPU]);
+    }
+    let installed = run_within(&mut pip, PACKAGES_LIMIT);
+    if installed.is_err() {
+        // A folder with Python alone would be of no use.
+        std::fs::remove_dir_all(&folder)?;
+    }
+    installed
 }
 
 #[cfg(test)]
@@ -496,6 +590,17 @@ mod tests {
         assert!(!is_new_enough("wasm-opt version 108"));
         assert!(is_new_enough("wasm-opt version 132 (version_132)"));
         assert!(!is_new_enough("something else"));
+    }
+
+    #[test]
+    fn our_own_program_is_of_the_pages_version() {
+        let shell = Shell::new().unwrap();
+        let version = bindgen_version(&shell).unwrap();
+        for name in ["Cargo.toml", "src/main.rs"] {
+            let file = shell.root.join("xtask/bindgen").join(name);
+            let text = std::fs::read_to_string(file).unwrap();
+            assert!(text.contains(&version), "{name}");
+        }
     }
 
     #[test]

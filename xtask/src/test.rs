@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::dist;
 use crate::page;
 use crate::progress::{Outcome, Progress, bytes, seconds};
 use crate::setup::{self, Need};
@@ -24,6 +25,8 @@ pub struct Groups {
     pub browser: bool,
     /// The page's size and the tests of the page in Chromium.
     pub e2e: bool,
+    /// The page in Firefox, beside Chromium. Only by name: a second browser is much to install.
+    pub firefox: bool,
     /// The tests on a GPU through its native driver. Only by name: compiling them takes a quarter of
     /// an hour, and few test machines have a GPU.
     pub gpu: bool,
@@ -39,12 +42,13 @@ impl Groups {
             native: true,
             browser: true,
             e2e: true,
+            firefox: false,
             gpu: false,
         }
     }
 
     fn in_browser(self) -> bool {
-        self.browser || self.e2e
+        self.browser || self.e2e || self.firefox
     }
 }
 
@@ -139,6 +143,16 @@ const CHECKS: &[Check] = &[
         wanted: |groups| groups.e2e,
         run: |shell| in_chromium(shell, "e2e", PAGE_TESTS),
     },
+    Check {
+        name: "what is taken away",
+        wanted: |groups| groups.e2e,
+        run: taken_away,
+    },
+    Check {
+        name: "page in Firefox",
+        wanted: |groups| groups.firefox,
+        run: in_firefox,
+    },
 ];
 
 /// Features of the command line for a GPU.
@@ -157,10 +171,18 @@ const PAGE_TESTS: &[&str] = &["--no-default-features", "--features", "serve,chec
 const WORKER_TESTS: &[&str] = &["--workspace"];
 
 /// Variables with the places of the page and the browser; a test without them is skipped.
-const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER"];
+const TEST_VARIABLES: &[&str] = &[
+    "VENTRAL_DIST",
+    "VENTRAL_CHROMIUM",
+    "VENTRAL_CHROMEDRIVER",
+    "VENTRAL_FIREFOX",
+    "VENTRAL_GECKODRIVER",
+    "VENTRAL_SITE",
+    "VENTRAL_PROGRAM",
+];
 
 /// Tests that drive a browser. Natively they would find none and test nothing.
-const BROWSER_TESTS: [&str; 3] = ["browser", "e2e", "harness"];
+const BROWSER_TESTS: [&str; 5] = ["browser", "dist", "e2e", "firefox", "harness"];
 
 /// The test on a GPU.
 const GPU_TEST: &str = "gpu";
@@ -194,6 +216,9 @@ pub fn run_all(shell: &Shell, groups: Groups) -> Result<()> {
     if groups.in_browser() {
         needs.extend(setup::PAGE);
         needs.push(Need::Browser);
+    }
+    if groups.firefox {
+        needs.push(Need::Firefox);
     }
     setup::obtain_all(shell, &needs)?;
     let begun = Instant::now();
@@ -388,9 +413,40 @@ fn page_size(shell: &Shell) -> Result<String> {
     }
 }
 
-/// Runs one file of tests with the page and the browser named in its environment, one test at a
-/// time: a browser with the worker in it needs the machine for itself.
+/// Runs one file of tests with the page and Chromium named in its environment.
 fn in_chromium(shell: &Shell, test: &str, features: &[&str]) -> Result<String> {
+    in_browser(shell, test, features, &[])
+}
+
+/// The same with Firefox beside it.
+fn in_firefox(shell: &Shell) -> Result<String> {
+    let firefox = setup::firefox(shell).context("Firefox is missing")?;
+    let driver = setup::geckodriver(shell).context("geckodriver is missing")?;
+    let more = [
+        ("VENTRAL_FIREFOX", firefox),
+        ("VENTRAL_GECKODRIVER", driver),
+    ];
+    in_browser(shell, "firefox", PAGE_TESTS, &more)
+}
+
+/// Writes what can be taken away, and tries it where nothing else of this project is.
+fn taken_away(shell: &Shell) -> Result<String> {
+    let dist = dist::make(shell)?;
+    let more = [
+        ("VENTRAL_SITE", dist.site),
+        ("VENTRAL_PROGRAM", dist.program),
+    ];
+    in_browser(shell, "dist", PAGE_TESTS, &more)
+}
+
+/// Runs one file of tests with the page, Chromium and `more` named in its environment, one test at a
+/// time: a browser with the worker in it needs the machine for itself.
+fn in_browser(
+    shell: &Shell,
+    test: &str,
+    features: &[&str],
+    more: &[(&str, PathBuf)],
+) -> Result<String> {
     let chromium = setup::chromium(shell).context("Chromium is missing")?;
     let driver = setup::chromedriver(shell).context("chromedriver is missing")?;
     let mut cargo = native_cargo(shell);
@@ -400,7 +456,8 @@ fn in_chromium(shell: &Shell, test: &str, features: &[&str]) -> Result<String> {
         .args(["--test", test, "--", "--test-threads=1", "--nocapture"])
         .env("VENTRAL_DIST", page::dist(shell))
         .env("VENTRAL_CHROMIUM", chromium)
-        .env("VENTRAL_CHROMEDRIVER", driver);
+        .env("VENTRAL_CHROMEDRIVER", driver)
+        .envs(more.iter().map(|(name, file)| (name, file)));
     run(&mut cargo)?;
     Ok("passed".into())
 }
@@ -413,8 +470,8 @@ mod tests {
     fn no_group_means_all_and_a_named_one_only_itself() {
         let none = Groups::default();
         let count = |groups: Groups| CHECKS.iter().filter(|c| (c.wanted)(groups)).count();
-        // But the tests on a GPU, which are run by name.
-        assert_eq!(count(none.or_all()), CHECKS.len() - 1);
+        // But the tests in Firefox and on a GPU, which are run by name.
+        assert_eq!(count(none.or_all()), CHECKS.len() - 2);
         let gpu = Groups { gpu: true, ..none };
         assert_eq!(count(gpu), 2);
         let native = Groups {

@@ -23,7 +23,7 @@ use ventral::perturb::corruption::Textures;
 use crate::backend::Place;
 use crate::recipe::Hashed;
 use crate::rows::{self, Head};
-use crate::{Failure, progress, report, weights};
+use crate::{Failure, progress, report, shipped, weights};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -218,12 +218,12 @@ fn list(skipped: &[(String, DatasetError)]) {
 pub fn data(given: Option<&str>, loaded: &Loaded) -> Result<PathBuf, Failure> {
     match given.filter(|name| !name.is_empty()) {
         Some(name) if !Path::new(name).exists() => TestSet::find(name)
-            .and_then(shipped)
+            .and_then(shipped_set)
             .ok_or_else(|| format!("there is no set or path `{name}`").into()),
         Some(path) => Ok(path.into()),
         None => {
             let classes = loaded.classes.len();
-            let found = TestSet::fitting(classes).and_then(shipped);
+            let found = TestSet::fitting(classes).and_then(shipped_set);
             found.ok_or_else(|| {
                 let name = &loaded.name;
                 format!("no shipped set has the {classes} classes of {name}; give --data").into()
@@ -233,10 +233,9 @@ pub fn data(given: Option<&str>, loaded: &Loaded) -> Result<PathBuf, Failure> {
 }
 
 /// Where a shipped set lies, if it does.
-fn shipped(set: &TestSet) -> Option<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/testset");
-    let folders = ["static/testset".into(), "dist/testset".into(), here];
-    let mut places = folders.iter().map(|folder: &PathBuf| folder.join(set.file));
+fn shipped_set(set: &TestSet) -> Option<PathBuf> {
+    let folders = shipped::folders().into_iter();
+    let mut places = folders.map(|folder| folder.join("testset").join(set.file));
     places.find(|path| path.is_file())
 }
 

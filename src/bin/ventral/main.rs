@@ -19,7 +19,7 @@ mod report;
 mod responses;
 mod rows;
 mod serve;
-
+mod shipped;
 mod train;
 mod weights;
 

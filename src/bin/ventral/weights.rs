@@ -8,7 +8,7 @@ use ventral::model::checkpoint::Source;
 use ventral::model::load::{self, Loaded};
 use ventral::model::probe::CancelToken;
 
-use crate::Failure;
+use crate::{Failure, shipped};
 
 /// Which model a command works on.
 #[derive(clap::Args)]
@@ -55,16 +55,11 @@ pub fn load_path_or_name(name: &str) -> Result<Loaded, Failure> {
     load_file(&path)
 }
 
-/// Where models are kept: fetched ones in the user's cache, shipped ones beside the page.
+/// Where models are kept: fetched ones in the user's cache, then shipped ones.
 pub fn folders() -> Vec<PathBuf> {
-    let mut folders = vec![fetched_folder()];
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/models");
-    folders.extend([
-        PathBuf::from("static/models"),
-        PathBuf::from("dist/models"),
-        shipped,
-    ]);
-    folders
+    let shipped = shipped::folders().into_iter();
+    let shipped = shipped.map(|folder| folder.join("models"));
+    std::iter::once(fetched_folder()).chain(shipped).collect()
 }
 
 /// `$VENTRAL_MODELS`, or `ventral/models` in the user's cache folder.
@@ -72,10 +67,7 @@ pub fn fetched_folder() -> PathBuf {
     if let Some(folder) = std::env::var_os("VENTRAL_MODELS") {
         return folder.into();
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let folder = cache.or_else(home).unwrap_or_else(|| PathBuf::from("."));
-    folder.join("ventral/models")
+    shipped::cache().join("models")
 }
 
 /// The file (or the shards' index) of a model that is at hand.
