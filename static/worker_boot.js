@@ -51,8 +51,10 @@ const hasGpu = async () => {
   return !isFallbackAdapter && !adapter.isFallbackAdapter && !SOFTWARE.test(name);
 };
 
+const canThreads = () => self.crossOriginIsolated && relaxed();
+
 const wantsThreads = async () => {
-  if (!self.crossOriginIsolated || !relaxed()) return false;
+  if (!canThreads()) return false;
   const device = asked.get("device");
   return device === "cpu" || (device === "auto" && !(await hasGpu()));
 };
@@ -98,9 +100,22 @@ const startThreads = async () => {
   return true;
 };
 
+// `cargo xtask serve` answers before this program is compiled: a line stands in its place until then.
 const startOne = async () => {
   importScripts("./worker.js");
+  if (self.notCompiledYet) return false;
   await wasm_bindgen(await fetched("./worker_bg.wasm"));
+  return true;
+};
+
+// Tells the page when that program is there.
+const awaitProgram = async () => {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    const response = await fetch("./worker.js").catch(() => undefined);
+    if (response?.ok && !(await response.text()).includes("notCompiledYet")) break;
+  }
+  self.postMessage({ compiled: true });
 };
 
 (async () => {
@@ -112,7 +127,12 @@ const startOne = async () => {
         console.warn(`One thread computes: ${(cause && cause.message) || cause}`);
       }
     }
-    await startOne();
+    if (await startOne()) return;
+    if (!canThreads() || !(await startThreads())) {
+      throw new Error("the program for this browser is still being compiled: load the page again in some minutes");
+    }
+    self.postMessage({ compiled: false });
+    awaitProgram();
   } catch (cause) {
     crashed(cause);
   }

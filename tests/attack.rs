@@ -480,3 +480,65 @@ impl Oracle for Masked<'_> {
         Ok(found)
     }
 }
+
+/// Scores that no pixel changes, with a gradient that points up all the same.
+struct Plateau;
+
+impl Oracle for Plateau {
+    fn shape(&self) -> [usize; 3] {
+        [3, 4, 4]
+    }
+
+    fn classes(&self) -> usize {
+        4
+    }
+
+    fn is_stochastic(&self) -> bool {
+        false
+    }
+
+    async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>, AttackError> {
+        let images = pixels.len() / self.image_len();
+        Ok([1.0, 0.0, 0.0, 0.0].repeat(images))
+    }
+
+    async fn gradient(
+        &mut self,
+        pixels: &[f32],
+        _: &dyn Fn(&[f32]) -> Vec<f32>,
+    ) -> Result<Pullback, AttackError> {
+        Ok(Pullback {
+            logits: self.logits(pixels).await?,
+            gradient: vec![1.0; pixels.len()],
+        })
+    }
+}
+
+/// Auto-PGD (Croce and Hein 2020, algorithm 1) counts a step only where the loss grew: on a plateau
+/// the first check, after 22 of 100 steps, halves the step and goes back to where it began.
+#[test]
+fn auto_pgd_counts_no_step_on_a_plateau_as_growth() {
+    let eps = 0.1;
+    let plan = Plan {
+        attack: Attack::Apgd(Apgd {
+            eps,
+            ..Apgd::default()
+        }),
+        seed: 1,
+        eight_bit: false,
+        passes: 1,
+    };
+    let pixels = vec![0.5; 3 * 4 * 4];
+    // The least pixel after each step.
+    let mut least = Vec::new();
+    let mut watch = |step: Step<'_>| {
+        least.push(step.pixels.iter().copied().fold(1.0, f32::min));
+    };
+    let criterion = Criterion::untargeted(vec![0]);
+    let mut plateau = Plateau;
+    let outcome = run(&plan, &mut plateau, &pixels, &criterion, None, &mut watch);
+    pollster::block_on(outcome).unwrap();
+    let top = 0.5 + eps - 1e-6;
+    assert!(least[..21].iter().all(|v| *v >= top), "{least:?}");
+    assert!(least[21] < 0.5, "{least:?}");
+}

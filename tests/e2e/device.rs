@@ -1,8 +1,9 @@
 //! The device, threads and hosts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::common::browser::{Browser, Gpu};
+use crate::common::skip;
 use crate::page::{open, testid, top, wait_for_text};
 
 #[test]
@@ -105,4 +106,63 @@ fn a_host_without_headers_has_threads_too() {
     browser.goto_elsewhere(&host);
     browser.wait_for_element(&format!("{} li", testid("top5")), 120);
     browser.expect_no_errors(&[]);
+}
+
+/// As `cargo xtask serve` shows it: the program for the GPU comes while the page is in use.
+#[test]
+fn the_cpu_computes_until_the_program_for_the_gpu_is_compiled() {
+    let Some(dist) = std::env::var_os("VENTRAL_DIST").map(PathBuf::from) else {
+        skip("VENTRAL_DIST is not set (`cargo xtask test` sets it)");
+        return;
+    };
+    let site = tempfile::tempdir().expect("a temporary folder");
+    copy(&dist, site.path());
+    for name in ["worker.js", "worker.js.br", "worker.js.gz"] {
+        // Small scripts are not compressed beforehand.
+        let _ = std::fs::remove_file(site.path().join(name));
+    }
+    let script = site.path().join("worker.js");
+    std::fs::write(&script, "self.notCompiledYet = true;\n").expect("it can be written");
+    let Some(mut browser) = Browser::on(site.path(), Gpu::Absent) else {
+        return;
+    };
+    browser.goto("#see?model=cornet-s-cifar10&backend=webgpu");
+    browser.wait_for_element(&format!("{} li", testid("top5")), 120);
+    let found = top(&mut browser);
+    let (cores, _) = cores(&mut browser);
+    wait_for_text(&mut browser, "compiling", "still being compiled", 20);
+    wait_for_text(
+        &mut browser,
+        "backend-in-use",
+        &format!("{} thread", cores.min(16)),
+        20,
+    );
+    std::fs::copy(dist.join("worker.js"), &script).expect("it can be copied");
+    let gone = format!(
+        "return !document.querySelector({})",
+        serde_json::json!(testid("compiling"))
+    );
+    browser.wait_for("the note to go", &gone, 60);
+    // There is no GPU here: the program that owns it computes on one thread.
+    wait_for_text(&mut browser, "backend-note", "GPU", 60);
+    browser.wait_for_element(&format!("{} li", testid("top5")), 120);
+    assert_eq!(top(&mut browser), found);
+    browser.expect_no_errors(&[]);
+}
+
+/// Copies all that is in a folder.
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => {
+                std::fs::create_dir_all(&to).expect("a folder can be made");
+                copy(&entry.path(), &to);
+            }
+            false => {
+                std::fs::copy(entry.path(), to).expect("a file can be copied");
+            }
+        }
+    }
 }

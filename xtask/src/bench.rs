@@ -19,7 +19,13 @@ pub fn run_all(shell: &Shell, words: &[String]) -> Result<()> {
     let is_native = asks("--native") || asks("--gpu");
     let is_in_browser = !is_native || IN_BROWSER.iter().any(|option| asks(option));
     let needs: &[Need] = match (is_in_browser, asks("--native")) {
-        (true, _) => &[Need::Page, Need::Browser, Need::Bench],
+        (true, _) => &[
+            Need::Compile,
+            Need::Bind,
+            Need::Publish,
+            Need::Browser,
+            Need::Bench,
+        ],
         (false, true) => &[Need::Bench],
         (false, false) => &[],
     };

@@ -3,6 +3,7 @@
 mod bench;
 mod page;
 mod progress;
+mod quick;
 mod serve;
 mod setup;
 mod shell;
@@ -24,7 +25,9 @@ const HELP: &str = "\
 Ventral's own tasks.
 
     cargo xtask serve [--port N] [--no-open]
-        Get what is missing, build the page, serve it on 127.0.0.1 and open the browser.
+        Get what is missing, compile the page, serve it on 127.0.0.1 and open the browser. It answers
+        when the page and the program for the CPU are compiled; the one for the GPU follows. Where
+        `build` has built the same sources, that is served.
     cargo xtask test [--native] [--browser] [--e2e] [--gpu]
         Format, lints, native tests, the page's build and size, tests in Chromium.
         Without an option: all of them but --gpu, the networks and kernels natively on this
@@ -39,7 +42,7 @@ Ventral's own tasks.
     cargo xtask setup
         Get what is missing for building and testing, and nothing more.
     cargo xtask build
-        Build the page into dist/.
+        Build the page as it is published into dist/: small and compressed.
     cargo xtask testset NAME ARCHIVE
         Pick a shipped test set from a published one: cifar10-1000 from CIFAR-10 as JPEG files,
         tiny40-400 from Tiny ImageNet, each a .tar.xz. Writes static/testset/NAME.tar.gz.
@@ -154,16 +157,15 @@ fn perform(task: Task) -> Result<()> {
     let shell = Shell::new()?;
     match task {
         Task::Help => print!("{HELP}"),
-        Task::Setup => setup::obtain_all(&shell, &[Need::Page, Need::Lints, Need::Browser])?,
+        Task::Setup => {
+            setup::obtain_all(&shell, &setup::PAGE)?;
+            setup::obtain_all(&shell, &[Need::Lints, Need::Browser])?;
+        }
         Task::Build => {
-            setup::obtain_all(&shell, &[Need::Page])?;
+            setup::obtain_all(&shell, &setup::PAGE)?;
             page::build(&shell)?;
         }
-        Task::Serve { port, open } => {
-            setup::obtain_all(&shell, &[Need::Page])?;
-            page::build(&shell)?;
-            serve::run(&shell, port, open)?;
-        }
+        Task::Serve { port, open } => serve::run(&shell, port, open)?,
         Task::Test(groups) => test::run_all(&shell, groups)?,
         Task::Bench(words) => bench::run_all(&shell, &words)?,
         Task::TestSet { name, archive } => testset::write(&shell, &name, &archive)?,

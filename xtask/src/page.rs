@@ -24,7 +24,7 @@ const SOURCES: &[&str] = &[
 ];
 
 /// A file in `dist` with the fingerprint of its sources. The server does not send names with a dot.
-const STAMP: &str = ".built-from";
+pub const STAMP: &str = ".built-from";
 
 /// One of the programs.
 pub struct Program {
@@ -86,7 +86,7 @@ const THREADS_FLAGS: &[&str] = &[
     "-Clink-arg=--export=__tls_base",
 ];
 
-/// Written in place of that worker where it cannot be built: the loader then takes the other one.
+/// A program that is none.
 const NO_THREADS: &str = "export default undefined;\n";
 
 /// Everything that rustc's default wasm features and `+simd128` may use. Binaryen reads the list
@@ -149,7 +149,7 @@ pub fn build(shell: &Shell) -> Result<()> {
     let mut progress = Progress::new("page", 4);
     let stamp = fingerprint(shell)?;
     let stamp_file = dist(shell).join(STAMP);
-    if fs::read_to_string(&stamp_file).is_ok_and(|text| text == stamp) {
+    if is_built(shell)? {
         let mut progress = Progress::new("page", 1);
         progress.step("build", || Ok(Outcome::Ready(summary(shell)?)))?;
         return Ok(());
@@ -164,6 +164,15 @@ pub fn build(shell: &Shell) -> Result<()> {
     })?;
     forget_others(shell, &kept)?;
     fs::write(stamp_file, stamp).context("the page's folder cannot be written")
+}
+
+/// Whether the page in `dist` is of these sources and tools.
+///
+/// # Errors
+/// When a source cannot be read.
+pub fn is_built(shell: &Shell) -> Result<bool> {
+    let stamp = fs::read_to_string(dist(shell).join(STAMP)).ok();
+    Ok(stamp.is_some() && stamp == Some(fingerprint(shell)?))
 }
 
 /// The sizes of the programs' wasm, in the order of [`PROGRAMS`].
@@ -221,45 +230,76 @@ fn bundle(shell: &Shell) -> Result<Outcome> {
 
 /// Builds the worker with threads into `dist/threads`, where the standard library's source is.
 fn add_threads(shell: &Shell) -> Result<Outcome> {
+    Progress::announce(THREADS.name, "compiling the worker with threads");
     let folder = dist(shell).join(THREADS.name);
-    fs::create_dir_all(&folder)?;
+    match compile_threads(shell, THREADS.profile)? {
+        Ok(made) => {
+            bind_threads(shell, &made, &folder)?;
+            Ok(Outcome::Done("dist/threads".into()))
+        }
+        Err(why) => {
+            write_no_threads(&folder)?;
+            Ok(Outcome::Without(format!(
+                "the CPU computes on one thread: the standard library's source is missing ({why:#})"
+            )))
+        }
+    }
+}
+
+/// Written in place of the worker with threads where it cannot be built: the loader then takes the
+/// other one.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_no_threads(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    Ok(fs::write(folder.join("threads.js"), NO_THREADS)?)
+}
+
+/// Compiles the worker with threads and returns its wasm; inside, why there is none where the
+/// standard library's source is missing.
+///
+/// # Errors
+/// When cargo fails.
+pub fn compile_threads(shell: &Shell, profile: &str) -> Result<Result<PathBuf>> {
     let compiler = wasm::compiler(shell).context("no compiler builds for the web")?;
     if let Err(why) = wasm::obtain_source(shell, compiler) {
-        fs::write(folder.join("threads.js"), NO_THREADS)?;
-        return Ok(Outcome::Without(format!(
-            "the CPU computes on one thread: the standard library's source is missing ({why:#})"
-        )));
+        return Ok(Err(why));
     }
-    Progress::announce(THREADS.name, "compiling the worker with threads");
     let target = shell.target.join(THREADS.name);
     let mut cargo = wasm::command(shell, "cargo", compiler)?;
     cargo
         .args(["build", "--bin", "worker"])
         .args(["--no-default-features", "--features", THREADS.feature])
-        .args(["--profile", THREADS.profile, "--target", TARGET]);
+        .args(["--profile", profile, "--target", TARGET]);
     wasm::with_source(&mut cargo);
     cargo
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", THREADS_FLAGS.join("\u{1f}"));
     run(&mut cargo)?;
-    let made = target
-        .join(TARGET)
-        .join(THREADS.profile)
-        .join("worker.wasm");
+    Ok(Ok(target.join(TARGET).join(profile).join("worker.wasm")))
+}
+
+/// Writes the worker with threads as a browser loads it into a folder.
+///
+/// # Errors
+/// When wasm-bindgen fails.
+pub fn bind_threads(shell: &Shell, made: &Path, folder: &Path) -> Result<()> {
+    bind(shell, made, "web", THREADS.name, folder)
+}
+
+/// Writes a program as a browser loads it: `NAME.js` and `NAME_bg.wasm`.
+///
+/// # Errors
+/// When wasm-bindgen fails.
+pub fn bind(shell: &Shell, made: &Path, kind: &str, name: &str, folder: &Path) -> Result<()> {
     let mut bindgen = shell.command("wasm-bindgen");
     bindgen
-        .args([
-            "--target",
-            "web",
-            "--no-typescript",
-            "--out-name",
-            THREADS.name,
-        ])
+        .args(["--target", kind, "--no-typescript", "--out-name", name])
         .arg("--out-dir")
-        .arg(&folder)
+        .arg(folder)
         .arg(made);
-    run(&mut bindgen)?;
-    Ok(Outcome::Done("dist/threads".into()))
+    run(&mut bindgen)
 }
 
 /// Optimises each program's wasm in place; files that are used are added to `kept`.
@@ -405,7 +445,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 }
 
 /// All files below a folder (or the file itself), sorted.
-fn files_under(place: &Path) -> Result<Vec<PathBuf>> {
+pub fn files_under(place: &Path) -> Result<Vec<PathBuf>> {
     if place.is_file() {
         return Ok(vec![place.to_owned()]);
     }
@@ -424,7 +464,7 @@ fn files_under(place: &Path) -> Result<Vec<PathBuf>> {
 
 /// A hash of the sources' contents and of the tools' versions. Contents, not dates: a fresh clone
 /// has new dates and the same page.
-fn fingerprint(shell: &Shell) -> Result<String> {
+pub fn fingerprint(shell: &Shell) -> Result<String> {
     let mut hash = Sha256::new();
     for source in SOURCES {
         for file in files_under(&shell.root.join(source))? {

@@ -1,19 +1,75 @@
 //! Serving the built page.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::Result;
 use ventral::serve::{ServeOptions, serve_blocking};
 
-use crate::page::dist;
+use crate::page;
+use crate::progress::{Outcome, Progress};
+use crate::quick;
 use crate::shell::Shell;
+use crate::times::Times;
+
+/// The times of the work before the first answer are kept under this name.
+const FIRST: &str = "page that answers";
 
 /// Serves the page until Ctrl-C; opens the browser where there is a desktop and `open` asks for it.
+/// The page is the one in `dist` where that is of these sources, and else one that is compiled now.
 ///
 /// # Errors
-/// When the page is missing or no port is free.
+/// When something is missing or does not compile, and when no port is free.
 pub fn run(shell: &Shell, port: u16, open: bool) -> Result<()> {
-    let options = ServeOptions::new(dist(shell)).port(port);
+    if page::is_built(shell)? {
+        return answer(shell, page::dist(shell), port, open);
+    }
+    let lock = shell.lock(&shell.state(), "page")?;
+    let is_whole = quick::is_whole(shell)?;
+    if !is_whole {
+        begin(shell)?;
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if !is_whole {
+                quick::follow(shell);
+            }
+            // From now on another may build.
+            drop(lock);
+        });
+        let ended = answer(shell, quick::folder(shell), port, open);
+        // Ctrl-C, which cargo has heard as well; or no port was free.
+        std::process::exit(match ended {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                1
+            }
+        })
+    })
+}
+
+/// Compiles until the page answers, and says before how long that may take.
+fn begin(shell: &Shell) -> Result<()> {
+    let mut times = Times::read(shell);
+    eprintln!(
+        "xtask: compiling the page and the program for the CPU: {}. The page then opens, and the \
+         program for the GPU is compiled behind it.",
+        times.estimate(FIRST, "the first time some 10 minutes on two cores")
+    );
+    let begun = Instant::now();
+    let mut progress = Progress::new("serve", 1);
+    progress.step(FIRST, || {
+        quick::begin(shell)?;
+        Ok(Outcome::Done("compiled".into()))
+    })?;
+    times.keep(FIRST, begun.elapsed());
+    times.write(shell)
+}
+
+fn answer(shell: &Shell, folder: PathBuf, port: u16, open: bool) -> Result<()> {
+    let options = ServeOptions::new(folder).port(port);
     serve_blocking(&options, |url| {
         println!("Ventral is at {url} (Ctrl-C ends it)");
         if open {

@@ -50,8 +50,12 @@ const CHROMEDRIVER: &[&str] = &["chromedriver", "chromium.chromedriver"];
 /// The purpose of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Building the page.
-    Page,
+    /// Compiling for the web.
+    Compile,
+    /// Making of a compiled program what a browser loads.
+    Bind,
+    /// Building the page as it is published.
+    Publish,
     /// Checking the source's form.
     Lints,
     /// Testing the page in a browser.
@@ -59,6 +63,9 @@ pub enum Need {
     /// Comparing it with others.
     Bench,
 }
+
+/// All that building the page takes.
+pub const PAGE: [Need; 3] = [Need::Compile, Need::Bind, Need::Publish];
 
 /// One way to get an item, and its name.
 type Way = (&'static str, fn(&Shell) -> Result<()>);
@@ -79,7 +86,7 @@ struct Thing {
 const THINGS: &[Thing] = &[
     Thing {
         name: "compiler for the page",
-        need: Need::Page,
+        need: Need::Compile,
         find: wasm::find,
         ways: &[
             ("rustup target add", wasm::by_rustup),
@@ -92,7 +99,7 @@ const THINGS: &[Thing] = &[
     },
     Thing {
         name: "crates",
-        need: Need::Page,
+        need: Need::Compile,
         find: find_crates,
         ways: &[("cargo fetch", fetch_crates)],
         optional: false,
@@ -101,7 +108,7 @@ const THINGS: &[Thing] = &[
     },
     Thing {
         name: "trunk",
-        need: Need::Page,
+        need: Need::Publish,
         find: find_trunk,
         ways: &[("cargo install", install_trunk)],
         optional: false,
@@ -109,7 +116,7 @@ const THINGS: &[Thing] = &[
     },
     Thing {
         name: "wasm-bindgen",
-        need: Need::Page,
+        need: Need::Bind,
         find: find_bindgen,
         ways: &[("cargo install", install_bindgen)],
         optional: false,
@@ -118,7 +125,7 @@ const THINGS: &[Thing] = &[
     },
     Thing {
         name: "wasm-opt",
-        need: Need::Page,
+        need: Need::Publish,
         find: find_wasm_opt,
         ways: &[
             ("npm's native build", install_native_wasm_opt),
@@ -505,7 +512,7 @@ mod tests {
         let shell = Shell::new().unwrap();
         let thing = |optional| Thing {
             name: "the moon",
-            need: Need::Page,
+            need: Need::Publish,
             find: |_| None,
             ways: &[("a ladder", |_| bail!("too short")), ("a net", |_| Ok(()))],
             optional,

@@ -190,11 +190,12 @@ fn skips_file(shell: &Shell) -> PathBuf {
 /// # Errors
 /// When something is missing from the machine or a check failed.
 pub fn run_all(shell: &Shell, groups: Groups) -> Result<()> {
-    let needs: &[Need] = match groups.in_browser() {
-        true => &[Need::Page, Need::Lints, Need::Browser],
-        false => &[Need::Lints],
-    };
-    setup::obtain_all(shell, needs)?;
+    let mut needs = vec![Need::Lints];
+    if groups.in_browser() {
+        needs.extend(setup::PAGE);
+        needs.push(Need::Browser);
+    }
+    setup::obtain_all(shell, &needs)?;
     let begun = Instant::now();
     let wanted: Vec<&Check> = CHECKS
         .iter()

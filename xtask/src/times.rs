@@ -52,6 +52,14 @@ impl Times {
         }
     }
 
+    /// How long a part took last time, or else these words.
+    pub fn estimate(&self, name: &str, otherwise: &str) -> String {
+        match self.of(name) {
+            Some(last) => format!("{} last time", seconds(last)),
+            None => otherwise.to_owned(),
+        }
+    }
+
     /// Prints how long all parts took last time.
     pub fn announce<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) {
         let known: Vec<Duration> = names.clone().filter_map(|name| self.of(name)).collect();

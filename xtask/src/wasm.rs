@@ -1,7 +1,7 @@
 //! The compiler that builds the page: the installed one with the wasm target, or Debian's packages
 //! where the Rust download host cannot be reached.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -100,13 +100,21 @@ pub fn command(shell: &Shell, program: &str, compiler: Compiler) -> Result<Comma
         }
         command
             .env("PATH", shell.with_first(folder)?)
-            .env("CARGO_TARGET_DIR", shell.target.join("wasm"));
+            .env("CARGO_TARGET_DIR", target(shell, compiler));
         with_source(&mut command);
         for name in ["RUSTUP_TOOLCHAIN", "RUSTC", "RUSTDOC", "CARGO_BUILD_RUSTC"] {
             command.env_remove(name);
         }
     }
     Ok(command)
+}
+
+/// Where [`command`]'s cargo writes.
+pub fn target(shell: &Shell, compiler: Compiler) -> PathBuf {
+    match compiler {
+        Compiler::Own => shell.target.clone(),
+        Compiler::Debian => shell.target.join("wasm"),
+    }
 }
 
 /// Makes cargo compile the standard library with the program.

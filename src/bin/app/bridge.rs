@@ -3,7 +3,7 @@
 //! Page to worker: `{ envelope, files: [Blob…] }` with the buffers of all byte arrays transferred,
 //! `{ cancel: id }`, and once `{ cancel_flag: SharedArrayBuffer }` where the page is cross-origin
 //! isolated. Worker to page: `{ hello: true }` when it can answer, `{ envelope }`, and from its
-//! loader `{ loading: { done, total } }` and `{ crashed: "…" }`.
+//! loader `{ loading: { done, total } }`, `{ compiled: … }` and `{ crashed: "…" }`.
 //!
 //! Requests are sent one at a time, in order: a queued request can then be dropped without the
 //! worker ever hearing of it, and the order of events is the order of requests.
@@ -35,6 +35,9 @@ pub enum Signal {
     Loading { done: f64, total: f64 },
     /// It answers.
     Ready,
+    /// The program for the GPU is not compiled yet, and the one for the CPU answers in its place; or
+    /// it has been compiled since.
+    Compiled(bool),
     /// It stopped with this message and has to be restarted.
     Crashed(String),
     /// It was ended because it did not heed a cancel, and a fresh one is on its way: whatever it
@@ -229,6 +232,9 @@ fn on_message(data: &JsValue) {
             done: number("done"),
             total: number("total"),
         });
+    }
+    if let Some(compiled) = property(data, "compiled") {
+        return signal(Signal::Compiled(compiled.is_truthy()));
     }
     if let Some(message) = property(data, "crashed") {
         return crash(message.as_string().unwrap_or_default());

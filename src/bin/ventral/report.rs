@@ -83,6 +83,10 @@ fn record(report: &Report, path: &Path) -> Result<(), Failure> {
 
 const SECTION: &str = "\n## Robustness\n";
 
+/// `ventral evaluate` takes no photographs of frost.
+const FROST: &str =
+    "Corruption: with textures of our own for frost in the place of the published photographs.";
+
 /// A card with its section on robustness, the last, written anew.
 fn with_section(card: &str, found: &Robustness) -> String {
     let kept = card.split(SECTION).next().unwrap_or_default();
@@ -97,7 +101,7 @@ fn with_section(card: &str, found: &Robustness) -> String {
     };
     let rows: String = rows.into_iter().filter_map(row).collect();
     format!(
-        "{}\n{SECTION}\nOn the shipped test set, in per cent with 95 % intervals. {}.\n\n\
+        "{}\n{SECTION}\nOn the shipped test set, in per cent with 95 % intervals. {}.\n{FROST}\n\n\
          | mean | accuracy | images |\n|---|---|---|\n{rows}",
         kept.trim_end(),
         found.plan

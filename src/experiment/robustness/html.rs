@@ -37,7 +37,7 @@ const MADE: [(&str, &str); 11] = [
     ),
     (
         "corruption",
-        "the same over the corruptions of the benchmark at the plan's severities",
+        "the same over the corruptions of the benchmark at the plan's severities, frost with textures of our own unless photographs of it were given",
     ),
     ("perturbation", "the mean of white box and corruption"),
     ("overall", "the mean of perturbation and clean"),

@@ -60,6 +60,8 @@ pub struct App {
     pub engine: RwSignal<Engine>,
     pub backend_choice: RwSignal<BackendChoice>,
     pub backend: RwSignal<Option<BackendInfo>>,
+    /// The program for the GPU is still being compiled, by `cargo xtask serve`.
+    pub compiling: RwSignal<bool>,
     pub catalog: RwSignal<Vec<Entry>>,
     /// How robust the catalog's models were found to be, by their names.
     pub robustness: RwSignal<BTreeMap<String, Robustness>>,
@@ -134,6 +136,7 @@ impl App {
             }),
             backend_choice: RwSignal::new(link.backend.unwrap_or_default()),
             backend: RwSignal::new(None),
+            compiling: RwSignal::new(false),
             catalog: RwSignal::new(Vec::new()),
             robustness: RwSignal::new(BTreeMap::new()),
             samples: RwSignal::new(Vec::new()),

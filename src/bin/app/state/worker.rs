@@ -9,6 +9,7 @@ use super::link::backend_word;
 use super::requests::Engine;
 use super::tab::Tab;
 use crate::bridge::{self, Signal};
+use crate::dom;
 
 impl App {
     /// Starts the worker and has it choose a device.
@@ -23,6 +24,12 @@ impl App {
             Signal::Loading { done, total } => self.engine.set(Engine::Loading { done, total }),
             Signal::Ready => self.engine.set(Engine::Ready),
             Signal::Replaced => self.send_everything(),
+            Signal::Compiled(compiled) => {
+                self.compiling.set(true);
+                if compiled {
+                    self.take_compiled();
+                }
+            }
             Signal::Crashed(cause) => {
                 self.engine.set(Engine::Crashed);
                 self.status.set("The compute worker stopped".to_owned());
@@ -33,6 +40,15 @@ impl App {
                 );
             }
         }
+    }
+
+    /// Takes the program that has been compiled since, once nothing is under way.
+    fn take_compiled(self) {
+        if untrack(|| self.busy()) {
+            return dom::after(1000, move || self.take_compiled());
+        }
+        self.compiling.set(false);
+        self.restart();
     }
 
     /// Starts a fresh worker and gives it the backend, the model and the image again.

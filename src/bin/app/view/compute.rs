@@ -24,6 +24,11 @@ pub fn panel(app: App) -> AnyView {
             move || app.backend_choice.get(),
             move |choice| app.choose_backend(choice),
         )}
+        {move || app.compiling.get().then(|| view! {
+            <p class="hint" data-testid="compiling">
+                "The program for the GPU is still being compiled. Until it is there, the CPU computes."
+            </p>
+        })}
         {move || match app.backend.get() {
             Some(info) => facts(app, &info),
             None => parts::skeleton(3),
