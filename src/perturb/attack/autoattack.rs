@@ -382,8 +382,9 @@ mod tests {
                 eight_bit: false,
                 passes: 1,
             };
-            let outcome = run(&plan, &mut model, &x, &criterion, None, &mut |_| {});
-            pollster::block_on(outcome).unwrap().parts
+            pollster::block_on(run(&plan, &mut model, &x, &criterion, None, &mut |_| {}))
+                .unwrap()
+                .parts
         };
         // Nothing stands in so large a ball; the second image needs no attack.
         let first = Some(Part::ApgdCe);

@@ -548,8 +548,9 @@ mod tests {
             };
             let mut model = NoisyMean::new(length);
             let criterion = Criterion::untargeted(labels.clone());
-            let outcome = run(&plan, &mut model, &x, &criterion, None, &mut |_| {});
-            let outcome = pollster::block_on(outcome).unwrap();
+            let outcome =
+                pollster::block_on(run(&plan, &mut model, &x, &criterion, None, &mut |_| {}))
+                    .unwrap();
             let mean = |shares: Vec<f32>| shares.iter().sum::<f32>() / shares.len() as f32;
             let before = mean(outcome.before.right_shares(&labels));
             let after = outcome.after.right_shares(&labels);
@@ -581,8 +582,8 @@ mod tests {
         };
         let mut model = NoisyMean::new(2);
         let criterion = Criterion::untargeted(vec![0, 0]);
-        let outcome = run(&plan, &mut model, &x, &criterion, None, &mut |_| {});
-        let outcome = pollster::block_on(outcome).unwrap();
+        let outcome =
+            pollster::block_on(run(&plan, &mut model, &x, &criterion, None, &mut |_| {})).unwrap();
         assert_eq!(outcome.met_before, [true, false]);
         assert_eq!(outcome.pixels[..2], x[..2]);
         assert!(outcome.pixels[2] < 0.011, "{:?}", outcome.pixels);
