@@ -108,8 +108,8 @@ impl TestSet {
     }
 }
 
-/// A share with its 95 % interval, all in [0, 1], and the images behind it, each counted once a
-/// seed.
+/// A share with its 95 % interval, all in [0, 1], and the images behind it, each counted once
+/// whatever the number of seeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     pub value: f64,

@@ -22,6 +22,7 @@ use ventral::experiment::journal::{self, Journal, Kept, Otherwise, refuse};
 use ventral::experiment::robustness::Row;
 use ventral::experiment::robustness::plan::Plan;
 use ventral::experiment::shard::Shard;
+use ventral::perturb::attack::autoattack::Part;
 
 use crate::Failure;
 use crate::output::write_file;
@@ -40,6 +41,7 @@ const SCHEMA: &str = "message rows {
     required float l2;
     required float linf;
     required binary areas (UTF8);
+    required binary part (UTF8);
 }";
 
 /// Under which name a Parquet file holds its [`Head`].
@@ -180,6 +182,7 @@ fn write_parquet(path: &Path, head: &Head, rows: &[Row]) -> Result<(), Failure> 
         column::<FloatType, _>(&mut group, rows, |r| r.l2)?;
         column::<FloatType, _>(&mut group, rows, |r| r.linf)?;
         column::<ByteArrayType, _>(&mut group, rows, areas_text)?;
+        column::<ByteArrayType, _>(&mut group, rows, text(|r| r.part.map_or("", Part::word)))?;
         group.close()?;
         writer.close()?;
         Ok(())
@@ -236,10 +239,14 @@ fn parse_row(row: &parquet::record::Row) -> Result<Row, parquet::errors::Parquet
         l1: row.get_float(8)?,
         l2: row.get_float(9)?,
         linf: row.get_float(10)?,
-        // Files of before this column have none.
+        // Files of before this column and the next have none.
         areas: match row.len() > 11 {
             true => serde_json::from_str(row.get_string(11)?).unwrap_or_default(),
             false => Vec::new(),
+        },
+        part: match row.len() > 12 {
+            true => Part::from_word(row.get_string(12)?),
+            false => None,
         },
     })
 }
@@ -278,6 +285,7 @@ mod tests {
             l2: 0.1,
             linf: f32::MIN_POSITIVE,
             areas: vec![("V1".into(), 0.25), ("V2".into(), 1.0e-7)],
+            part: [None, Some(Part::ApgdCe), Some(Part::Square)][image as usize],
         };
         (0..3).map(row).collect()
     }

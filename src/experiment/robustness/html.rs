@@ -26,14 +26,14 @@ pre{padding:12px;overflow-x:auto;border-radius:6px;background:var(--sunken);font
 @media print{:root{--ink:#000;--page:#fff;--sunken:#fff}pre{white-space:pre-wrap}}";
 
 /// How each number of the tables is made.
-const MADE: [(&str, &str); 9] = [
+const MADE: [(&str, &str); 11] = [
     (
         "accuracy",
-        "the share of passes that give an image's own class, mean over images; its 95 % interval is Wilson's, of as many trials as there are images",
+        "the share of passes that give an image's own class, mean over images; its 95 % interval is Wilson's, of as many trials as there are images, each once whatever the number of seeds",
     ),
     (
         "white box",
-        "the mean over the attacks by gradients that the plan counts for it, each condition with the same weight; its interval comes from how images differ",
+        "the mean over the attacks by gradients that the plan counts for it, each condition with the same weight; its interval comes from how images differ, an image's mean over conditions and seeds being one observation",
     ),
     (
         "corruption",
@@ -44,6 +44,14 @@ const MADE: [(&str, &str); 9] = [
     (
         "mCE",
         "the error under each corruption, summed over severities, divided by the reference model's, mean over corruptions",
+    ),
+    (
+        "relative mCE",
+        "what the error rises by under each corruption above the error on clean images, summed over severities, divided by what the reference model's rises by, mean over corruptions",
+    ),
+    (
+        "what brought images down",
+        "AutoAttack's parts run one after the other, each on the images that those before it left standing",
     ),
     (
         "median size",
@@ -85,6 +93,13 @@ impl Report {
             true => String::new(),
             false => format!("<h2>On the same images</h2>\n{}", table(&self.compared())),
         };
+        let parts = match self.parts.is_empty() {
+            true => String::new(),
+            false => format!(
+                "<h2>What brought images down</h2>\n{}",
+                table(&self.brought())
+            ),
+        };
         let (plan, title) = (&self.plan, escape(&self.plan.name));
         Ok(format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -93,7 +108,7 @@ impl Report {
              <p class=\"soft\">Accuracy in per cent with 95 % intervals. Seeds {:?}; stochastic \
              models: {} passes judge an image (n), {} samples a gradient (k). {}</p>\n{missing}\
              <h2>Summary</h2>\n{}\n<div class=\"charts\">\n{charts}</div>\n\
-             <h2>Every condition</h2>\n{}{compared}\n<h2>Image by image</h2>\n{images}\n\
+             <h2>Every condition</h2>\n{}{parts}{compared}\n<h2>Image by image</h2>\n{images}\n\
              <h2>How each number is made</h2>\n<ul>\n{made}</ul>\n\
              <h2>The plan that repeats it</h2>\n\
              <p class=\"soft\">Save it as plan.toml; <code>ventral evaluate plan.toml --output \
@@ -205,6 +220,7 @@ mod tests {
                     l2: 0.0,
                     linf: 0.0,
                     areas: vec![("V1".to_owned(), 0.1), ("IT".to_owned(), condition.value())],
+                    part: None,
                 });
             }
         }

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "compute")]
 pub mod charts;
+#[cfg(feature = "compute")]
+mod corruption_error;
 pub mod fields;
 #[cfg(feature = "compute")]
 pub mod html;
@@ -21,6 +23,8 @@ pub mod run;
 pub mod summary;
 
 use serde::{Deserialize, Serialize};
+
+use crate::perturb::attack::autoattack::Part;
 
 /// The prediction of one model for one image in one condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,4 +51,8 @@ pub struct Row {
     /// its last time step, in the order of the signal; of a run's first images only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub areas: Vec<(String, f32)>,
+    /// Which part of AutoAttack brought the image down; `None` for one that it left standing or did
+    /// not attack, and in other conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
 }

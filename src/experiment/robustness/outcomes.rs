@@ -194,6 +194,7 @@ mod tests {
             l2: 0.0,
             linf: 0.0,
             areas: Vec::new(),
+            part: None,
         }
     }
 

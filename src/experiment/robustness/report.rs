@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Row;
+use super::corruption_error::Errors;
 use super::plan::{Condition, Plan, PlanError, Treatment};
 use super::summary::{Cell, Comparison, Group, ModelReport};
 use crate::experiment::table::{Style, Table, csv_field};
 use crate::measure::interval::{mcnemar, wilson};
 use crate::model::catalog::Measured;
 use crate::perturb::attack::Norm;
-use crate::perturb::corruption::Corruption;
+use crate::perturb::attack::autoattack::Part;
 
 /// Everything a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,9 +20,26 @@ pub struct Report {
     pub plan: Plan,
     pub models: Vec<ModelReport>,
     pub comparisons: Vec<Comparison>,
+    /// The relative mCE, a model each: the mean over corruptions of what its error rises by beside
+    /// what the reference's rises by. `None` where there is none.
+    #[serde(default)]
+    pub relative_mce: Vec<Option<f64>>,
+    /// What AutoAttack's parts brought down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Brought>,
     /// Rows there are, and rows there will be when all images of the plan are done.
     pub rows: usize,
     pub expected: usize,
+}
+
+/// Images that a part of AutoAttack brought down, those that the parts before it left standing; of
+/// all seeds together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Brought {
+    pub condition: String,
+    pub model: String,
+    pub part: Part,
+    pub images: usize,
 }
 
 /// The rows of one model in one condition, by seed and image.
@@ -73,13 +91,17 @@ impl Report {
             .collect();
         let reference = plan.reference.as_ref().or(plan.models.first());
         let at = reference.and_then(|r| plan.models.iter().position(|m| m == r));
-        let errors = at.map(|at| corruption_errors(&models[at]));
         // Of a model alone it says nothing.
-        if let Some(errors) = errors.filter(|_| models.len() > 1) {
-            for model in &mut models {
-                model.mce = relative_error(&corruption_errors(model), &errors);
-            }
+        let at = at.filter(|_| models.len() > 1);
+        let errors = at.map(|at| Errors::of(&models[at]));
+        for model in &mut models {
+            model.mce = errors
+                .as_ref()
+                .and_then(|errors| Errors::of(model).relative_to(errors));
         }
+        let above = at.and_then(|at| Errors::above_clean(&models[at]));
+        let relative = |model| Errors::above_clean(model)?.relative_to(above.as_ref()?);
+        let relative_mce = models.iter().map(relative).collect();
         let comparisons = match reference {
             Some(reference) => comparisons(plan, reference, &conditions, &table),
             None => Vec::new(),
@@ -89,6 +111,8 @@ impl Report {
             plan: plan.clone(),
             models,
             comparisons,
+            relative_mce,
+            parts: parts(plan, &conditions, &table),
             rows: table.len(),
             expected: each * conditions.len() * plan.models.len(),
         })
@@ -129,19 +153,10 @@ fn model_report(name: &str, conditions: &[Condition], rows: &Rows) -> ModelRepor
 fn cell(model: &str, condition: &Condition, rows: &Rows) -> Option<Cell> {
     let name = condition.name();
     let column = rows.column(model, &name)?;
-    let images = column.len();
-    let sum: f64 = column.values().map(|row| f64::from(row.right)).sum();
-    let value = sum / images as f64;
-    let (low, high) = wilson(value, images);
     Some(Cell {
         group: condition.group(),
         in_mean: condition.in_mean(),
-        accuracy: Measured {
-            value,
-            low,
-            high,
-            images,
-        },
+        accuracy: mean(&[Some(column)])?,
         median_size: match condition.treatment {
             Treatment::Attack { norm, .. } => median_size(
                 column,
@@ -192,19 +207,22 @@ fn median_size(column: &Column, clean: Option<&Column>, norm: Norm) -> Option<f6
 }
 
 /// The mean over conditions, each with the same weight, with an interval from how images differ:
-/// an image's own mean over the conditions is one observation. Only images that all conditions
-/// have count; `None` where a condition has none at all.
+/// an image's own mean over the conditions and the seeds is one observation, for the same image
+/// with other draws says little that is new. Only what all conditions have counts; `None` where a
+/// condition has none at all.
 fn mean(columns: &[Option<&Column>]) -> Option<Measured> {
     let columns: Vec<&Column> = columns.iter().copied().collect::<Option<_>>()?;
-    let first = columns.first()?;
-    let means: Vec<f64> = first
-        .keys()
-        .filter_map(|key| {
-            let rows: Option<Vec<_>> = columns.iter().map(|c| c.get(key)).collect();
-            let sum: f64 = rows?.iter().map(|row| f64::from(row.right)).sum();
-            Some(sum / columns.len() as f64)
-        })
-        .collect();
+    let mut seeds: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+    for key in columns.first()?.keys() {
+        let rows: Option<Vec<_>> = columns.iter().map(|c| c.get(key)).collect();
+        if let Some(rows) = rows {
+            let sum: f64 = rows.iter().map(|row| f64::from(row.right)).sum();
+            let of_image = seeds.entry(key.1).or_default();
+            of_image.push(sum / columns.len() as f64);
+        }
+    }
+    let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+    let means: Vec<f64> = seeds.values().map(mean).collect();
     if means.is_empty() {
         return None;
     }
@@ -229,41 +247,29 @@ fn mean(columns: &[Option<&Column>]) -> Option<Measured> {
     })
 }
 
-/// The error of each benchmark corruption, summed over severities.
-fn corruption_errors(model: &ModelReport) -> BTreeMap<&'static str, (usize, f64)> {
-    let mut errors = BTreeMap::new();
-    for corruption in Corruption::BENCHMARK {
-        let name = corruption.name();
-        let own = |cell: &&Cell| {
-            cell.condition
-                .rsplit_once(' ')
-                .is_some_and(|(c, _)| c == name)
-        };
-        for cell in model.cells.iter().filter(own) {
-            let (count, sum): &mut (usize, f64) = errors.entry(name).or_default();
-            *count += 1;
-            *sum += 1.0 - cell.accuracy.value;
+fn parts(plan: &Plan, conditions: &[Condition], rows: &Rows) -> Vec<Brought> {
+    let mut all = Vec::new();
+    for condition in conditions {
+        let name = condition.name();
+        for model in &plan.models {
+            let column = rows.column(model, &name);
+            let brought = |part: Part| Brought {
+                condition: name.clone(),
+                model: model.clone(),
+                part,
+                images: column.map_or(0, |column| {
+                    let rows = column.values();
+                    rows.filter(|row| row.part == Some(part)).count()
+                }),
+            };
+            let found: Vec<Brought> = Part::ALL.map(brought).into();
+            // Another attack has no parts.
+            if found.iter().any(|part| part.images > 0) {
+                all.extend(found);
+            }
         }
     }
-    errors
-}
-
-fn relative_error(
-    errors: &BTreeMap<&'static str, (usize, f64)>,
-    reference: &BTreeMap<&'static str, (usize, f64)>,
-) -> Option<f64> {
-    let ratios: Option<Vec<f64>> = reference
-        .iter()
-        .map(|(name, (count, sum))| {
-            let (own_count, own) = errors.get(name)?;
-            (own_count == count && *sum > 0.0).then(|| own / sum)
-        })
-        .collect();
-    let ratios = ratios?;
-    match ratios.len() {
-        0 => None,
-        n => Some(ratios.iter().sum::<f64>() / n as f64),
-    }
+    all
 }
 
 fn comparisons(
@@ -307,29 +313,39 @@ fn comparisons(
 }
 
 /// A model's entry in a column of the summary.
-type Entry = fn(&ModelReport) -> Option<String>;
+type Entry = fn(&Report, &ModelReport) -> Option<String>;
 
 impl Report {
     /// A line a model: overall, perturbation, white box, corruption, clean, in per cent, as the
-    /// table of the VOneNet paper has them, and mCE where there is one.
+    /// table of the VOneNet paper has them, and mCE and relative mCE where there are any.
     pub fn summary(&self) -> Table {
-        let columns: [(&str, Entry); 6] = [
-            ("overall", |m| m.overall.map(percent)),
-            ("perturbation", |m| m.perturbation.map(percent)),
-            ("white box", |m| m.white_box.map(|s| s.to_string())),
-            ("corruption", |m| m.corruption.map(|s| s.to_string())),
-            ("clean", |m| m.clean.map(|s| s.to_string())),
-            ("mCE", |m| m.mce.map(percent)),
+        let columns: [(&str, Entry); 7] = [
+            ("overall", |_, m| m.overall.map(percent)),
+            ("perturbation", |_, m| m.perturbation.map(percent)),
+            ("white box", |_, m| m.white_box.map(|s| s.to_string())),
+            ("corruption", |_, m| m.corruption.map(|s| s.to_string())),
+            ("clean", |_, m| m.clean.map(|s| s.to_string())),
+            ("mCE", |_, m| m.mce.map(percent)),
+            ("relative mCE", |report, m| {
+                let at = report
+                    .models
+                    .iter()
+                    .position(|model| model.name == m.name)?;
+                (*report.relative_mce.get(at)?).map(percent)
+            }),
         ];
         let kept: Vec<_> = columns
             .into_iter()
-            .filter(|(_, of)| self.models.iter().any(|m| of(m).is_some()))
+            .filter(|(_, of)| self.models.iter().any(|m| of(self, m).is_some()))
             .collect();
         let mut head = vec!["model".to_owned()];
         head.extend(kept.iter().map(|(title, _)| (*title).to_owned()));
         let line = |model: &ModelReport| {
             let mut line = vec![model.name.clone()];
-            line.extend(kept.iter().map(|(_, of)| of(model).unwrap_or_default()));
+            line.extend(
+                kept.iter()
+                    .map(|(_, of)| of(self, model).unwrap_or_default()),
+            );
             line
         };
         Table {
@@ -375,10 +391,18 @@ impl Report {
                 self.compared().write(Style::Markdown)
             ),
         };
+        let parts = match self.parts.is_empty() {
+            true => String::new(),
+            false => format!(
+                "\n## What brought images down\n\nAutoAttack's parts run one after the other, each \
+                 on the images that those before it left standing.\n\n{}",
+                self.brought().write(Style::Markdown)
+            ),
+        };
         format!(
             "# {}\n\nAccuracy in per cent with 95 % intervals. Seeds {:?}; stochastic models: {} \
              passes judge an image (n), {} samples a gradient (k). {remark}\n\n{}\n\
-             ## Every condition\n\n{}{comparisons}",
+             ## Every condition\n\n{}{parts}{comparisons}",
             plan.name,
             plan.seeds,
             plan.passes,
@@ -410,13 +434,33 @@ impl Report {
         }
     }
 
-    /// The tables that are saved as files of their own, by name.
-    pub fn tables(&self) -> [(&'static str, Table); 3] {
-        [
+    /// The tables that are saved as files of their own, by name; that of AutoAttack's parts where it
+    /// ran.
+    pub fn tables(&self) -> Vec<(&'static str, Table)> {
+        let mut tables = vec![
             ("summary", self.summary()),
             ("details", self.details()),
             ("areas", self.moved()),
-        ]
+        ];
+        if !self.parts.is_empty() {
+            tables.push(("parts", self.brought()));
+        }
+        tables
+    }
+
+    /// How many images each part of AutoAttack brought down, a line a condition and model.
+    pub(super) fn brought(&self) -> Table {
+        let mut head = vec!["condition".to_owned(), "model".to_owned()];
+        head.extend(Part::ALL.map(|part| part.title().to_owned()));
+        let line = |parts: &[Brought]| {
+            let mut line = vec![parts[0].condition.clone(), parts[0].model.clone()];
+            line.extend(parts.iter().map(|part| part.images.to_string()));
+            line
+        };
+        Table {
+            head,
+            rows: self.parts.chunks_exact(Part::ALL.len()).map(line).collect(),
+        }
     }
 
     /// A line for each condition and pair of models.
@@ -442,11 +486,12 @@ impl Report {
 /// Every row, as CSV.
 pub fn rows_csv(rows: &[Row]) -> String {
     let mut text =
-        "model,seed,condition,image,label,prediction,right,passes,l1,l2,linf,areas\n".to_owned();
+        "model,seed,condition,image,label,prediction,right,passes,l1,l2,linf,areas,part\n"
+            .to_owned();
     for r in rows {
         let model = csv_field(&r.model);
         text += &format!(
-            "{model},{},{},{},{},{},{},{},{},{},{},{}\n",
+            "{model},{},{},{},{},{},{},{},{},{},{},{},{}\n",
             r.seed,
             r.condition,
             r.image,
@@ -457,7 +502,8 @@ pub fn rows_csv(rows: &[Row]) -> String {
             r.l1,
             r.l2,
             r.linf,
-            moved(&r.areas)
+            moved(&r.areas),
+            r.part.map_or("", Part::word)
         );
     }
     text
@@ -514,6 +560,7 @@ mod tests {
             l2: 2.0,
             linf: 1.0,
             areas: Vec::new(),
+            part: None,
         }
     }
 
@@ -574,10 +621,64 @@ mod tests {
         assert_eq!(a.overall, Some(0.625));
         // `a` is the reference; `b` errs twice as often under each corruption.
         assert_eq!((a.mce, b.mce), (Some(1.0), Some(2.0)));
+        // No corruption costs the reference anything: nothing to be relative to.
+        assert_eq!(report.relative_mce, [None, None]);
         assert_eq!((report.rows, report.expected), (64, 64));
         // Rows that come twice count once.
         let twice = [rows.clone(), rows].concat();
         assert_eq!(Report::new(&plan, &twice, 100), Ok(report));
+    }
+
+    /// 50 images with four seeds: 50 observations, 81 to 97, where 200 would give 87.4 to 95.0.
+    #[test]
+    fn an_image_is_one_observation_however_many_seeds_there_are() {
+        let plan = Plan {
+            seeds: vec![0, 1, 2, 3],
+            images: 50,
+            ..plan()
+        };
+        let row = |seed: u64, condition: &str, image: u32| Row {
+            seed,
+            ..row("a", condition, image, f32::from(u8::from(image >= 4)))
+        };
+        let mut rows = Vec::new();
+        for condition in plan.conditions().expect("it is sound") {
+            for (seed, image) in (0..4).flat_map(|seed| (0..50).map(move |image| (seed, image))) {
+                rows.push(row(seed, &condition.name(), image));
+            }
+        }
+        let report = Report::new(&plan, &rows, 50).expect("it is sound");
+        let model = &report.models[0];
+        let white_box = model.white_box.expect("every row is there");
+        let corruption = model.corruption.expect("every row is there");
+        let clean = model.clean.expect("every row is there");
+        for measured in [model.cells[0].accuracy, clean, white_box] {
+            assert_eq!(measured.images, 50);
+            assert!((measured.value - 0.92).abs() < 1e-9);
+            assert!((measured.low - 0.812).abs() < 5e-4, "{measured:?}");
+            assert!((measured.high - 0.968).abs() < 5e-4, "{measured:?}");
+        }
+        // Of several conditions: from the spread of the images' means, 0.92 ± 1.96 · 0.27405 / √50.
+        assert_eq!(corruption.images, 50);
+        let half = 1.96 * (0.92_f64 * 0.08 * 50.0 / 49.0 / 50.0).sqrt();
+        assert!(
+            (corruption.low - (0.92 - half)).abs() < 1e-9,
+            "{corruption:?}"
+        );
+        assert!(
+            (corruption.high - (0.92 + half)).abs() < 1e-9,
+            "{corruption:?}"
+        );
+        // Seeds that disagree are averaged first.
+        for row in rows.iter_mut().filter(|row| row.image == 0 && row.seed < 2) {
+            row.right = 1.0;
+        }
+        let report = Report::new(&plan, &rows, 50).expect("it is sound");
+        let clean = report.models[0].clean.expect("every row is there");
+        assert!(
+            (clean.value - 0.93).abs() < 1e-9 && clean.images == 50,
+            "{clean:?}"
+        );
     }
 
     #[test]
@@ -594,6 +695,61 @@ mod tests {
         let empty = Report::new(&plan, &[], 100).expect("it is sound");
         assert_eq!(empty.rows, 0);
         assert!(empty.summary().rows.iter().all(|row| row.len() == 1));
+    }
+
+    /// By hand: the reference goes from 0 to 1 and 2 wrong of 4 under both corruptions, the other
+    /// from 2 to 3 and 4 under fog and stays at 2 under snow. (1/4 + 2/4) / (1/4 + 2/4) and 0.
+    #[test]
+    fn the_relative_mce_is_of_what_the_error_rises_by() {
+        let plan = plan();
+        let wrong = |model: &str, condition: &str| match (model, condition.rsplit_once(' ')) {
+            ("a", Some(("fog" | "snow", severity))) => severity.parse().expect("a number"),
+            ("a", _) => 0,
+            ("b", Some(("fog", severity))) => 2 + severity.parse::<u32>().expect("a number"),
+            _ => 2,
+        };
+        let mut rows = rows(&plan);
+        for row in &mut rows {
+            let stands = row.image >= wrong(&row.model, &row.condition);
+            row.right = f32::from(u8::from(stands));
+        }
+        let report = Report::new(&plan, &rows, 4).expect("it is sound");
+        assert_eq!(report.relative_mce, [Some(1.0), Some(0.5)]);
+        // The mCE itself: 7/3 under fog, 4/3 under snow.
+        let mce = report.models[1].mce.expect("every row is there");
+        assert!((mce - 11.0 / 6.0).abs() < 1e-12, "{mce}");
+        let head = "| model | overall | perturbation | white box | corruption | clean | mCE | relative mCE |";
+        assert!(report.summary().write(Style::Markdown).starts_with(head));
+    }
+
+    #[test]
+    fn what_autoattacks_parts_brought_down_is_counted() {
+        let plan = plan();
+        let mut rows = rows(&plan);
+        assert!(
+            Report::new(&plan, &rows, 4)
+                .expect("it is sound")
+                .parts
+                .is_empty()
+        );
+        for row in &mut rows {
+            if row.condition == "pgd linf 0.5" && row.model == "b" {
+                row.part = [
+                    Some(Part::ApgdCe),
+                    Some(Part::Square),
+                    None,
+                    Some(Part::ApgdCe),
+                ][row.image as usize];
+            }
+        }
+        let report = Report::new(&plan, &rows, 4).expect("it is sound");
+        let table = report.brought().write(Style::Csv);
+        let expected = "condition,model,APGD-CE,\"APGD-DLR, targeted\",\"FAB, targeted\",Square\n\
+                        pgd linf 0.5,b,2,0,0,1\n";
+        assert_eq!(table, expected);
+        assert!(report.markdown("").contains("## What brought images down"));
+        assert!(rows_csv(&rows).contains(",square\n"));
+        assert_eq!(report.tables().len(), 4);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::model::cost::multiply_adds;
 use crate::model::load::Loaded;
 use crate::model::network::Network;
 use crate::model::probe::{CancelToken, Cancelled, Taps};
+use crate::perturb::attack::autoattack::Part;
 use crate::perturb::attack::network::{NetworkOracle, Noise, Pause, read};
 use crate::perturb::attack::plan as attacking;
 use crate::perturb::attack::{AttackError, Criterion, Norm, Predictions};
@@ -253,6 +254,15 @@ struct Images {
     labels: Vec<usize>,
 }
 
+/// A unit's images in its condition.
+struct Treated {
+    /// As [`Images::pixels`].
+    pixels: Vec<f32>,
+    predictions: Predictions,
+    /// Which part of AutoAttack brought each down; none of another treatment.
+    parts: Vec<Option<Part>>,
+}
+
 /// A batch on its way.
 struct BatchRun<'r> {
     plan: &'r Plan,
@@ -270,7 +280,11 @@ impl<'r> BatchRun<'r> {
     async fn rows(&self) -> Result<Vec<Row>, RunError> {
         let images = self.images();
         let mut oracle = self.oracle();
-        let (treated, predictions) = self.treat(&images, &mut oracle).await?;
+        let Treated {
+            pixels: treated,
+            predictions,
+            parts,
+        } = self.treat(&images, &mut oracle).await?;
         let moved = match self.condition.treatment {
             Treatment::Clean => Moved::new(),
             _ => self.moved(&images.pixels, &treated).await?,
@@ -278,6 +292,9 @@ impl<'r> BatchRun<'r> {
         let mut rows = self.found(&images, &treated, &predictions);
         for (row, areas) in rows.iter_mut().zip(moved) {
             row.areas = areas;
+        }
+        for (row, part) in rows.iter_mut().zip(parts) {
+            row.part = part;
         }
         Ok(rows)
     }
@@ -366,7 +383,7 @@ impl<'r> BatchRun<'r> {
         &self,
         images: &Images,
         oracle: &mut NetworkOracle<'r>,
-    ) -> Result<(Vec<f32>, Predictions), RunError> {
+    ) -> Result<Treated, RunError> {
         if let Some(attack) = self.condition.attack(self.model.set.size)? {
             let plan = attacking::Plan {
                 attack,
@@ -378,7 +395,11 @@ impl<'r> BatchRun<'r> {
             let pixels = &images.pixels;
             let outcome =
                 attacking::run(&plan, oracle, pixels, &criterion, None, &mut |_| {}).await?;
-            return Ok((outcome.pixels, outcome.after));
+            return Ok(Treated {
+                pixels: outcome.pixels,
+                predictions: outcome.after,
+                parts: outcome.parts,
+            });
         }
         let treated = match self.condition.treatment {
             Treatment::Corruption {
@@ -397,7 +418,11 @@ impl<'r> BatchRun<'r> {
             Treatment::Clean | Treatment::Attack { .. } => images.pixels.clone(),
         };
         let predictions = Predictions::of(oracle, &treated, self.plan.passes).await?;
-        Ok((treated, predictions))
+        Ok(Treated {
+            pixels: treated,
+            predictions,
+            parts: Vec::new(),
+        })
     }
 
     fn corrupt(&self, images: &Images, setting: &Setting) -> Result<Vec<f32>, RunError> {
@@ -436,6 +461,7 @@ impl<'r> BatchRun<'r> {
                 l2: size(Norm::L2),
                 linf: size(Norm::Linf),
                 areas: Vec::new(),
+                part: None,
             }
         };
         (0..images.labels.len()).map(row).collect()

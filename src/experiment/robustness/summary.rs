@@ -79,8 +79,9 @@ pub struct Cell {
     pub condition: String,
     pub group: Group,
     pub in_mean: bool,
-    /// How often a single pass is right: the mean over the passes of a stochastic model. Wilson's
-    /// interval, of as many trials as there are images.
+    /// How often a single pass is right: the mean over the passes of a stochastic model and over the
+    /// seeds. Wilson's interval, of as many trials as there are images, each once whatever the
+    /// number of seeds.
     pub accuracy: Measured,
     /// Of the perturbations that succeeded, among the images that were right when clean: half of
     /// these images fall to one of at most this size, in the attack's norm (L2 where it has none).

@@ -1,7 +1,9 @@
-//! Auto-PGD (Croce and Hein 2020): descent with momentum whose step halves by itself.
+//! Auto-PGD: descent with momentum whose step halves by itself (Croce and Hein 2020), and in L1
+//! along as many entries of the gradient as pay (Croce and Hein 2021).
 
 use serde::{Deserialize, Serialize};
 
+use super::apgd_sparse::Sparse;
 use super::context::{Context, pick};
 use super::criterion::{Aim, Criterion, argmax};
 use super::error::{AttackError, require};
@@ -17,10 +19,12 @@ const STEP_WEIGHT: f32 = 0.75;
 /// three quarters for the step to be kept.
 const RHO: f64 = 0.75;
 
+/// Stages of a run in L1 whose radius shrinks: each a multiple of the radius.
+const SHRINKING: [f32; 3] = [3.0, 2.0, 1.0];
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Apgd {
-    /// L∞ or L2.
     pub norm: Norm,
     /// Radius, in the norm of pixels in [0, 1].
     pub eps: f32,
@@ -32,6 +36,19 @@ pub struct Apgd {
     /// Instead of leaving the label: try to reach the best other classes one after the other, so
     /// many of them. 0 for none.
     pub target_classes: usize,
+    /// In L1, unused elsewhere: spend three tenths of the steps at three times the radius and as
+    /// many at twice it, then go on from the point found there, projected.
+    pub shrinking: bool,
+}
+
+/// Steps at one radius.
+struct Stage {
+    eps: f32,
+    steps: usize,
+    /// Steps of the stages before.
+    before: usize,
+    /// It goes on from a given point.
+    follows: bool,
 }
 
 impl Default for Apgd {
@@ -43,13 +60,38 @@ impl Default for Apgd {
             restarts: 1,
             loss: Loss::CrossEntropy,
             target_classes: 0,
+            shrinking: true,
         }
     }
 }
 
 impl Apgd {
+    fn stages(&self) -> Vec<Stage> {
+        if self.norm != Norm::L1 || !self.shrinking {
+            return vec![Stage {
+                eps: self.eps,
+                steps: self.steps,
+                before: 0,
+                follows: false,
+            }];
+        }
+        // At the radius itself there is a step at least.
+        let early = (3 * self.steps).div_ceil(10).min((self.steps - 1) / 2);
+        let steps = [early, early, self.steps - 2 * early];
+        let mut before = 0;
+        let stages = SHRINKING.into_iter().zip(steps).map(|(factor, steps)| {
+            before += steps;
+            Stage {
+                eps: factor * self.eps,
+                steps,
+                before: before - steps,
+                follows: true,
+            }
+        });
+        stages.filter(|stage| stage.steps > 0).collect()
+    }
+
     fn check(&self, classes: usize, aim: Aim) -> Result<(), AttackError> {
-        require(self.norm != Norm::L1, "Auto-PGD works in L∞ and L2.")?;
         require(
             self.steps > 0 && self.restarts > 0 && self.eps.is_finite() && self.eps >= 0.0,
             "Auto-PGD needs at least one step and one restart, and a radius of at least 0.",
@@ -122,7 +164,7 @@ impl Method for Apgd {
                     judged,
                     stream: format!("apgd/{}/{restart}/{round}", self.loss.name()),
                 };
-                let found = run.climb(context, &centres, &active).await?;
+                let found = run.stages(context, &centres, &active).await?;
                 hunt.take(&active, found, length);
             }
         }
@@ -155,10 +197,12 @@ struct Hunt {
     loss: Vec<f64>,
 }
 
-/// What a run found: images, whether they are of the criterion, their losses.
+/// What a run found: images, whether they are of the criterion, the points of the highest loss and
+/// these losses.
 struct Found {
     pixels: Vec<f32>,
     met: Vec<bool>,
+    best: Vec<f32>,
     loss: Vec<f64>,
 }
 
@@ -207,8 +251,19 @@ struct Climber {
     best: Vec<f32>,
     best_gradient: Vec<f32>,
     best_loss: f64,
-    before: Vec<f32>,
     adversarial: Option<Vec<f32>>,
+    pace: Pace,
+}
+
+/// How a climber steps, and what becomes of its step at a check.
+enum Pace {
+    Halving(Halving),
+    Sparse(Sparse),
+}
+
+/// With momentum, in L∞ and L2.
+struct Halving {
+    before: Vec<f32>,
     /// Losses since the last check, the one at the check first.
     losses: Vec<f64>,
     halved: bool,
@@ -216,17 +271,47 @@ struct Climber {
 }
 
 impl Run<'_> {
-    fn ball_about<'a>(&self, centre: &'a [f32]) -> Ball<'a> {
+    fn ball_about<'a>(&self, stage: &Stage, centre: &'a [f32]) -> Ball<'a> {
         Ball {
             norm: self.config.norm,
-            eps: self.config.eps,
+            eps: stage.eps,
             centre,
         }
     }
 
+    /// The stages one after the other, each from the best point of the one before. Only the last,
+    /// at the radius itself, counts.
+    async fn stages<O: Oracle>(
+        &self,
+        context: &mut Context<'_, O>,
+        centres: &[f32],
+        active: &[usize],
+    ) -> Result<Found, AttackError> {
+        let length = context.oracle.image_len();
+        let stages = self.config.stages();
+        // There is a stage at least.
+        let mut x = self.start(context, &stages[0], centres, active);
+        let mut last = None;
+        for stage in &stages {
+            let images = x.chunks_exact_mut(length).zip(centres.chunks_exact(length));
+            if stage.before > 0 {
+                images.for_each(|(x, centre)| {
+                    let ball = self.ball_about(stage, centre);
+                    ball.project(x, Projection::NearestImage);
+                });
+            }
+            let found = self.climb(context, stage, centres, active, x).await?;
+            x = found.best.clone();
+            last = Some(found);
+        }
+        last.ok_or(AttackError::Cancelled)
+    }
+
+    /// A random point for every image.
     fn start<O: Oracle>(
         &self,
         context: &Context<'_, O>,
+        stage: &Stage,
         centres: &[f32],
         active: &[usize],
     ) -> Vec<f32> {
@@ -244,33 +329,42 @@ impl Run<'_> {
                     draws
                 }
             };
-            let size = self.config.norm.of(offset.iter().map(|o| f64::from(*o)));
-            let scale = (f64::from(self.config.eps) / size.max(1e-12)) as f32;
+            let ball = self.ball_about(stage, centre);
+            // In L1 by the projection, which leaves a sparse point.
+            let (scale, how) = match ball.norm {
+                Norm::L1 => (1.0, Projection::NearestImage),
+                norm => {
+                    let size = norm.of(offset.iter().map(|o| f64::from(*o)));
+                    let scale = (f64::from(ball.eps) / size.max(1e-12)) as f32;
+                    (scale, Projection::Scale)
+                }
+            };
             offset.iter_mut().for_each(|o| *o *= scale);
             x.iter_mut().zip(offset).for_each(|(x, o)| *x += o);
-            self.ball_about(centre).project(x, Projection::Scale);
+            ball.project(x, how);
         }
         x
     }
 
+    /// The steps of a stage, from `x`.
     async fn climb<O: Oracle>(
         &self,
         context: &mut Context<'_, O>,
+        stage: &Stage,
         centres: &[f32],
         active: &[usize],
+        mut x: Vec<f32>,
     ) -> Result<Found, AttackError> {
         let (length, classes) = (context.oracle.image_len(), context.oracle.classes());
-        let steps = self.config.steps;
+        let steps = stage.steps;
         let loss = self.config.loss;
         let labels = &self.labels;
         let slope = |logits: &[f32]| {
             let evaluated = loss.evaluate(logits, classes, &self.climbed, labels);
             evaluated.cotangent
         };
-        // From a point of the ball's surface, as in the paper.
-        let mut x = self.start(context, centres, active);
         let mut climbers: Vec<Climber> = Vec::new();
-        let mut checks = Checkpoints::new(steps);
+        let mut checks = Checkpoints::new(steps, self.config.norm);
         for step in 0..=steps {
             let found = context.oracle.gradient(&x, &slope).await?;
             let losses = loss
@@ -282,8 +376,12 @@ impl Run<'_> {
                 climbers = x
                     .chunks_exact(length)
                     .zip(slopes.clone())
+                    .zip(centres.chunks_exact(length))
                     .zip(&losses)
-                    .map(|((x, g), loss)| Climber::new(self.config.eps, x, g, *loss))
+                    .map(|(((x, g), centre), loss)| {
+                        let ball = self.ball_about(stage, centre);
+                        Climber::new(&ball, stage.follows, x, g, *loss)
+                    })
                     .collect();
             }
             let due = checks.due(step);
@@ -294,7 +392,8 @@ impl Run<'_> {
                     climber.adversarial = Some(here.to_vec());
                 }
                 climber.note(step, here, gradient, losses[j]);
-                let back = due.is_some_and(|stretch| climber.check(stretch));
+                let ball = self.ball_about(stage, &centres[j * length..][..length]);
+                let back = due.is_some_and(|stretch| climber.check(stretch, &ball));
                 if step == steps {
                     continue;
                 }
@@ -305,16 +404,17 @@ impl Run<'_> {
                     }
                     false => gradient.to_vec(),
                 };
-                let ball = self.ball_about(&centres[j * length..][..length]);
                 climber.advance(here, &gradient, &ball, step == 0);
             }
             if step > 0 {
-                context.report_some(active, [step, steps], &found.logits, &x);
+                let at = [stage.before + step, self.config.steps];
+                context.report_some(active, at, &found.logits, &x);
             }
         }
         Ok(Found {
             met: climbers.iter().map(|c| c.adversarial.is_some()).collect(),
             loss: climbers.iter().map(|c| c.best_loss).collect(),
+            best: climbers.iter().flat_map(|c| c.best.clone()).collect(),
             pixels: climbers
                 .into_iter()
                 .flat_map(|c| c.adversarial.unwrap_or(c.best))
@@ -324,22 +424,29 @@ impl Run<'_> {
 }
 
 impl Climber {
-    fn new(eps: f32, x: &[f32], gradient: &[f32], loss: f64) -> Self {
+    /// `follows`: from a point that was found, rather than a random one.
+    fn new(ball: &Ball, follows: bool, x: &[f32], gradient: &[f32], loss: f64) -> Self {
+        let (step, pace) = match ball.norm {
+            Norm::L1 => {
+                let sparse = Sparse::new(follows.then_some(x), ball.centre);
+                (ball.eps, Pace::Sparse(sparse))
+            }
+            _ => (2.0 * ball.eps, Pace::Halving(Halving::new(x, loss))),
+        };
         Self {
-            step: 2.0 * eps,
+            step,
             best: x.to_vec(),
             best_gradient: gradient.to_vec(),
             best_loss: loss,
-            before: x.to_vec(),
             adversarial: None,
-            losses: Vec::new(),
-            halved: true,
-            best_at_check: loss,
+            pace,
         }
     }
 
     fn note(&mut self, step: usize, x: &[f32], gradient: &[f32], loss: f64) {
-        self.losses.push(loss);
+        if let Pace::Halving(halving) = &mut self.pace {
+            halving.losses.push(loss);
+        }
         if step > 0 && loss > self.best_loss {
             self.best_loss = loss;
             self.best.copy_from_slice(x);
@@ -347,31 +454,57 @@ impl Climber {
         }
     }
 
-    /// At the end of a stretch: halves the step and says so where the loss oscillated, or where
-    /// neither the best loss nor the step changed since the last time.
-    fn check(&mut self, stretch: usize) -> bool {
+    /// At the end of a stretch: adapts the step, and says whether to go back to the best point.
+    fn check(&mut self, stretch: usize, ball: &Ball) -> bool {
+        match &mut self.pace {
+            Pace::Halving(halving) => halving.check(stretch, self.best_loss, &mut self.step),
+            Pace::Sparse(sparse) => sparse.check(&self.best, &mut self.step, ball),
+        }
+    }
+
+    fn advance(&mut self, x: &mut [f32], gradient: &[f32], ball: &Ball, first: bool) {
+        match &mut self.pace {
+            Pace::Halving(halving) => halving.advance(x, gradient, ball, self.step, first),
+            Pace::Sparse(sparse) => sparse.advance(x, gradient, ball, self.step),
+        }
+    }
+}
+
+impl Halving {
+    fn new(x: &[f32], loss: f64) -> Self {
+        Self {
+            before: x.to_vec(),
+            losses: Vec::new(),
+            halved: true,
+            best_at_check: loss,
+        }
+    }
+
+    /// Halves the step and says so where the loss oscillated, or where neither the best loss nor the
+    /// step changed since the last time.
+    fn check(&mut self, stretch: usize, best_loss: f64, step: &mut f32) -> bool {
         let grown = self.losses.windows(2).filter(|w| w[1] > w[0]).count();
         let oscillates = grown as f64 <= RHO * stretch as f64;
-        let stuck = !self.halved && self.best_at_check >= self.best_loss;
+        let stuck = !self.halved && self.best_at_check >= best_loss;
         self.halved = oscillates || stuck;
-        self.best_at_check = self.best_loss;
+        self.best_at_check = best_loss;
         let last = self.losses.last().copied();
         self.losses.clear();
         self.losses.extend(last);
         if self.halved {
-            self.step /= 2.0;
+            *step /= 2.0;
         }
         self.halved
     }
 
     /// A step along the gradient, with three quarters of it kept and a quarter of the last one.
-    fn advance(&mut self, x: &mut [f32], gradient: &[f32], ball: &Ball, first: bool) {
+    fn advance(&mut self, x: &mut [f32], gradient: &[f32], ball: &Ball, step: f32, first: bool) {
         let mut ahead = x.to_vec();
         let direction = ball.norm.direction(gradient);
         ahead
             .iter_mut()
             .zip(direction)
-            .for_each(|(z, d)| *z += self.step * d);
+            .for_each(|(z, d)| *z += step * d);
         ball.project(&mut ahead, Projection::Scale);
         let weight = if first { 1.0 } else { STEP_WEIGHT };
         for ((x, z), before) in x.iter_mut().zip(&ahead).zip(&mut self.before) {
@@ -383,7 +516,8 @@ impl Climber {
     }
 }
 
-/// When steps are checked: after 22 % of them, then after stretches that shrink by 3 % to 6 %.
+/// When steps are checked: after 22 % of them, then after stretches that shrink by 3 % to 6 %; in L1
+/// after every 4 %.
 struct Checkpoints {
     stretch: usize,
     shrink: usize,
@@ -392,8 +526,16 @@ struct Checkpoints {
 }
 
 impl Checkpoints {
-    fn new(steps: usize) -> Self {
+    fn new(steps: usize, norm: Norm) -> Self {
         let part = |percent: usize| (steps * percent / 100).max(1);
+        if norm == Norm::L1 {
+            return Self {
+                stretch: part(4),
+                shrink: 0,
+                least: part(4),
+                since: 0,
+            };
+        }
         Self {
             stretch: part(22),
             shrink: part(3),

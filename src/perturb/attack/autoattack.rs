@@ -1,5 +1,5 @@
-//! AutoAttack's standard suite (Croce and Hein 2020): four attacks without a setting to get wrong,
-//! one after the other on what still stands.
+//! AutoAttack's standard suite (Croce and Hein 2020; in L1, Croce and Hein 2021): four attacks
+//! without a setting to get wrong, one after the other on what still stands.
 //!
 //! It is never weaker than one of its parts. Each part draws from streams of its own, named by the
 //! attack and the image ([`Context::stream`]), so what it finds for an image does not depend on
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::apgd::Apgd;
 use super::best_so_far::{narrow, unmet};
 use super::context::Context;
-use super::criterion::{Aim, Criterion};
+use super::criterion::{Aim, Criterion, MARGIN};
 use super::error::{AttackError, require};
 use super::fab::Fab;
 use super::loss::Loss;
@@ -23,7 +23,6 @@ use super::square::Square;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AutoAttack {
-    /// L∞ or L2.
     pub norm: Norm,
     /// Radius, in the norm of pixels in [0, 1].
     pub eps: f32,
@@ -31,9 +30,13 @@ pub struct AutoAttack {
     pub steps: usize,
     /// Queries of the Square attack; 5,000 in the standard suite.
     pub queries: usize,
-    /// Other classes that the targeted attacks try to reach; 9 in the standard suite.
+    /// Other classes that the targeted attacks try to reach; 9 in the standard suite, of which
+    /// Auto-PGD takes the first 5 in L1.
     pub target_classes: usize,
 }
+
+/// Runs of the first attack in L1, and the most classes that its targeted sibling tries there.
+const RUNS_IN_L1: usize = 5;
 
 impl Default for AutoAttack {
     fn default() -> Self {
@@ -65,6 +68,21 @@ impl Part {
         Self::Square,
     ];
 
+    /// As files write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ApgdCe => "apgd-ce",
+            Self::ApgdDlrTargeted => "apgd-dlr-targeted",
+            Self::FabTargeted => "fab-targeted",
+            Self::Square => "square",
+        }
+    }
+
+    /// The part of a [`word`](Self::word).
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.word() == word)
+    }
+
     pub fn title(self) -> &'static str {
         match self {
             Self::ApgdCe => "APGD-CE",
@@ -81,7 +99,6 @@ impl AutoAttack {
             aim == Aim::Untargeted,
             "AutoAttack is untargeted: it drives the prediction away from a class.",
         )?;
-        require(self.norm != Norm::L1, "AutoAttack works in L∞ and L2.")?;
         require(
             classes >= Loss::Dlr.least_classes(Aim::Targeted),
             "AutoAttack needs a model of at least four classes.",
@@ -170,24 +187,34 @@ impl AutoAttack {
                 let apgd = self.apgd(part == Part::ApgdDlrTargeted);
                 apgd.attack(context, pixels, criterion).await
             }
-            Part::FabTargeted => self.fab().attack(context, pixels, criterion).await,
+            Part::FabTargeted => {
+                // As alone, where it leaves a margin: it looks for the smallest perturbation.
+                let clear = Criterion {
+                    margin: MARGIN,
+                    ..criterion.clone()
+                };
+                self.fab().attack(context, pixels, &clear).await
+            }
             Part::Square => self.square().attack(context, pixels, criterion).await,
         }
     }
 
     /// [`Part::ApgdDlrTargeted`], or [`Part::ApgdCe`].
     pub fn apgd(&self, targeted: bool) -> Apgd {
-        let (loss, target_classes) = match targeted {
-            true => (Loss::Dlr, self.target_classes),
-            false => (Loss::CrossEntropy, 0),
+        let (loss, restarts, target_classes) = match (targeted, self.norm) {
+            (true, Norm::L1) => (Loss::Dlr, 1, self.target_classes.min(RUNS_IN_L1)),
+            (true, _) => (Loss::Dlr, 1, self.target_classes),
+            (false, Norm::L1) => (Loss::CrossEntropy, RUNS_IN_L1, 0),
+            (false, _) => (Loss::CrossEntropy, 1, 0),
         };
         Apgd {
             norm: self.norm,
             eps: self.eps,
             steps: self.steps,
-            restarts: 1,
+            restarts,
             loss,
             target_classes,
+            shrinking: true,
         }
     }
 
@@ -219,14 +246,16 @@ impl Method for AutoAttack {
     }
 
     /// `[n, c, h, w]` within `eps` of `pixels`; an image that no part brought down is returned as
-    /// it was.
+    /// it was. The context's `parts` say which part brought each down.
     async fn attack<O: Oracle>(
         &self,
         context: &mut Context<'_, O>,
         pixels: &[f32],
         criterion: &Criterion,
     ) -> Result<Vec<f32>, AttackError> {
-        Ok(self.attack_by_parts(context, pixels, criterion).await?.0)
+        let (found, parts) = self.attack_by_parts(context, pixels, criterion).await?;
+        context.parts = parts;
+        Ok(found)
     }
 }
 
@@ -288,12 +317,12 @@ mod tests {
         let mut rng = Rng::from_seed(2);
         // How many images each part was the first to bring down; the last: those that stood.
         let mut firsts = [0; 5];
-        for round in 0..48 {
-            let norm = [Norm::Linf, Norm::L2][round % 2];
+        for round in 0..72 {
+            let norm = [Norm::Linf, Norm::L2, Norm::L1][round % 3];
             // Radii about which some images fall and some stand.
-            let eps = [0.06, 0.4][round % 2] * (0.3 + rng.uniform_f32());
+            let eps = [0.06, 0.4, 1.5][round % 3] * (0.3 + rng.uniform_f32());
             let mut model = TestModel::two_layer(&mut rng, [3, 5, 5], 12, 5);
-            model.masked = round % 3 == 0;
+            model.masked = round % 5 == 0;
             let x: Vec<f32> = (0..8).flat_map(|_| image(&mut rng, LENGTH)).collect();
             let mut classes: Vec<usize> = x.chunks(LENGTH).map(|x| model.class_of(x)).collect();
             // One image meets the criterion before: it shifts the numbers of the others.
@@ -334,6 +363,39 @@ mod tests {
             firsts[4] += fell.iter().filter(|f| !**f).count();
         }
         assert!(firsts.iter().all(|n| *n > 0), "{firsts:?}");
+    }
+
+    /// Through the plan, which numbers the images as its caller does.
+    #[test]
+    fn the_outcome_says_which_part_brought_an_image_down() {
+        let mut rng = Rng::from_seed(4);
+        let mut model = TestModel::two_layer(&mut rng, [3, 5, 5], 12, 5);
+        let x: Vec<f32> = (0..4).flat_map(|_| image(&mut rng, LENGTH)).collect();
+        let mut classes: Vec<usize> = x.chunks(LENGTH).map(|x| model.class_of(x)).collect();
+        classes[1] = (classes[1] + 1) % 5;
+        let criterion = Criterion::untargeted(classes);
+        let mut parts = |masked: bool, eps: f32| {
+            model.masked = masked;
+            let plan = Plan {
+                attack: Attack::AutoAttack(suite(Norm::Linf, eps)),
+                seed: 9,
+                eight_bit: false,
+                passes: 1,
+            };
+            pollster::block_on(run(&plan, &mut model, &x, &criterion, None, &mut |_| {}))
+                .unwrap()
+                .parts
+        };
+        // Nothing stands in so large a ball; the second image needs no attack.
+        let first = Some(Part::ApgdCe);
+        assert_eq!(parts(false, 0.5), [first, None, first, first]);
+        assert_eq!(parts(false, 1e-6), [None; 4]);
+        // Where gradients point the other way, scores alone bring images down.
+        let masked = parts(true, 0.3);
+        assert!(
+            masked.contains(&Some(Part::Square)) && masked[1].is_none(),
+            "{masked:?}"
+        );
     }
 
     #[test]
@@ -394,7 +456,6 @@ mod tests {
             change(&mut suite);
             assert!(suite.check(10, Aim::Untargeted).is_err(), "{suite:?}");
         };
-        wrong(&|s| s.norm = Norm::L1);
         wrong(&|s| s.eps = f32::INFINITY);
         wrong(&|s| s.steps = 0);
         wrong(&|s| s.queries = 0);

@@ -28,7 +28,8 @@ pub(super) fn unmet(flags: &[bool]) -> Vec<usize> {
 pub(super) struct Clean {
     /// `[n, classes]`.
     pub logits: Vec<f32>,
-    /// The images that do not meet the criterion yet.
+    /// The images to attack: those that do not meet the criterion yet. Of a stochastic model all of
+    /// them, for one pass that meets it says little about the next.
     pub open: Vec<usize>,
 }
 
@@ -59,7 +60,10 @@ impl Clean {
             });
         }
         let logits = context.oracle.logits(pixels).await?;
-        let open = unmet(&criterion.met(&logits, classes));
+        let open = match context.oracle.is_stochastic() {
+            true => (0..images).collect(),
+            false => unmet(&criterion.met(&logits, classes)),
+        };
         Ok(Self { logits, open })
     }
 }

@@ -31,11 +31,12 @@ const LARGEST_CONSTANT: f64 = 1e10;
 #[serde(rename_all = "kebab-case")]
 pub enum Abort {
     Never,
-    /// For each image when its own loss stopped falling.
-    #[default]
+    /// For each image when its own loss stopped falling: an image then comes to the same in any
+    /// batch, and to a perturbation up to a few times larger where its loss rests before it falls.
     Image,
-    /// For all images when the sum of their losses stopped falling, as Foolbox has it: what an
-    /// image comes to then depends on the others of its batch.
+    /// For all images when the sum of their losses stopped falling, as Foolbox has it: the stronger
+    /// of the two. What an image comes to depends on the others of its batch.
+    #[default]
     Batch,
 }
 
@@ -65,7 +66,7 @@ impl Default for CarliniWagner {
             stepsize: 0.01,
             confidence: 0.0,
             initial_const: 1e-3,
-            abort: Abort::Image,
+            abort: Abort::Batch,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What an attack works with besides its settings, and what it reports.
 
+use super::autoattack::Part;
 use super::criterion::Criterion;
 use super::error::AttackError;
 use super::oracle::Oracle;
@@ -34,6 +35,8 @@ pub struct Context<'a, O> {
     pub images: Vec<usize>,
     /// Whether results are rounded to 8 bits a channel before they are judged.
     pub eight_bit: bool,
+    /// Which part of a suite brought each image down, once it has run; empty for other attacks.
+    pub parts: Vec<Option<Part>>,
 }
 
 impl<'a, O: Oracle> Context<'a, O> {
@@ -51,6 +54,7 @@ impl<'a, O: Oracle> Context<'a, O> {
             watch,
             images,
             eight_bit: false,
+            parts: Vec::new(),
         }
     }
 }

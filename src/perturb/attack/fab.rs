@@ -343,14 +343,15 @@ impl Line {
     }
 }
 
-/// What the logits are from the criterion; above 0 while it is not met.
+/// What the logits are from the criterion, its margin included; above 0 while it is not met.
 fn gap(row: &[f32], criterion: &Criterion, index: usize) -> f64 {
     let class = criterion.classes[index];
     let ahead = f64::from(row[class]) - f64::from(row[runner_up(row, class)]);
-    match criterion.aim {
+    let short = match criterion.aim {
         Aim::Untargeted => ahead,
         Aim::Targeted => -ahead,
-    }
+    };
+    short + criterion.least_gap(row)
 }
 
 /// The other classes, the most likely first.

@@ -5,6 +5,7 @@
 //! that can be asked for by name, [`plan`] runs any of them.
 
 pub mod apgd;
+mod apgd_sparse;
 pub mod autoattack;
 mod best_so_far;
 pub mod boundary;
@@ -39,6 +40,8 @@ mod start;
 mod test_formula;
 #[cfg(test)]
 mod test_model;
+#[cfg(test)]
+mod test_noise;
 pub mod universal;
 
 pub use context::{Context, Step};

@@ -184,13 +184,6 @@ impl Oracle for NetworkOracle<'_> {
         Ok(logits)
     }
 
-    fn skip(&mut self, images: usize, passes: usize) {
-        if self.is_stochastic() {
-            // On the host: nothing is to be computed with it.
-            (0..passes * images).for_each(|_| drop(self.draw(1, &Device::flex())));
-        }
-    }
-
     async fn gradient(
         &mut self,
         pixels: &[f32],

@@ -120,6 +120,10 @@ pub enum Projection {
     Scale,
     /// To the nearest point: in L1 it keeps a sparse perturbation sparse (Duchi et al. 2008).
     Nearest,
+    /// In L1 to the nearest point that is an image, too (Croce and Hein 2021): the nearest of the
+    /// ball alone, then cut off at the ends of the range, is neither the nearest nor on the ball's
+    /// surface. In the others as [`Nearest`](Self::Nearest).
+    NearestImage,
 }
 
 /// The points within `eps` of an image that are images, pixels in [0, 1].
@@ -136,7 +140,8 @@ impl Ball<'_> {
     pub fn project(&self, x: &mut [f32], how: Projection) {
         match (self.norm, how) {
             (Norm::Linf, _) => {}
-            (Norm::L1, Projection::Nearest) => self.project_l1(x),
+            (Norm::L1, Projection::Nearest) => self.project_l1(x, |_, _| f64::INFINITY),
+            (Norm::L1, Projection::NearestImage) => self.project_l1(x, room),
             _ => self.scale_back(x),
         }
         x.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
@@ -154,19 +159,26 @@ impl Ball<'_> {
         }
     }
 
-    fn project_l1(&self, x: &mut [f32]) {
-        let moved: Vec<f64> = x
-            .iter()
-            .zip(self.centre)
-            .map(|(x, c)| f64::from(*x) - f64::from(*c))
+    /// `room` is how far a value may go from its centre in the direction of a move.
+    fn project_l1(&self, x: &mut [f32], room: fn(f64, f64) -> f64) {
+        let pairs = x.iter().zip(self.centre);
+        let moves: Vec<Move> = pairs
+            .map(|(x, c)| {
+                let (x, c) = (f64::from(*x), f64::from(*c));
+                let by = x - c;
+                Move {
+                    by,
+                    room: room(c, by),
+                }
+            })
             .collect();
         let eps = f64::from(self.eps);
-        if Norm::L1.of(moved.iter().copied()) <= eps {
+        if moves.iter().map(|m| m.shrunk(0.0)).sum::<f64>() <= eps {
             return;
         }
-        let threshold = soft_threshold(&moved, eps);
-        for ((x, c), d) in x.iter_mut().zip(self.centre).zip(moved) {
-            *x = (f64::from(*c) + d.signum() * (d.abs() - threshold).max(0.0)) as f32;
+        let threshold = soft_threshold(&moves, eps);
+        for ((x, c), m) in x.iter_mut().zip(self.centre).zip(moves) {
+            *x = (f64::from(*c) + m.by.signum() * m.shrunk(threshold)) as f32;
         }
     }
 
@@ -211,20 +223,44 @@ impl Ball<'_> {
     }
 }
 
-/// What every magnitude must shrink by so that they sum to `total`.
-fn soft_threshold(values: &[f64], total: f64) -> f64 {
-    let mut sizes: Vec<f64> = values.iter().map(|v| v.abs()).collect();
-    sizes.sort_by(|a, b| b.total_cmp(a));
-    let (mut sum, mut threshold) = (0.0, 0.0);
-    for (i, size) in sizes.into_iter().enumerate() {
-        sum += size;
-        let candidate = (sum - total) / (i + 1) as f64;
-        if size <= candidate {
-            break;
-        }
-        threshold = candidate;
+/// How far it is from a pixel `from` to the end of the range in the direction of `by`.
+fn room(from: f64, by: f64) -> f64 {
+    if by > 0.0 { 1.0 - from } else { from }
+}
+
+/// What a value has moved by, and the most it may.
+struct Move {
+    by: f64,
+    room: f64,
+}
+
+impl Move {
+    /// Its size when it shrinks by `threshold`, within its room.
+    fn shrunk(&self, threshold: f64) -> f64 {
+        (self.by.abs() - threshold).clamp(0.0, self.room)
     }
-    threshold
+}
+
+/// What every move must shrink by so that together they are of size `total`, where without
+/// shrinking they are larger.
+fn soft_threshold(moves: &[Move], total: f64) -> f64 {
+    // As the threshold falls, a move counts from its own size on and until its room is full; in
+    // between, the sum grows with the number of those that count.
+    let ends = |m: &Move| [(m.by.abs(), 1.0), (m.by.abs() - m.room, -1.0)];
+    let mut events: Vec<(f64, f64)> = moves.iter().flat_map(ends).collect();
+    events.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut at = events.first().map_or(0.0, |first| first.0);
+    let (mut sum, mut counting) = (0.0, 0.0);
+    for (level, change) in events {
+        let level = level.max(0.0);
+        let grown = sum + counting * (at - level);
+        if grown >= total && counting > 0.0 {
+            return at - (total - sum) / counting;
+        }
+        (sum, at) = (grown, level);
+        counting += change;
+    }
+    at
 }
 
 #[cfg(test)]
@@ -249,7 +285,11 @@ mod tests {
                 eps,
                 centre: &centre,
             };
-            for how in [Projection::Scale, Projection::Nearest] {
+            for how in [
+                Projection::Scale,
+                Projection::Nearest,
+                Projection::NearestImage,
+            ] {
                 let mut x = x.clone();
                 ball.project(&mut x, how);
                 assert!(norm.distance(&x, &centre) <= f64::from(eps));
@@ -269,6 +309,76 @@ mod tests {
             ball.project(&mut x, Projection::Nearest);
             assert_eq!(x, before);
         }
+    }
+
+    /// No image of the ball is nearer: not the one on the way from it to any other (by convexity
+    /// that is enough, with the one-sided derivative along it).
+    #[test]
+    fn the_projection_onto_ball_and_box_is_the_nearest_image() {
+        let mut rng = Rng::from_seed(3);
+        for round in 0..200 {
+            let length = 1 + rng.below(40);
+            let eps = 0.05 + 4.0 * rng.uniform_f32();
+            let mut centre = image(&mut rng, length);
+            // Many values at the ends of the range, where ball and box meet.
+            centre.iter_mut().step_by(2).for_each(|c| *c = c.round());
+            let x: Vec<f32> = centre.iter().map(|c| c + rng.normal_f32()).collect();
+            let ball = Ball {
+                norm: Norm::L1,
+                eps,
+                centre: &centre,
+            };
+            let mut nearest = x.clone();
+            ball.project(&mut nearest, Projection::NearestImage);
+            let reach = Norm::L1.distance(&nearest, &centre);
+            let mut clamped = x.clone();
+            clamped.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+            let free = Norm::L1.distance(&clamped, &centre);
+            assert!(
+                (reach - free.min(f64::from(eps))).abs() < 1e-4,
+                "{reach} {free} {eps}"
+            );
+            for _ in 0..200 {
+                let mut other = centre.clone();
+                for (o, step) in other
+                    .iter_mut()
+                    .zip(Norm::L1.random_point(length, eps, &mut rng))
+                {
+                    *o = (*o + step).clamp(0.0, 1.0);
+                }
+                // (x − nearest) · (other − nearest) ≤ 0 for every other image of the ball.
+                let terms = x.iter().zip(&nearest).zip(&other);
+                let slope: f64 = terms
+                    .map(|((x, n), o)| {
+                        (f64::from(*x) - f64::from(*n)) * (f64::from(*o) - f64::from(*n))
+                    })
+                    .sum();
+                assert!(slope < 1e-4, "round {round}: {slope}");
+            }
+        }
+    }
+
+    /// What is cut off at the end of the range is given to the others.
+    #[test]
+    fn the_nearest_image_in_l1_fills_the_ball() {
+        let centre = [0.9_f32, 0.5, 0.5];
+        let ball = Ball {
+            norm: Norm::L1,
+            eps: 0.4,
+            centre: &centre,
+        };
+        let mut x = [1.5, 0.9, 0.5];
+        ball.project(&mut x, Projection::NearestImage);
+        // 0.1 at most for the first, the other 0.3 for the second.
+        for (x, e) in x.iter().zip([1.0, 0.8, 0.5]) {
+            assert!((x - e).abs() < 1e-6, "{x} {e}");
+        }
+        let mut x = [1.5, 0.9, 0.5];
+        ball.project(&mut x, Projection::Nearest);
+        assert!(
+            (x[1] - 0.6).abs() < 1e-6,
+            "the ball alone uses 0.2 of 0.4: {x:?}"
+        );
     }
 
     #[test]

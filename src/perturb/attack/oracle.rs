@@ -46,9 +46,6 @@ pub trait Oracle {
         cotangent: &dyn Fn(&[f32]) -> Vec<f32>,
     ) -> Result<Pullback, AttackError>;
 
-    /// Moves a stochastic model's noise on by so many passes over so many images, without them.
-    fn skip(&mut self, _images: usize, _passes: usize) {}
-
     /// Floats of an image.
     fn image_len(&self) -> usize {
         self.shape().iter().product()

@@ -197,18 +197,18 @@ registry! {
             |s| descent(s, Descent::sparse(s.number(Eps)))),
     ],
     Apgd: [
-        row("apgd-ce", "Auto-PGD on the cross-entropy", "Croce and Hein 2020", Bounded, &[Linf, L2],
+        row("apgd-ce", "Auto-PGD on the cross-entropy", "Croce and Hein 2020, 2021", Bounded, &[Linf, L2, L1],
             &[EPS, shown(Steps, 100.0, 20.0), hidden(Restarts, 1.0)],
             |s| apgd(s, Loss::CrossEntropy, 0)),
-        row("apgd-dlr", "Auto-PGD on the difference of logits ratio", "Croce and Hein 2020", Bounded, &[Linf, L2],
+        row("apgd-dlr", "Auto-PGD on the difference of logits ratio", "Croce and Hein 2020, 2021", Bounded, &[Linf, L2, L1],
             &[EPS, shown(Steps, 100.0, 20.0), hidden(Restarts, 1.0)],
             |s| apgd(s, Loss::Dlr, 0)),
-        row("apgd-t", "Auto-PGD towards nine classes in turn", "Croce and Hein 2020", Bounded, &[Linf, L2],
+        row("apgd-t", "Auto-PGD towards nine classes in turn", "Croce and Hein 2020, 2021", Bounded, &[Linf, L2, L1],
             &[EPS, shown(Steps, 100.0, 10.0), hidden(Restarts, 1.0)],
             |s| apgd(s, Loss::Dlr, 9)).untargeted().lengthy(),
     ],
     Square: [
-        row("square", "Square attack", "Andriushchenko et al. 2020", BlackBox, &[Linf, L2],
+        row("square", "Square attack", "Andriushchenko et al. 2020", BlackBox, &[Linf, L2, L1],
             &[EPS, shown(Queries, 5000.0, 500.0)],
             |s| Square { norm: s.norm(), eps: s.number(Eps), queries: s.count(Queries), ..Square::default() }.into()).lengthy(),
     ],
@@ -232,7 +232,7 @@ registry! {
             |_| Jsma::default().into()).lengthy(),
     ],
     AutoAttack: [
-        row("autoattack", "AutoAttack, standard", "Croce and Hein 2020", Bounded, &[Linf, L2],
+        row("autoattack", "AutoAttack, standard", "Croce and Hein 2020, 2021", Bounded, &[Linf, L2, L1],
             &[EPS, shown(Steps, 100.0, 20.0), hidden(Queries, 5000.0)],
             |s| AutoAttack { norm: s.norm(), eps: s.number(Eps), steps: s.count(Steps), queries: s.count(Queries), ..AutoAttack::default() }.into())
             .or(&["auto-attack"]).untargeted().lengthy(),
@@ -361,6 +361,7 @@ fn apgd(s: &Settings, loss: Loss, target_classes: usize) -> Attack {
         restarts: s.count(Restarts),
         loss,
         target_classes,
+        ..Apgd::default()
     })
 }
 
@@ -580,8 +581,8 @@ mod tests {
             "the attack `square` takes no steps; it takes eps, queries"
         );
         assert_eq!(
-            said("square", eps.in_norm(L1)),
-            "the attack `square` works in L∞ and L2, not in L1"
+            said("universal", eps.in_norm(L1)),
+            "the attack `universal` works in L∞ and L2, not in L1"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Square attack (Andriushchenko et al. 2020): random search by squares, from scores alone.
+//! Square attack (Andriushchenko et al. 2020; in L1, Croce and Hein 2021): random search by squares,
+//! from scores alone.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,6 @@ use crate::rng::Rng;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Square {
-    /// L∞ or L2.
     pub norm: Norm,
     /// Radius, in the norm of pixels in [0, 1].
     pub eps: f32,
@@ -41,10 +41,6 @@ const HALVINGS: [usize; 9] = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000];
 impl Square {
     fn check(&self) -> Result<(), AttackError> {
         require(
-            self.norm != Norm::L1,
-            "The Square attack works in L∞ and L2.",
-        )?;
-        require(
             self.queries > 0 && self.eps.is_finite() && self.eps >= 0.0,
             "The Square attack needs at least one query and a radius of at least 0.",
         )?;
@@ -60,11 +56,11 @@ impl Square {
         let halvings = HALVINGS.iter().filter(|q| scaled > **q).count();
         let share = f64::from(self.start_share) / f64::from(1 << halvings);
         let side = (share * (height * width) as f64).sqrt().round() as usize;
-        let least = if self.norm == Norm::L2 { 3 } else { 1 };
+        let least = if self.norm == Norm::Linf { 1 } else { 3 };
         let side = side.max(least).min(height.min(width));
-        // In L2 a square has a middle.
+        // In L2 and L1 a square has a middle.
         match self.norm {
-            Norm::L2 if side.is_multiple_of(2) => (side + 1).min(height.min(width)),
+            Norm::L2 | Norm::L1 if side.is_multiple_of(2) => (side + 1).min(height.min(width)),
             _ => side,
         }
     }
@@ -79,17 +75,46 @@ impl Square {
     ) {
         let side = self.side(query, shape);
         match (self.norm, query) {
-            (Norm::L2, 0) => self.tiles(image, centre, shape, rng),
-            (Norm::L2, _) => self.exchange(image, centre, shape, side, rng),
-            (_, 0) => self.stripes(image, shape, rng),
-            _ => self.recolour(image, shape, side, rng),
+            (Norm::Linf, 0) => self.stripes(image, shape, rng),
+            (Norm::Linf, _) => self.recolour(image, shape, side, rng),
+            (_, 0) => self.tiles(image, centre, shape, rng),
+            _ => self.exchange(image, centre, shape, side, rng),
         }
         let ball = Ball {
             norm: self.norm,
             eps: self.eps,
             centre,
         };
-        ball.project(image, Projection::Scale);
+        // Only in L1 does the nearest image use what the ends of the range cut off.
+        ball.project(
+            image,
+            match self.norm {
+                Norm::L1 => Projection::NearestImage,
+                _ => Projection::Scale,
+            },
+        );
+    }
+
+    /// What of a budget values take up: their squares in L2, their sizes in L1.
+    fn spent<'v>(&self, values: impl Iterator<Item = &'v f32>) -> f64 {
+        let one = |value: &f32| match self.norm {
+            Norm::L1 => f64::from(value.abs()),
+            _ => f64::from(*value).powi(2),
+        };
+        values.map(one).sum()
+    }
+
+    /// The length of values that take up so much of a budget.
+    fn length(&self, spent: f64) -> f64 {
+        match self.norm {
+            Norm::L1 => spent,
+            _ => spent.sqrt(),
+        }
+    }
+
+    /// The budget of the radius.
+    fn budget(&self) -> f64 {
+        self.spent(std::iter::once(&self.eps))
     }
 
     /// Vertical stripes of ±ε, a column and a channel each.
@@ -126,7 +151,7 @@ impl Square {
         let mut delta = vec![0.0_f32; image.len()];
         for row in 0..height / side {
             for column in 0..width / side {
-                let bump = bump(side, rng);
+                let bump = self.bump(side, rng);
                 let window = Window {
                     top: row * side,
                     left: column * side,
@@ -155,7 +180,7 @@ impl Square {
         let area = height * width;
         let gains = Window::draw(side, height, width, rng);
         let gives = Window::draw(side, height, width, rng);
-        let whole = squares(&delta);
+        let whole = self.spent(delta.iter());
         let mut either = vec![false; area];
         gains.each(width, |i| either[i] = true);
         gives.each(width, |i| either[i] = true);
@@ -163,22 +188,22 @@ impl Square {
             .chunks_exact(area)
             .map(|plane| {
                 let inside = plane.iter().zip(&either).filter(|(_, e)| **e);
-                inside.map(|(d, _)| f64::from(*d).powi(2)).sum::<f64>()
+                self.spent(inside.map(|(d, _)| d))
             })
             .sum();
         let mut had = 0.0;
         for plane in delta.chunks_exact(area) {
-            gains.each(width, |i| had += f64::from(plane[i]).powi(2));
+            gains.each(width, |i| had += self.spent(std::iter::once(&plane[i])));
         }
-        let had = (1.0 / (had.sqrt() + 1e-12)) as f32;
-        let free = (f64::from(self.eps).powi(2) - whole).max(0.0) / channels as f64;
-        let length = (free + shared / channels as f64).sqrt();
-        let bump = bump(side, rng);
+        let had = (1.0 / (self.length(had) + 1e-12)) as f32;
+        let free = (self.budget() - whole).max(0.0) / channels as f64;
+        let length = self.length(free + shared / channels as f64);
+        let bump = self.bump(side, rng);
         for plane in delta.chunks_exact_mut(area) {
             let sign = coin(rng);
             let mut fresh = vec![0.0_f32; area];
             gains.zip(width, &bump, |i, b| fresh[i] = sign * b + plane[i] * had);
-            let scale = (length / (squares(&fresh).sqrt() + 1e-12)) as f32;
+            let scale = (length / (self.length(self.spent(fresh.iter())) + 1e-12)) as f32;
             gives.each(width, |i| plane[i] = 0.0);
             gains.each(width, |i| plane[i] = fresh[i] * scale);
         }
@@ -187,10 +212,45 @@ impl Square {
 
     /// `centre` plus `delta`, scaled to length ε.
     fn lay(&self, image: &mut [f32], centre: &[f32], delta: &[f32]) {
-        let scale = (f64::from(self.eps) / squares(delta).sqrt().max(1e-12)) as f32;
+        let scale = (f64::from(self.eps) / self.length(self.spent(delta.iter())).max(1e-12)) as f32;
         for ((x, c), d) in image.iter_mut().zip(centre).zip(delta) {
             *x = c + d * scale;
         }
+    }
+
+    /// Two hills of opposite sign side by side, of length 1: rectangles about each half's middle,
+    /// the `i`th adding 1 / i².
+    fn bump(&self, side: usize, rng: &mut Rng) -> Vec<f32> {
+        let half = side / 2;
+        let mut bump = vec![0.0_f32; side * side];
+        self.hill(&mut bump[..half * side], half, side, 1.0);
+        self.hill(&mut bump[half * side..], side - half, side, -1.0);
+        self.shorten(&mut bump);
+        if rng.below(2) == 0 {
+            return bump;
+        }
+        (0..side * side)
+            .map(|i| bump[(i % side) * side + i / side])
+            .collect()
+    }
+
+    fn hill(&self, values: &mut [f32], height: usize, width: usize, sign: f32) {
+        let (middle_y, middle_x) = (height / 2, width / 2);
+        for ring in 0..=middle_y.max(middle_x) {
+            let weight = sign / ((ring + 1) * (ring + 1)) as f32;
+            for y in middle_y.saturating_sub(ring)..(middle_y + ring + 1).min(height) {
+                for x in middle_x.saturating_sub(ring)..(middle_x + ring + 1).min(width) {
+                    values[y * width + x] += weight;
+                }
+            }
+        }
+        self.shorten(values);
+    }
+
+    /// To length 1.
+    fn shorten(&self, values: &mut [f32]) {
+        let length = self.length(self.spent(values.iter())).max(1e-12) as f32;
+        values.iter_mut().for_each(|v| *v /= length);
     }
 }
 
@@ -246,10 +306,6 @@ fn coin(rng: &mut Rng) -> f32 {
     if rng.below(2) == 0 { 1.0 } else { -1.0 }
 }
 
-fn squares(values: &[f32]) -> f64 {
-    values.iter().map(|v| f64::from(*v).powi(2)).sum()
-}
-
 /// A square of an image.
 #[derive(Clone, Copy)]
 struct Window {
@@ -282,35 +338,4 @@ impl Window {
             }
         });
     }
-}
-
-/// Two hills of opposite sign side by side, of length 1: rectangles about each half's middle,
-/// the `i`th adding 1 / i².
-fn bump(side: usize, rng: &mut Rng) -> Vec<f32> {
-    let half = side / 2;
-    let mut bump = vec![0.0_f32; side * side];
-    hill(&mut bump[..half * side], half, side, 1.0);
-    hill(&mut bump[half * side..], side - half, side, -1.0);
-    let length = squares(&bump).sqrt().max(1e-12) as f32;
-    bump.iter_mut().for_each(|v| *v /= length);
-    if rng.below(2) == 0 {
-        return bump;
-    }
-    (0..side * side)
-        .map(|i| bump[(i % side) * side + i / side])
-        .collect()
-}
-
-fn hill(values: &mut [f32], height: usize, width: usize, sign: f32) {
-    let (middle_y, middle_x) = (height / 2, width / 2);
-    for ring in 0..=middle_y.max(middle_x) {
-        let weight = sign / ((ring + 1) * (ring + 1)) as f32;
-        for y in middle_y.saturating_sub(ring)..(middle_y + ring + 1).min(height) {
-            for x in middle_x.saturating_sub(ring)..(middle_x + ring + 1).min(width) {
-                values[y * width + x] += weight;
-            }
-        }
-    }
-    let length = squares(values).sqrt().max(1e-12) as f32;
-    values.iter_mut().for_each(|v| *v /= length);
 }

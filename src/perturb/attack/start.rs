@@ -247,9 +247,10 @@ fn lend(
     }
     let wanted = criterion.pick(&[image]);
     let original = &pixels[image * length..][..length];
-    let others = pixels.chunks_exact(length);
-    let lenders = others.zip(clean.logits.chunks_exact(classes));
-    let lenders = lenders.filter(|(_, row)| wanted.is_met(0, row));
+    let all = pixels.chunks_exact(length);
+    let all = all.zip(clean.logits.chunks_exact(classes)).enumerate();
+    let others = all.filter(|(other, _)| *other != image).map(|(_, of)| of);
+    let lenders = others.filter(|(_, row)| wanted.is_met(0, row));
     let distance = |other: &[f32]| Norm::L2.distance(other, original);
     let nearest = lenders.min_by(|(a, _), (b, _)| distance(a).total_cmp(&distance(b)));
     nearest.map(|(other, row)| Bracket {

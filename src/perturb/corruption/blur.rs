@@ -151,10 +151,18 @@ fn add_shifted(out: &mut [f32], row: &[f32], right: isize, weight: f32) {
     }
 }
 
+/// The factors of a zoom blur: from 1 on by the difference between 1 and the second, as
+/// `numpy.arange` has them. That difference is not the step to the last bit, and at 32 px the bit
+/// decides whether 1.3 times 25 px are 32 or 33.
+fn factors((count, step): (usize, f64)) -> impl Iterator<Item = f64> {
+    let apart = (1.0 + step) - 1.0;
+    (0..count).map(move |i| 1.0 + i as f64 * apart)
+}
+
 /// The mean of the image and of its enlargements.
 pub fn zoom(image: &mut Planes, (count, step): (usize, f64)) {
     let (height, width) = (image.height, image.width);
-    let zooms = (0..count).map(|i| Zoom::new(height, width, 1.0 + i as f64 * step));
+    let zooms = factors((count, step)).map(|factor| Zoom::new(height, width, factor));
     let zooms: Vec<Zoom> = zooms.collect();
     image.each(|plane| {
         let source = plane.to_vec();
@@ -188,6 +196,79 @@ mod tests {
                 let (y, x) = (i / side, i % side);
                 assert_eq!(*weight, kernel[y * side + side - 1 - x]);
                 assert!((weight - kernel[x * side + y]).abs() < 1e-8);
+            }
+        }
+    }
+
+    /// Values of `numpy.arange(1, 1.31, 0.03)` and `(1, 1.26, 0.01)`, and of the published zoom blur
+    /// with them, made with NumPy 2.4 and SciPy 1.18.
+    #[test]
+    fn zooms_are_as_far_apart_as_arange_has_them() {
+        let imagenet: Vec<f64> = factors((11, 0.03)).collect();
+        let expected = [
+            1.0,
+            1.03,
+            1.06,
+            1.09,
+            1.12,
+            1.1500000000000001,
+            1.1800000000000002,
+            1.2100000000000002,
+            1.2400000000000002,
+            1.2700000000000002,
+            1.3000000000000003,
+        ];
+        assert_eq!(imagenet, expected);
+        let cifar: Vec<f64> = factors((26, 0.01)).collect();
+        assert_eq!(cifar[25], 1.2500000000000002);
+        for (side, factor, zoomed) in [
+            (32, imagenet[10], 33),
+            (32, cifar[25], 33),
+            (512, cifar[25], 513),
+        ] {
+            assert_eq!(Zoom::new(side, side, factor).height(), zoomed, "{side}");
+        }
+        let level = |i: usize| ((7 * (i / 32) + 13 * (i % 32)) % 256) as f32 / 255.0;
+        let places = [(0, 0), (0, 31), (5, 9), (16, 16), (20, 27), (31, 31)];
+        let published = [
+            (
+                (11, 0.03),
+                [
+                    0.111_111_11,
+                    0.500_653_56,
+                    0.636_685_67,
+                    0.213_662_25,
+                    0.804_933_61,
+                    0.247_058_81,
+                ],
+            ),
+            (
+                (26, 0.01),
+                [
+                    0.092_955_70,
+                    0.502_736_99,
+                    0.626_163_78,
+                    0.211_577_34,
+                    0.811_436_24,
+                    0.260_039_96,
+                ],
+            ),
+        ];
+        for (setting, expected) in published {
+            let mut image = Planes {
+                pixels: (0..32 * 32).map(level).collect(),
+                channels: 1,
+                height: 32,
+                width: 32,
+                eight_bit: false,
+            };
+            zoom(&mut image, setting);
+            for ((y, x), expected) in places.into_iter().zip(expected) {
+                let found = image.pixels[32 * y + x];
+                assert!(
+                    (found - expected).abs() < 1e-5,
+                    "{setting:?} {y} {x}: {found} {expected}"
+                );
             }
         }
     }

@@ -185,6 +185,7 @@ impl Batch<'_> {
                 None => labels.to_vec(),
             },
             confidence: request.confidence,
+            margin: 0.0,
         }
     }
 
