@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/common/browser.rs"]
 mod browser;
+#[path = "../tests/common/skip.rs"]
+mod skip;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};

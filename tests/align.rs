@@ -53,9 +53,7 @@ fn scalar(tensor: Tensor<1>) -> f64 {
 
 #[test]
 fn cka_losses_and_their_gradients_are_the_references() {
-    let Some(mut reference) = Reference::open("metrics") else {
-        return;
-    };
+    let mut reference = Reference::open("metrics");
     let targets: Tensor<2> = array(&mut reference, "bt_Y", [40, 30]);
     // The reference's names for them.
     for (form, number) in [
@@ -75,9 +73,7 @@ fn cka_losses_and_their_gradients_are_the_references() {
 
 #[test]
 fn the_harmonizers_loss_and_its_gradient_are_the_references() {
-    let Some(mut reference) = Reference::open("harmonizer") else {
-        return;
-    };
+    let mut reference = Reference::open("harmonizer");
     for (case, side) in [("even32", 32), ("odd33", 33)] {
         let named = |what: &str| format!("{case}/{what}");
         let shape = [3, 1, side, side];

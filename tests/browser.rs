@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::arrays::{array, fixture};
+use common::arrays::{array, fixture, full_fixture};
 use common::browser::{Browser, Gpu};
 use common::parity::{CASES, Case, errors, hold, move_by_rounding, requests};
 use common::roundtrip::{WIDTHS, logit_requests, published, rewritten, worst_logit};
@@ -187,7 +187,7 @@ fn run(browser: &mut Browser, case: &Case, place: Place) -> Option<Vec<(String, 
     let requests = requests(case)?;
     let weights = published(case);
     let mut answers = |runs: &[RunOptions]| ask(browser, (case.weights, &weights), runs, place);
-    Some(errors(&requests, TOLERANCE, &mut answers))
+    Some(errors(&requests, &mut answers))
 }
 
 fn parity(place: Place) {
@@ -197,7 +197,6 @@ fn parity(place: Place) {
     browser.goto("");
     for case in CASES {
         let Some(errors) = run(&mut browser, case, place) else {
-            println!("skipped {}: ../shared/fixtures is not here", case.weights);
             continue;
         };
         hold(&format!("{place:?}"), case, &errors, TOLERANCE);
@@ -227,10 +226,6 @@ fn kernels(place: Place) {
     };
     browser.goto("");
     let case = &CASES[0];
-    if common::shared(&format!("fixtures/{}", case.weights)).is_none() {
-        println!("skipped: ../shared/fixtures is not here");
-        return;
-    }
     let arguments = [
         json!(STANDARD.encode(published(case))),
         json!(case.weights),
@@ -309,7 +304,7 @@ return found;
 #[test]
 fn memory_of_a_gpu_does_not_grow_over_a_thousand_runs() {
     let Some(dist) = std::env::var_os("VENTRAL_DIST").map(PathBuf::from) else {
-        println!("skipped: VENTRAL_DIST is not set");
+        common::skip("VENTRAL_DIST is not set");
         return;
     };
     let weights = fs::read(dist.join("models/resnet-cifar10.safetensors")).expect("it is shipped");
@@ -350,7 +345,6 @@ fn roundtrip(place: Place) {
     browser.goto("");
     for case in CASES {
         let Some(requests) = logit_requests(case) else {
-            println!("skipped {}: ../shared/fixtures is not here", case.weights);
             continue;
         };
         let runs: Vec<RunOptions> = requests.iter().map(|(run, _)| run.clone()).collect();
@@ -380,6 +374,8 @@ const NORMS_APART: f64 = 0.01;
 /// Stored attacks: `(name, norm, ε, steps, step ÷ ε)`, the network and its images.
 struct Attacked {
     weights: &'static str,
+    /// In the full reference set only.
+    full: bool,
     suffix: &'static str,
     stored: &'static str,
     runs: &'static [(&'static str, Norm, f32, usize, f32)],
@@ -388,6 +384,7 @@ struct Attacked {
 const ATTACKED: [Attacked; 2] = [
     Attacked {
         weights: "small_cnn.safetensors",
+        full: false,
         suffix: "small",
         stored: "attacks_small_cnn.npz",
         runs: &[
@@ -399,6 +396,7 @@ const ATTACKED: [Attacked; 2] = [
     },
     Attacked {
         weights: "cornet_s_div8.pth",
+        full: true,
         suffix: "cornet_s",
         stored: "attacks_cornet_s_div8.npz",
         runs: &[
@@ -409,8 +407,12 @@ const ATTACKED: [Attacked; 2] = [
     },
 ];
 
-fn read(npz: &str, key: &str) -> Option<Array> {
-    Some(array(&mut fixture(npz)?, key))
+/// An array of the reference; `None` for what is in the full set only, where that is not here.
+fn read(case: &Attacked, npz: &str, key: &str) -> Option<Array> {
+    match case.full {
+        true => Some(array(&mut full_fixture(npz)?, key)),
+        false => Some(array(&mut fixture(npz), key)),
+    }
 }
 
 fn floats(tensors: &[RawTensor], name: &str) -> Vec<f32> {
@@ -506,17 +508,19 @@ fn pgd(place: Place) {
     };
     browser.goto("");
     for case in ATTACKED {
-        let Some(x) = read("attack_inputs.npz", &format!("x_{}", case.suffix)) else {
-            println!("skipped {}: ../shared/fixtures is not here", case.weights);
+        let Some(x) = read(&case, "attack_inputs.npz", &format!("x_{}", case.suffix)) else {
             continue;
         };
-        let labels = read("attack_inputs.npz", &format!("y_{}", case.suffix));
+        let labels = read(&case, "attack_inputs.npz", &format!("y_{}", case.suffix));
         let labels = labels
             .and_then(|l| l.data.to_i64())
             .expect("labels are integers");
         let labels: Vec<usize> = labels.into_iter().map(|l| l as usize).collect();
         let (clean, n) = (x.data.to_f32(), x.shape[0]);
-        let path = common::shared(&format!("fixtures/{}", case.weights)).expect("it was there");
+        let path = match case.full {
+            true => common::shared(&format!("fixtures/{}", case.weights)).expect("it was there"),
+            false => common::reference(case.weights),
+        };
         let weights = fs::read(path).expect("a fixture reads");
         let mut run = |which: Option<usize>, moved: usize| {
             let (from, mut runs) = attacked(&case, &x, &labels, moved);
@@ -532,10 +536,10 @@ fn pgd(place: Place) {
             let logits = floats(tensors, "logits");
             let rows = logits.chunks(logits.len() / n).zip(&labels);
             let success: Vec<bool> = rows.map(|(row, label)| argmax(row) != *label).collect();
-            let flags = read(case.stored, &format!("{name}/success")).expect("stored");
+            let flags = read(&case, case.stored, &format!("{name}/success")).expect("stored");
             let flags: Vec<bool> = flags.data.to_f32().iter().map(|f| *f != 0.0).collect();
             assert_eq!(success, flags, "{what}: success");
-            let theirs = read(case.stored, &format!("{name}/adv"));
+            let theirs = read(&case, case.stored, &format!("{name}/adv"));
             let theirs = theirs.expect("stored").data.to_f32();
             let compare = |tensors: &[RawTensor], from: &[f32]| {
                 let ours = floats(tensors, "adv");

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::shared;
+use common::reference;
 use common::torch::{archive, pickle, small, small_object, small_storages, zip_of_pickle};
 use ventral::model::checkpoint::npy::{Array, Data, Npz, NpzWriter, read_npy, write_npy};
 use ventral::model::checkpoint::{Checkpoint, Limits, write_safetensors};
@@ -211,14 +211,12 @@ fn files() -> Vec<Vec<u8>> {
         npz.finish().unwrap(),
         deflated_npz,
     ];
-    if let Some(fixtures) = shared("fixtures") {
-        for name in [
-            "cornet_z_div8.pth",
-            "voneresnet50_small.pth.tar",
-            "small_cnn.safetensors",
-        ] {
-            corpus.push(fs::read(fixtures.join(name)).unwrap());
-        }
+    for name in [
+        "cornet_z_div8.pth",
+        "voneresnet50_small.pth.tar",
+        "small_cnn.safetensors",
+    ] {
+        corpus.push(fs::read(reference(name)).unwrap());
     }
     corpus
 }

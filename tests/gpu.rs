@@ -61,12 +61,9 @@ fn ask(session: &mut Session, host: &NativeHost, runs: &[RunOptions]) -> Vec<Vec
     answers.collect()
 }
 
-/// A case's requests, its model loaded; `None` without `../shared`.
+/// A case's requests, its model loaded; `None` as from [`requests`].
 fn loaded(case: &Case, session: &mut Session, host: &NativeHost) -> Option<Requests> {
-    let Some(requests) = requests(case) else {
-        println!("skipped {}: ../shared/fixtures is not here", case.weights);
-        return None;
-    };
+    let requests = requests(case)?;
     let load = Request::LoadFile {
         file_name: case.weights.to_owned(),
     };
@@ -89,13 +86,13 @@ fn networks_and_kernels_agree_on_the_gpu() {
     };
     let info = start(&mut session, &host, BackendChoice::WebGpu);
     if info.kind == BackendChoice::Cpu {
-        println!("skipped: {}", info.note);
+        common::skip(&info.note);
         return;
     }
     for case in CASES {
         if let Some(requests) = loaded(case, &mut session, &host) {
             let ask = &mut |runs: &[RunOptions]| ask(&mut session, &host, runs);
-            hold("GPU", case, &errors(&requests, TOLERANCE, ask), TOLERANCE);
+            hold("GPU", case, &errors(&requests, ask), TOLERANCE);
         }
     }
     let kernels = Request::CheckKernels { shapes: SHAPES };
@@ -114,7 +111,7 @@ fn networks_and_kernels_agree_on_the_gpu() {
     if !info.f16_weights {
         assert!(info.note.contains("no shader-f16"), "{}", info.note);
         assert!(!info.name.contains("f16"), "{}", info.name);
-        println!("skipped: {}", info.note);
+        common::skip(&info.note);
         return;
     }
     assert!(info.name.contains("weights in f16"), "{}", info.name);

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use common::arrays::{Arrays, array, f32s, f64s, fixture};
-use common::shared;
+use common::arrays::{Fixture, array, f32s, f64s, fixture};
+use common::reference;
 use serde_json::Value;
 use ventral::model::family::vone::{GaborConfig, NoiseConfig, NoiseMode, VOneBlock, VOneConfig};
 use ventral::model::gabor::{Draws, FilterBank, Gabor, Population, weights};
 
 fn meta() -> Value {
-    let path = shared("fixtures/vone_meta.json").expect("it lies beside the arrays");
+    let path = reference("vone_meta.json");
     serde_json::from_str(&std::fs::read_to_string(path).expect("it is text")).expect("it is JSON")
 }
 
@@ -37,9 +37,7 @@ fn assert_relative(name: &str, ours: &[f32], theirs: &[f32], tolerance: f32) {
 
 #[test]
 fn populations_follow_from_the_stored_draws() {
-    let Some(mut npz) = fixture("gabor_params.npz") else {
-        return;
-    };
+    let mut npz = fixture("gabor_params.npz");
     let sets = meta()["sets"].as_object().expect("a table of sets").clone();
     for (name, arguments) in sets {
         let config = GaborConfig {
@@ -81,9 +79,7 @@ fn populations_follow_from_the_stored_draws() {
 
 #[test]
 fn single_kernels_agree() {
-    let Some(mut npz) = fixture("gabor_kernels.npz") else {
-        return;
-    };
+    let mut npz = fixture("gabor_kernels.npz");
     let kernels = meta()["gabor_kernels"].as_array().expect("a list").clone();
     for (i, arguments) in kernels.iter().enumerate() {
         let number = |key: &str| arguments[key].as_f64().expect("a number");
@@ -110,12 +106,8 @@ fn single_kernels_agree() {
 
 #[test]
 fn the_official_bank_agrees() {
-    let Some(mut npz) = fixture("vone_fullsize_filters.npz") else {
-        return;
-    };
-    let Some(mut parameters) = fixture("gabor_params.npz") else {
-        return;
-    };
+    let mut npz = fixture("vone_fullsize_filters.npz");
+    let mut parameters = fixture("gabor_params.npz");
     let mut draw = |key: &str| f64s(&mut parameters, &format!("default_seed0/draw_{key}"));
     let draws = Draws {
         phase: draw("rand0"),
@@ -154,7 +146,7 @@ fn the_official_bank_agrees() {
 }
 
 /// The block of `vone_small.npz` with the stored weights.
-fn small_block(npz: &mut Arrays, noise: NoiseConfig, device: &Device) -> VOneBlock {
+fn small_block(npz: &mut Fixture, noise: NoiseConfig, device: &Device) -> VOneBlock {
     let config = VOneConfig {
         image_size: 64,
         visual_degrees: 2.0,
@@ -176,7 +168,7 @@ fn small_block(npz: &mut Arrays, noise: NoiseConfig, device: &Device) -> VOneBlo
     block.freeze()
 }
 
-fn tensor(npz: &mut Arrays, key: &str, device: &Device) -> Tensor<4> {
+fn tensor(npz: &mut Fixture, key: &str, device: &Device) -> Tensor<4> {
     let stored = array(npz, key);
     Tensor::from_data(TensorData::new(stored.data.to_f32(), stored.shape), device)
 }
@@ -187,9 +179,7 @@ fn values(tensor: Tensor<4>) -> Vec<f32> {
 
 #[test]
 fn responses_noise_and_gradients_agree() {
-    let Some(mut npz) = fixture("vone_small.npz") else {
-        return;
-    };
+    let mut npz = fixture("vone_small.npz");
     let device = Device::flex().autodiff();
     let modes = [
         ("none", NoiseMode::None, 1.0, 1.0),

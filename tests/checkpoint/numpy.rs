@@ -2,42 +2,44 @@
 
 use std::fs::{self, File};
 use std::io::{Cursor, Read};
+use std::path::Path;
 
 use half::f16;
 use ventral::model::checkpoint::Limits;
 use ventral::model::checkpoint::npy::{Array, Data, Npz, NpzWriter, read_npy, write_npy};
 
 use super::assert_says;
-use crate::common::shared;
 use crate::common::torch::{archive, f32_bytes};
+use crate::common::{reference, references, shared};
+
+/// Reads every array of an `.npz` file; how many there are.
+fn read_all(path: &Path) -> usize {
+    if path.extension().is_none_or(|end| end != "npz") {
+        return 0;
+    }
+    let mut npz = Npz::open(File::open(path).unwrap(), &Limits::default()).unwrap();
+    let names: Vec<String> = npz.names().map(str::to_owned).collect();
+    for name in &names {
+        let array = npz.read(name).unwrap();
+        let size = array.shape.iter().product::<usize>();
+        assert_eq!(size, array.data.len(), "{name}");
+    }
+    names.len()
+}
 
 #[test]
 fn every_array_of_the_fixtures_is_read() {
-    let Some(fixtures) = shared("fixtures") else {
-        return;
-    };
-    let mut arrays = 0;
-    for entry in fs::read_dir(&fixtures).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "npz") {
-            let mut npz = Npz::open(File::open(&path).unwrap(), &Limits::default()).unwrap();
-            let names: Vec<String> = npz.names().map(str::to_owned).collect();
-            for name in names {
-                let array = npz.read(&name).unwrap();
-                assert_eq!(
-                    array.shape.iter().product::<usize>(),
-                    array.data.len(),
-                    "{name}"
-                );
-                arrays += 1;
-            }
-        }
+    let own = references();
+    let arrays: usize = own.iter().map(|name| read_all(&reference(name))).sum();
+    assert!(arrays > 300, "{arrays}");
+    if let Some(full) = shared("fixtures") {
+        let files = fs::read_dir(full).unwrap();
+        let arrays: usize = files.map(|file| read_all(&file.unwrap().path())).sum();
+        assert!(arrays > 400, "{arrays}");
     }
-    assert!(arrays > 400, "{arrays}");
     // A few as the README lists them.
-    let open = |name: &str| {
-        Npz::open(File::open(fixtures.join(name)).unwrap(), &Limits::default()).unwrap()
-    };
+    let open =
+        |name: &str| Npz::open(File::open(reference(name)).unwrap(), &Limits::default()).unwrap();
     let mut inputs = open("attack_inputs.npz");
     assert_eq!(inputs.read("x_small").unwrap().shape, [4, 3, 32, 32]);
     let mean = inputs.read("mean").unwrap().data;
@@ -47,8 +49,8 @@ fn every_array_of_the_fixtures_is_read() {
     let mut attacks = open("attacks_small_cnn.npz");
     let success = attacks.read("fgsm/eps0/success").unwrap();
     assert!(matches!(success.data, Data::Bool(ref v) if v.len() == 4));
-    let loss = attacks.read("clean_ce_sum").unwrap();
-    assert!(loss.shape.is_empty() && loss.data.to_f32()[0] > 0.0);
+    let margin = open("small_cnn_parity.npz").read("margin").unwrap();
+    assert!(margin.shape.is_empty() && margin.data.to_f64()[0] > 0.0);
     let missing = attacks.read("nonsense").unwrap_err().to_string();
     assert_says(&missing, &["`nonsense`"]);
 }

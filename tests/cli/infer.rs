@@ -6,27 +6,21 @@ use std::path::Path;
 use ventral::archive::npy::write_npy;
 use ventral::serve::{BackgroundServer, ServeOptions};
 
-use crate::common::arrays::{all_close, f32s, open};
+use crate::common::arrays::{all_close, array, f32s, fixture, open};
 use crate::common::command::{fails, succeeds};
-use crate::common::shared;
+use crate::common::reference;
 
 /// Puts the reference's normalised input into `x.npy`.
-fn write_input(reference: &str, folder: &Path) -> bool {
-    let Some(path) = shared(&format!("fixtures/{reference}")) else {
-        return false;
-    };
-    let input = open(&path).read("input").unwrap();
+fn write_input(file: &str, folder: &Path) {
+    let input = array(&mut fixture(file), "input");
     write_npy(File::create(folder.join("x.npy")).unwrap(), &input).unwrap();
-    true
 }
 
 #[test]
 fn infer_writes_the_taps_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    if !write_input("cornet_s_div8_io.npz", folder.path()) {
-        return;
-    }
-    let weights = shared("fixtures/cornet_s_div8.pth").unwrap();
+    write_input("cornet_s_div32_parity.npz", folder.path());
+    let weights = reference("cornet_s_div32.pth");
     let weights = weights.to_str().unwrap();
     let arguments = [
         "infer",
@@ -42,12 +36,12 @@ fn infer_writes_the_taps_asked_for() {
     ];
     succeeds(&arguments, folder.path());
     let mut ours = open(&folder.path().join("out.npz"));
-    let mut theirs = open(&shared("fixtures/cornet_s_div8_io.npz").unwrap());
+    let mut theirs = fixture("cornet_s_div32_parity.npz");
     for (tap, key) in [
         ("V1", "V1"),
         ("V4.t2", "V4_t2"),
         ("IT", "IT"),
-        ("logits", "decoder"),
+        ("logits", "logits"),
     ] {
         let theirs = f32s(&mut theirs, key);
         all_close(&f32s(&mut ours, tap), &theirs, 1e-4);
@@ -74,14 +68,12 @@ fn infer_writes_the_taps_asked_for() {
 #[test]
 fn fetch_keeps_a_published_file_as_shards() {
     let folder = tempfile::tempdir().unwrap();
-    if !write_input("voneresnet50_small_io.npz", folder.path()) {
-        return;
-    }
+    write_input("voneresnet50_small_parity.npz", folder.path());
     let site = folder.path().join("site");
     fs::create_dir(&site).unwrap();
     // The server wants a page to serve.
     fs::write(site.join("index.html"), "<!doctype html>").unwrap();
-    let published = shared("fixtures/voneresnet50_small.pth.tar").unwrap();
+    let published = reference("voneresnet50_small.pth.tar");
     fs::copy(&published, site.join("voneresnet50_e70.pth.tar")).unwrap();
     fs::copy(&published, site.join("cornet_s-1d3f7974.pth")).unwrap();
     let server = BackgroundServer::start(&ServeOptions::new(&site)).unwrap();
@@ -109,7 +101,7 @@ fn fetch_keeps_a_published_file_as_shards() {
     ];
     succeeds(&arguments, folder.path());
     let mut ours = open(&folder.path().join("out.npz"));
-    let mut theirs = open(&shared("fixtures/voneresnet50_small_io.npz").unwrap());
+    let mut theirs = fixture("voneresnet50_small_parity.npz");
     let theirs = f32s(&mut theirs, "logits");
     // Eleven bits of mantissa through a score of layers.
     all_close(&f32s(&mut ours, "logits"), &theirs, 2e-2);

@@ -699,9 +699,11 @@ fn is_truthy(value: &Value) -> bool {
     }
 }
 
+#[track_caller]
 fn skipped(variable: &str) {
-    let name = std::thread::current().name().unwrap_or("test").to_owned();
-    println!("{name}: skipped, {variable} is not set (`cargo xtask test` sets it)");
+    super::skip::skip(format!(
+        "{variable} is not set (`cargo xtask test` sets it)"
+    ));
 }
 
 #[track_caller]

@@ -394,7 +394,7 @@ fn a_sheet_to_look_at() {
     use ventral::image::{Picture, Preprocessing, decode, encode_png, to_input};
 
     let Ok(path) = std::env::var("VENTRAL_PICTURE") else {
-        eprintln!("skipped: VENTRAL_PICTURE names no picture");
+        common::skip("VENTRAL_PICTURE names no picture");
         return;
     };
     let how = Preprocessing {

@@ -2,28 +2,11 @@
 //! its statistics.
 
 use std::fs::File;
-use std::io::BufReader;
 
-use ventral::model::checkpoint::Limits;
-use ventral::model::checkpoint::npy::{Array, Npz};
 use ventral::perturb::corruption::{Draws, before_cast, jpeg};
 
 use super::*;
-
-type Archive = Npz<BufReader<File>>;
-
-fn open(name: &str) -> Option<Archive> {
-    let Some(path) = common::shared(&format!("fixtures/{name}")) else {
-        eprintln!("skipped: ../shared/fixtures/{name} is not here");
-        return None;
-    };
-    let file = File::open(path).expect("a fixture opens");
-    Some(Npz::open(BufReader::new(file), &Limits::default()).expect("a fixture is an npz"))
-}
-
-fn array(npz: &mut Archive, key: &str) -> Array {
-    npz.read(key).unwrap_or_else(|e| panic!("{key}: {e}"))
-}
+use crate::common::arrays::{Fixture, Named, array, fixture, full_fixture};
 
 /// `[height, width, channels]` as `[channels, height, width]`, in units of 255.
 struct Levels {
@@ -32,7 +15,7 @@ struct Levels {
     width: usize,
 }
 
-fn levels(npz: &mut Archive, key: &str) -> Levels {
+fn levels(npz: &mut impl Named, key: &str) -> Levels {
     let array = array(npz, key);
     let [height, width, 3] = array.shape[..] else {
         panic!("{key} is no colour image");
@@ -82,7 +65,7 @@ fn deterministic() -> impl Iterator<Item = Corruption> {
 
 #[test]
 fn deterministic_corruptions_are_the_references_to_a_grey_level() {
-    let Some(mut npz) = open("corruptions_deterministic_u8.npz") else {
+    let Some(mut npz) = full_fixture("corruptions_deterministic_u8.npz") else {
         return;
     };
     let photos: Vec<Levels> = (0..3)
@@ -123,15 +106,16 @@ fn deterministic_corruptions_are_the_references_to_a_grey_level() {
 
 #[test]
 fn deterministic_corruptions_are_the_references_before_the_cast() {
-    let Some(mut npz) = open("corruptions_deterministic_64_float.npz") else {
-        return;
-    };
+    let mut npz = fixture("corruptions_deterministic_64_float.npz");
     let clean = levels(&mut npz, "photo");
     let pixels = clean.pixels();
+    let stored = npz.names();
     for corruption in deterministic() {
+        let prefix = format!("{corruption}/");
+        assert!(stored.iter().any(|name| name.starts_with(&prefix)));
         for severity in 1..=5 {
             let name = name_of(corruption, severity);
-            if !npz.names().any(|n| n == name) {
+            if !stored.contains(&name) {
                 continue;
             }
             let expected = levels(&mut npz, &name);
@@ -184,14 +168,11 @@ impl Draws for Stored {
 }
 
 /// Planes as stored in `draw0…`, of which `fog` has two digits.
-fn stored_planes(npz: &mut Archive, name: &str) -> Stored {
+fn stored_planes(npz: &mut Fixture, name: &str) -> Stored {
     let prefix = format!("{name}/draw");
-    let mut keys: Vec<String> = npz
-        .names()
-        .filter(|n| n.starts_with(&prefix) && !n.contains("randint"))
-        .map(str::to_owned)
-        .collect();
-    keys.sort();
+    let is_plane = |n: &String| n.starts_with(&prefix) && !n.contains("randint");
+    // In the order of their names.
+    let keys: Vec<String> = npz.names().into_iter().filter(is_plane).collect();
     let plane = |key: &String| {
         let array = array(npz, key);
         let channels = if array.shape.len() == 3 { 3 } else { 1 };
@@ -224,13 +205,14 @@ const INJECTED: &[(Corruption, u8)] = &[
 
 #[test]
 fn stochastic_corruptions_are_the_references_under_its_random_numbers() {
-    let Some(mut npz) = open("corruptions_injected_64.npz") else {
-        return;
-    };
+    let mut npz = fixture("corruptions_injected_64.npz");
     let clean = levels(&mut npz, "photo");
     let pixels = clean.pixels();
     for (corruption, severity) in INJECTED {
         let name = name_of(*corruption, *severity);
+        if !npz.has(&format!("{name}/out")) {
+            continue;
+        }
         let mut draws = stored_planes(&mut npz, &name);
         let mut textures = Textures::default();
         if *corruption == Corruption::GlassBlur {
@@ -263,9 +245,7 @@ fn stochastic_corruptions_are_the_references_under_its_random_numbers() {
 
 #[test]
 fn jpeg_tables_and_sampling_are_those_of_the_references_files() {
-    let Some(mut npz) = open("corruptions_deterministic_64_float.npz") else {
-        return;
-    };
+    let mut npz = fixture("corruptions_deterministic_64_float.npz");
     for (severity, quality) in [(1, 25), (5, 7)] {
         let bytes = array(&mut npz, &format!("jpeg_bytes/sev{severity}"));
         let bytes: Vec<u8> = bytes.data.to_f32().iter().map(|v| *v as u8).collect();
@@ -369,13 +349,10 @@ impl Entry {
 
 #[test]
 fn statistics_are_the_references() {
-    let (Some(mut npz), Some(path)) = (
-        open("corruptions_deterministic_u8.npz"),
-        common::shared("fixtures/corruptions_stats.json"),
-    ) else {
+    let Some(mut npz) = full_fixture("corruptions_deterministic_u8.npz") else {
         return;
     };
-    let file = File::open(path).expect("a fixture opens");
+    let file = File::open(common::reference("corruptions_stats.json")).expect("a fixture opens");
     let statistics_of: Statistics = serde_json::from_reader(file).expect("statistics");
     let textures = Textures::default();
     let mut failures = Vec::new();

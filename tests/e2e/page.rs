@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use ventral::pack;
 
 use crate::common::browser::{Browser, Gpu};
+use crate::common::skip;
 
 pub fn testid(id: &str) -> String {
     format!("[data-testid=\"{id}\"]")
@@ -52,14 +53,27 @@ pub fn sample(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-pub fn fixture(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.parent()?.join("shared/fixtures").join(name);
-    if !path.exists() {
-        println!("skipped: ../shared/fixtures/{name} is not here");
-        return None;
-    }
-    Some(path)
+/// Notes every value other than 0 that a number of an element's data takes from now on, once a change.
+pub fn note_values(browser: &mut Browser, id: &str, name: &str) {
+    let body = format!(
+        "const values = [];
+         const note = () => {{
+           const value = Number(document.querySelector({})?.dataset.{name} ?? 0);
+           if (value && value !== values.at(-1)) values.push(value);
+         }};
+         new MutationObserver(note).observe(document.body, {{ subtree: true, childList: true, attributes: true }});
+         window.noted = values;
+         return true",
+        json!(testid(id))
+    );
+    browser.run(&body, &[]);
+}
+
+/// What [`note_values`] has noted since.
+pub fn noted(browser: &mut Browser) -> Vec<u64> {
+    let values = browser.run("return window.noted", &[]);
+    let values = values.as_array().expect("a list of numbers");
+    values.iter().filter_map(Value::as_u64).collect()
 }
 
 /// How many elements have this test id.
@@ -95,12 +109,13 @@ pub fn tar(files: &[(String, &[u8])]) -> Vec<u8> {
 }
 
 /// Seconds to wait for what takes minutes, where the environment asks for it.
+#[track_caller]
 pub fn long() -> Option<u64> {
     let seconds = std::env::var("VENTRAL_LONG")
         .ok()
         .and_then(|s| s.parse().ok());
     if seconds.is_none() {
-        println!("skipped: VENTRAL_LONG gives no number of seconds to wait");
+        skip("VENTRAL_LONG gives no number of seconds to wait");
     }
     seconds
 }

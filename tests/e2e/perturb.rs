@@ -1,7 +1,8 @@
 //! The tab Perturb.
 
 use crate::common::browser::Gpu;
-use crate::page::{count, fixture, open, shot, testid, wait_for_text, wait_for_verdict};
+use crate::common::reference;
+use crate::page::{count, open, shot, testid, wait_for_text, wait_for_verdict};
 
 #[test]
 fn the_pgd_slider_changes_the_prediction() {
@@ -113,9 +114,7 @@ fn perturbations_are_chained_taken_back_and_looked_into() {
 
 #[test]
 fn an_attack_is_shown_to_another_model() {
-    let Some(other) = fixture("cornet_s_div8.pth") else {
-        return;
-    };
+    let other = reference("cornet_s_div32.pth");
     let Some(mut browser) = open(Gpu::Absent) else {
         return;
     };
@@ -126,7 +125,7 @@ fn an_attack_is_shown_to_another_model() {
     let row = browser.text(&testid("transfer-row"));
     println!("{row}");
     assert!(
-        row.contains("cornet_s_div8.pth") && row.contains('%'),
+        row.contains("cornet_s_div32.pth") && row.contains('%'),
         "{row}"
     );
     // The model in use is the one it was.

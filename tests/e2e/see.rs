@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::common::browser::{DroppedFile, Gpu};
-use crate::page::{fixture, open, open_at, pictures_of, sample, testid, top, wait_for_text};
+use crate::common::reference;
+use crate::page::{open, open_at, pictures_of, sample, testid, top, wait_for_text};
 
 /// Without any word of its own the page shows a photograph, and a model that knows what is on it.
 #[test]
@@ -78,9 +79,7 @@ fn a_dropped_picture_is_seen_area_by_area() {
 
 #[test]
 fn weights_are_dropped_good_and_bad() {
-    let Some(good) = fixture("vonecornets_small.pth.tar") else {
-        return;
-    };
+    let good = reference("vonecornets_small.pth.tar");
     let Some(mut browser) = open(Gpu::Absent) else {
         return;
     };

@@ -8,6 +8,7 @@ mod setup;
 mod shell;
 mod test;
 mod testset;
+mod times;
 mod wasm;
 
 use std::path::PathBuf;

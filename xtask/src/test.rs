@@ -1,5 +1,8 @@
-//! The checks, from the quickest to the slowest, with a summary at the end.
+//! The checks, from the quickest to the slowest, with a summary at the end: each one's time, and every
+//! test that did not run, with its reason.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -9,6 +12,7 @@ use crate::page;
 use crate::progress::{Outcome, Progress, bytes, seconds};
 use crate::setup::{self, Need};
 use crate::shell::{Shell, run};
+use crate::times::Times;
 use crate::wasm::{self, TARGET};
 
 /// Which tests to run.
@@ -88,14 +92,14 @@ const CHECKS: &[Check] = &[
         wanted: |groups| groups.native,
         run: |shell| match shell.find("cargo-deny") {
             Some(_) => cargo(shell, &["deny", "check", "licenses", "bans", "sources"]),
-            None => Ok("skipped: cargo-deny is not installed".into()),
+            None => Ok(format!("{SKIPPED}cargo-deny is not installed")),
         },
     },
     Check {
         name: "tests on the GPU",
         wanted: |groups| groups.gpu,
         run: |shell| {
-            let arguments = ["test", "--release", "--test", "gpu"];
+            let arguments = ["test", "--release", "--test", GPU_TEST];
             cargo(
                 shell,
                 &[&arguments, ON_GPU, &["--", "--nocapture"]].concat(),
@@ -155,6 +159,32 @@ const WORKER_TESTS: &[&str] = &["--workspace"];
 /// Variables with the places of the page and the browser; a test without them is skipped.
 const TEST_VARIABLES: &[&str] = &["VENTRAL_DIST", "VENTRAL_CHROMIUM", "VENTRAL_CHROMEDRIVER"];
 
+/// Tests that drive a browser. Natively they would find none and test nothing.
+const BROWSER_TESTS: [&str; 3] = ["browser", "e2e", "harness"];
+
+/// The test on a GPU.
+const GPU_TEST: &str = "gpu";
+
+/// Why a test may be left out where nobody looks on: parts of reasons. Anything else fails there.
+const ALLOWED_SKIPS: &[&str] = &[
+    // What a checkout does not hold, and what repeats at another size what it holds.
+    "../shared/",
+    // Done by hand, for minutes or to be looked at.
+    "VENTRAL_LONG",
+    "VENTRAL_PICTURE",
+    "VENTRAL_SCREENSHOTS",
+    // A tool that a machine may lack.
+    "cargo-deny is not installed",
+];
+
+/// How the text of a check begins that did not run.
+const SKIPPED: &str = "skipped: ";
+
+/// Where tests write what they leave out, and why; one line each.
+fn skips_file(shell: &Shell) -> PathBuf {
+    shell.state().join("skips.txt")
+}
+
 /// Runs the groups' checks to the end, even past a failed one.
 ///
 /// # Errors
@@ -170,15 +200,76 @@ pub fn run_all(shell: &Shell, groups: Groups) -> Result<()> {
         .iter()
         .filter(|check| (check.wanted)(groups))
         .collect();
+    let mut times = Times::read(shell);
+    times.announce(wanted.iter().map(|check| check.name));
+    // Left of an earlier run; where there is none, there is nothing to remove.
+    let _ = std::fs::remove_file(skips_file(shell));
     let mut progress = Progress::new("test", wanted.len());
     let mut endings = Vec::new();
     for check in wanted {
         let started = Instant::now();
-        Progress::announce("test", check.name);
+        Progress::announce("test", times.beside(check.name));
         let ending = progress.step(check.name, || Ok(Outcome::Done((check.run)(shell)?)));
+        if ending.is_ok() {
+            times.keep(check.name, started.elapsed());
+        }
         endings.push((check.name, ending, started.elapsed()));
     }
-    sum_up(&endings, begun.elapsed())
+    times.write(shell)?;
+    let skipped = Skips::read(&skips_file(shell), &endings);
+    if let Err(error) = skipped.check(std::env::var_os("CI").is_some()) {
+        endings.push(("tests that were left out", Err(error), Duration::ZERO));
+    }
+    let ending = sum_up(&endings, begun.elapsed());
+    skipped.print();
+    ending
+}
+
+/// What did not run: `name: reason`, each once.
+struct Skips(BTreeSet<String>);
+
+impl Skips {
+    /// Those that tests have written down, and the checks that were left out.
+    fn read(file: &Path, endings: &[(&str, Result<Outcome>, Duration)]) -> Self {
+        let tests = std::fs::read_to_string(file).unwrap_or_default();
+        let checks = endings.iter().filter_map(|(name, ending, _)| {
+            let reason = skipped(ending.as_ref().ok()?)?;
+            Some(format!("{name}: {reason}"))
+        });
+        Self(tests.lines().map(str::to_owned).chain(checks).collect())
+    }
+
+    /// # Errors
+    /// Where `is_strict`: those whose reason is none of [`ALLOWED_SKIPS`].
+    fn check(&self, is_strict: bool) -> Result<()> {
+        let is_allowed = |line: &str| ALLOWED_SKIPS.iter().any(|reason| line.contains(reason));
+        let lines = self.0.iter().map(String::as_str);
+        let others: Vec<&str> = lines.filter(|line| !is_allowed(line)).collect();
+        match is_strict && !others.is_empty() {
+            true => bail!("with CI set these must run: {}", others.join("; ")),
+            false => Ok(()),
+        }
+    }
+
+    fn print(&self) {
+        println!();
+        self.0.iter().for_each(|line| println!("skipped {line}"));
+        println!("{} skipped, whole tests or parts of them", self.count());
+    }
+
+    /// How many tests and checks: one may leave out several parts.
+    fn count(&self) -> usize {
+        let names = self.0.iter().map(|line| line.split(": ").next());
+        names.collect::<BTreeSet<_>>().len()
+    }
+}
+
+/// Why a check did not run, if it did not.
+fn skipped(ending: &Outcome) -> Option<&str> {
+    match ending {
+        Outcome::Done(text) => text.strip_prefix(SKIPPED),
+        _ => None,
+    }
 }
 
 fn sum_up(endings: &[(&str, Result<Outcome>, Duration)], took: Duration) -> Result<()> {
@@ -187,7 +278,10 @@ fn sum_up(endings: &[(&str, Result<Outcome>, Duration)], took: Duration) -> Resu
     for (name, ending, took) in endings {
         let took = seconds(*took);
         match ending {
-            Ok(_) => println!("ok      {name} ({took})"),
+            Ok(ending) => match skipped(ending) {
+                Some(reason) => println!("skipped {name}: {reason}"),
+                None => println!("ok      {name} ({took})"),
+            },
             Err(error) => {
                 println!("FAILED  {name} ({took}): {error:#}");
                 failed.push(*name);
@@ -216,22 +310,42 @@ fn native_cargo(shell: &Shell) -> Command {
     for name in TEST_VARIABLES {
         cargo.env_remove(name);
     }
+    cargo.env("VENTRAL_SKIPS", skips_file(shell));
     cargo
 }
 
 fn native_tests(shell: &Shell) -> Result<String> {
-    let arguments: &[&str] = match shell.find("cargo-nextest") {
-        Some(_) => &["nextest", "run", "--release", "--workspace"],
-        None => &[
-            "test",
-            "--release",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--tests",
-        ],
-    };
-    cargo(shell, arguments)
+    if shell.find("cargo-nextest").is_some() {
+        let others = BROWSER_TESTS.map(|name| format!("not binary({name})"));
+        let filter = others.join(" and ");
+        let nextest = ["nextest", "run", "--release", "--workspace", "-E", &filter];
+        return cargo(shell, &nextest);
+    }
+    let names = native_test_names(&shell.root.join("tests"))?;
+    let each = names.iter().flat_map(|name| ["--test", name]);
+    let targets = ["test", "--release", "--workspace", "--lib", "--bins"];
+    let arguments: Vec<&str> = targets.into_iter().chain(each).collect();
+    cargo(shell, &arguments)
+}
+
+/// The test programs of a folder that need neither a browser nor a GPU: a file or a folder each.
+fn native_test_names(tests: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(tests).with_context(|| tests.display().to_string())? {
+        let path = entry?.path();
+        let is_program =
+            path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").is_file();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if is_program && !BROWSER_TESTS.contains(&name.as_str()) && name != GPU_TEST {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Lints the page's programs, with their features and target.
@@ -308,6 +422,49 @@ mod tests {
         };
         assert_eq!(native.or_all(), native);
         assert_eq!(count(native), 7);
+    }
+
+    #[test]
+    fn a_test_left_out_for_another_reason_fails_where_nobody_looks() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("skips.txt");
+        let endings = [
+            ("a", Ok(Outcome::Done("passed".into())), Duration::ZERO),
+            (
+                "b",
+                Ok(Outcome::Done("skipped: cargo-deny is not installed".into())),
+                Duration::ZERO,
+            ),
+        ];
+        let read = || Skips::read(&file, &endings);
+        assert_eq!(
+            read().0.into_iter().collect::<Vec<_>>(),
+            ["b: cargo-deny is not installed"]
+        );
+        let fine = "tests/e2e/page.rs all: VENTRAL_LONG gives no number of seconds to wait";
+        let part = "tests/attack.rs one: fgsm/eps1 is in ../shared/fixtures";
+        let other = "tests/attack.rs one: the moon is down";
+        std::fs::write(&file, format!("{fine}\n{fine}\n{part}\n")).unwrap();
+        assert_eq!(read().count(), 3);
+        assert!(read().check(true).is_ok());
+        std::fs::write(&file, format!("{fine}\n{part}\n{other}\n")).unwrap();
+        assert_eq!(read().count(), 3);
+        assert!(read().check(false).is_ok());
+        let error = read().check(true).unwrap_err().to_string();
+        assert!(error.contains(other) && !error.contains(fine), "{error}");
+    }
+
+    #[test]
+    fn tests_that_need_a_browser_or_a_gpu_are_none_of_the_native_ones() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+        let names = native_test_names(&tests).unwrap();
+        assert!(
+            ["attack", "cli", "session"]
+                .iter()
+                .all(|name| names.iter().any(|n| n == name))
+        );
+        let others = [&BROWSER_TESTS[..], &[GPU_TEST, "common", "fixtures"]].concat();
+        assert!(!names.iter().any(|name| others.contains(&name.as_str())));
     }
 
     #[test]
