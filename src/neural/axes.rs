@@ -150,6 +150,9 @@ pub struct AxisTaken {
     pub axis: Axis,
     /// A clause: "it is called `presentation`".
     pub why: String,
+    /// Taken by the usual order of axes, for neither the file nor the user names it.
+    #[serde(default)]
+    pub usual: bool,
 }
 
 /// Axes called `axis 0`, `axis 1`, … of these meanings.
@@ -160,6 +163,7 @@ pub(super) fn numbered(shape: &[usize], axes: &[Axis], why: &str) -> Vec<AxisTak
         size,
         axis,
         why: why.to_owned(),
+        usual: false,
     })
     .collect()
 }

@@ -50,6 +50,25 @@ pub enum NeuralError {
         found: u64,
         expected: u64,
     },
+    #[error(
+        "the letters of this table are neither UTF-8 nor Windows-1252: please save it as “CSV UTF-8”"
+    )]
+    Encoding,
+    #[error(
+        "this is a MATLAB file of version 7 or before, which is not read: please save it with \
+         `save(\"file.mat\", \"responses\", \"names\", \"-v7.3\")`"
+    )]
+    Matlab5,
+    #[error(
+        "this is an Excel workbook, which is not read: please save its sheet as “CSV UTF-8”"
+    )]
+    Excel,
+    #[error(
+        "this HDF5 file uses {0}, which is not read: please write it again without, in Python with \
+         `h5py.File(\"new.h5\", \"w\", libver=(\"earliest\", \"v110\"))` and \
+         `compression=\"gzip\"`, or none"
+    )]
+    Hdf5Feature(String),
     #[error("this table cannot be read ({0}): please save it again as plain CSV")]
     Csv(String),
     #[error(
@@ -68,6 +87,19 @@ pub enum NeuralError {
     )]
     LongTable(String),
     #[error(
+        "this table has one line a time bin (its lines differ in the column `{0}`): please keep the \
+         lines of one time bin, or average over them"
+    )]
+    BinTable(String),
+    #[error("the column `{name}` cannot be read ({why}): please write it as plain numbers or text")]
+    UnreadColumn { name: String, why: String },
+    #[error(
+        "“{text}” in {place} has a comma or a point that may be a decimal one or one between \
+         thousands: please write numbers without a sign between thousands, or with more digits after \
+         the decimal one"
+    )]
+    CommaOrThousands { text: String, place: String },
+    #[error(
         "there is no array of responses here, only {found}: please call it `responses`, with the \
          shape [stimuli, neuroids] or [stimuli, repetitions, neuroids], or name the one to take"
     )]
@@ -81,6 +113,12 @@ pub enum NeuralError {
          such as stimulus,repetition,neuroid"
     )]
     Axes { shape: Vec<usize> },
+    #[error(
+        "an array of {shape:?} has two axes of one length, which may be repetitions and neuroids, or \
+         the rows and columns of heat maps: please name the axes in order, such as \
+         stimulus,repetition,neuroid, or give heat maps as heat maps"
+    )]
+    AxesAlike { shape: Vec<usize> },
     #[error(
         "{given} axes were named and the array has {found} ({shape:?}): please name every one, in order"
     )]
@@ -146,7 +184,28 @@ pub enum NeuralError {
         "the responses lie the other way round: {why}. Please transpose them to stimuli x neuroids, \
          or name the axes in their order: {axes}"
     )]
-    Transposed { why: String, axes: &'static str },
+    Transposed { why: String, axes: String },
+    #[error(
+        "there are {images} pictures, and more than one axis of the array {shape:?} has as many \
+         entries: please name the stimuli, or name the axes in order, such as {axes}"
+    )]
+    AnyAxis {
+        images: usize,
+        shape: Vec<usize>,
+        axes: String,
+    },
+    #[error(
+        "no names of the stimuli were found, and {found} may say which picture each is to: please \
+         call it `names` where it does, and take it out of the file where it does not (on the \
+         command line: `--names NAME` or `--by-order`)"
+    )]
+    NotByOrder { found: String },
+    #[error(
+        "responses without names follow the order of the pictures, and that may be “{first}” before \
+         “{second}” or the other way round: please number the picture files with leading zeros, or \
+         name the stimuli (on the command line, `--by-order` takes “{first}” first)"
+    )]
+    TwoOrders { first: String, second: String },
     #[error(
         "no stimulus has the name of a picture (stimuli are called {stimuli}, pictures {images}): \
          please name the stimuli as the picture files are called, with or without the ending"
@@ -210,6 +269,11 @@ pub enum NeuralError {
          itself, in grey or as .npy"
     )]
     MapColour(String),
+    #[error(
+        "there are {maps} heat maps without names and {images} pictures: please give one for each \
+         picture in the order of their names, or save them as .npz with an array `names`"
+    )]
+    MapCount { maps: usize, images: usize },
     #[error("there are no heat maps: please give at least one")]
     NoMaps,
     #[cfg(feature = "picture")]

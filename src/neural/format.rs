@@ -54,6 +54,10 @@ pub struct ReadOptions {
     pub array: Option<String>,
     /// The time bin to take, from 0.
     pub time_bin: Option<usize>,
+    /// The array, variable or column that names the stimuli.
+    pub names: Option<String>,
+    /// Responses without names are in the order of the pictures, whatever else the file holds.
+    pub by_order: bool,
 }
 
 /// Separators of text files by the endings of their names, in any case.

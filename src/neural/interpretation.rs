@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::axes::AxisTaken;
 use super::error::NeuralError;
 use super::format::Format;
-use super::names::{Listed, Matched, Rule, listed, pairs, report};
+use super::left_out::LeftOut;
+use super::matching::matched;
+use super::names::{Listed, Matched};
 use super::responses::Responses;
 
 /// How a file of responses was interpreted. [`Interpretation::sentences`] says it in words.
@@ -20,6 +22,9 @@ pub struct Interpretation {
     pub axes: Vec<AxisTaken>,
     /// Sentences on what the reader left out or chose.
     pub notes: Vec<String>,
+    /// What lies beside the responses in the file and is not used.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
     /// How names were matched; `None` where there are no pictures to match.
     pub names: Option<Matched>,
     /// Fewest and most repetitions that a stimulus was recorded in.
@@ -68,12 +73,12 @@ pub struct Aligned {
 /// Matches responses with pictures and leaves out what cannot be used.
 ///
 /// Names match letter by letter, then without folders, then without endings, then whatever the
-/// case; responses without names match by order where there are as many as pictures. Without
-/// `image_names` all stimuli stay, in the order of the file.
+/// case; responses without names match by order where there are as many as pictures and nothing else
+/// can have been meant. Without `image_names` all stimuli stay, in the order of the file.
 ///
 /// # Errors
-/// No name matches or the counts differ (with a hint where the axes lie the other way round); no
-/// numbers; all neuroids constant; fewer than two stimuli left.
+/// No name matches or the counts differ (with a hint where the axes lie the other way round); an
+/// order that may not be the pictures'; no numbers; all neuroids constant; fewer than two stimuli left.
 pub fn interpret(
     responses: &Responses,
     image_names: Option<&[String]>,
@@ -95,6 +100,7 @@ pub fn interpret(
         kept: kept.shape,
         axes: responses.origin.axes.clone(),
         notes: responses.origin.notes.clone(),
+        left_out: responses.origin.left_out.clone(),
         names,
         repetitions: repetitions(&ordered),
         not_finite: not_finite(&ordered),
@@ -108,83 +114,6 @@ pub fn interpret(
         responses: kept,
     };
     Ok((interpretation, aligned))
-}
-
-/// Pairs of (picture, stimulus) in the order of the pictures.
-type Places = Vec<(usize, usize)>;
-
-fn matched(
-    responses: &Responses,
-    images: &[String],
-) -> Result<(Places, Option<Matched>), NeuralError> {
-    if responses.names.is_empty() {
-        return by_order(responses, images);
-    }
-    let all = responses
-        .names
-        .iter()
-        .map(|column| (column, pairs(&column.values, images)));
-    // The first of the columns that match best.
-    let best = all.rev().max_by_key(|(_, pairs)| pairs.len());
-    let Some((column, pairs)) = best.filter(|(_, pairs)| !pairs.is_empty()) else {
-        check_turned(responses, images)?;
-        return Err(NeuralError::NoMatch {
-            stimuli: listed(responses.stimuli().unwrap_or_default()),
-            images: listed(images),
-        });
-    };
-    let report = report(Some(column), &pairs, images);
-    let places = pairs
-        .into_iter()
-        .map(|(image, stimulus, _)| (image, stimulus));
-    Ok((places.collect(), Some(report)))
-}
-
-fn by_order(
-    responses: &Responses,
-    images: &[String],
-) -> Result<(Places, Option<Matched>), NeuralError> {
-    let stimuli = responses.shape[0];
-    if stimuli != images.len() {
-        check_turned(responses, images)?;
-        return Err(NeuralError::Count {
-            stimuli,
-            images: images.len(),
-        });
-    }
-    let pairs: Vec<_> = (0..stimuli).map(|i| (i, i, Rule::Order)).collect();
-    let report = report(None, &pairs, images);
-    Ok((pairs.iter().map(|p| (p.0, p.1)).collect(), Some(report)))
-}
-
-/// Whether another axis has what the pictures have: their names, or their number.
-fn check_turned(responses: &Responses, images: &[String]) -> Result<(), NeuralError> {
-    let [_, repetitions, neuroids] = responses.shape;
-    let turned = |why: String, axes: &'static str| Err(NeuralError::Transposed { why, axes });
-    let flat = match repetitions {
-        1 => "neuroid,stimulus",
-        _ => "neuroid,repetition,stimulus",
-    };
-    if let Some(ids) = responses.neuroids() {
-        let found = pairs(ids, images).len();
-        if 2 * found > images.len() {
-            let why = format!("what was taken for {found} neuroids has the names of pictures");
-            return turned(why, flat);
-        }
-    }
-    let count = images.len();
-    let is_axis = |size: usize| size == count && count > 1;
-    if is_axis(neuroids) && responses.names.is_empty() {
-        return turned(
-            format!("there are {count} pictures and as many neuroids"),
-            flat,
-        );
-    }
-    if is_axis(repetitions) && responses.names.is_empty() {
-        let why = format!("there are {count} pictures and as many repetitions");
-        return turned(why, "repetition,stimulus,neuroid");
-    }
-    Ok(())
 }
 
 /// Which stimuli and neuroids can be used.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::axes::Role;
-use super::csv::{Lines, read_lines};
+use super::csv::read_table;
 use super::error::NeuralError;
 use super::format::separator;
 use super::names::{Column, Listed, Matched, pairs, report};
@@ -25,7 +25,7 @@ pub struct Labels {
 /// # Errors
 /// Ragged or empty tables, a line without a class, a picture with two classes.
 pub fn labels_from_csv(name: &str, bytes: &[u8]) -> Result<Labels, NeuralError> {
-    let Lines { mut lines } = read_lines(bytes, separator(name))?;
+    let mut lines = read_table(bytes, separator(name))?.lines;
     let columns = lines.first().and_then(|(_, cells)| header(cells));
     if columns.is_some() {
         lines.remove(0);

@@ -7,7 +7,8 @@ use super::error::NeuralError;
 /// usual order.
 ///
 /// # Errors
-/// [`NeuralError::Axes`] for four axes or more, and as [`as_given`].
+/// [`NeuralError::Axes`] for four axes or more, [`NeuralError::AxesAlike`] where the last two of three are
+/// of one length, and as [`as_given`].
 pub(super) fn unnamed(
     shape: &[usize],
     given: Option<&[Axis]>,
@@ -15,6 +16,15 @@ pub(super) fn unnamed(
     use Axis::{Neuroid, Repetition, Stimulus};
     if let Some(given) = given {
         return as_given(shape, given);
+    }
+    // Nothing tells repetitions and neuroids apart, nor either from the rows of heat maps.
+    if let [_, repetitions, neuroids] = *shape
+        && repetitions == neuroids
+        && neuroids > 1
+    {
+        return Err(NeuralError::AxesAlike {
+            shape: shape.to_vec(),
+        });
     }
     let usual: &[Axis] = match shape.len() {
         1 => &[Stimulus],
@@ -31,7 +41,9 @@ pub(super) fn unnamed(
         2 => "an array of two axes is stimuli x neuroids",
         _ => "an array of three axes is stimuli x repetitions x neuroids",
     };
-    Ok(numbered(shape, usual, why))
+    let mut axes = numbered(shape, usual, why);
+    axes.iter_mut().for_each(|axis| axis.usual = true);
+    Ok(axes)
 }
 
 /// The axes as the user gave them.

@@ -162,8 +162,8 @@ impl HeatMaps {
                 all.map(|i| (i, i, Rule::Order)).collect()
             }
             None => {
-                return Err(NeuralError::Count {
-                    stimuli: self.shape[0],
+                return Err(NeuralError::MapCount {
+                    maps: self.shape[0],
                     images: images.len(),
                 });
             }

@@ -17,8 +17,11 @@ mod hdf5;
 mod interpretation;
 mod labels;
 mod layout;
+mod left_out;
 mod maps;
+mod matching;
 mod names;
+mod number;
 mod numpy;
 #[cfg(feature = "neural-parquet")]
 mod parquet;
@@ -28,11 +31,13 @@ mod responses;
 mod table;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use axes::{Axis, AxisTaken, UnknownAxis};
 pub use error::NeuralError;
 pub use format::{Format, MOST_VALUES, ReadOptions};
 pub use interpretation::{Aligned, Interpretation, NotFinite, Region, interpret};
+pub use left_out::LeftOut;
 pub use labels::{Labels, labels_by_folder, labels_from_csv};
 #[cfg(feature = "picture")]
 pub use maps::maps_from_pictures;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::archive::shorten;
 
@@ -20,6 +21,8 @@ pub struct Column {
 pub enum Rule {
     /// Letter by letter.
     Exact,
+    /// The same letters, composed here and decomposed there (Unicode's normal form C).
+    Normalised,
     /// Without folders.
     FileName,
     /// Without folders and the ending.
@@ -35,6 +38,7 @@ impl Rule {
     pub fn says(self) -> &'static str {
         match self {
             Self::Exact => "letter by letter",
+            Self::Normalised => "letter by letter, however accents are written",
             Self::FileName => "without their folders",
             Self::Stem => "without folders and endings",
             Self::AnyCase => "without folders and endings, whatever the case",
@@ -98,9 +102,16 @@ pub struct Matched {
 }
 
 /// Pairs of (place among `wanted`, place among `given`) in the order of `wanted`, with their rule.
-/// A key that several names share matches none of them.
+/// A key that several names share matches none of them, nor does one with a letter that could not be
+/// read.
 pub(super) fn pairs(given: &[String], wanted: &[String]) -> Vec<(usize, usize, Rule)> {
-    const RULES: [Rule; 4] = [Rule::Exact, Rule::FileName, Rule::Stem, Rule::AnyCase];
+    const RULES: [Rule; 5] = [
+        Rule::Exact,
+        Rule::Normalised,
+        Rule::FileName,
+        Rule::Stem,
+        Rule::AnyCase,
+    ];
     let mut found: Vec<(usize, usize, Rule)> = Vec::new();
     let mut is_given = vec![false; given.len()];
     let mut is_wanted = vec![false; wanted.len()];
@@ -122,7 +133,7 @@ pub(super) fn pairs(given: &[String], wanted: &[String]) -> Vec<(usize, usize, R
 fn keys(names: &[String], rule: Rule, taken: &[bool]) -> HashMap<String, Option<usize>> {
     let mut keys = HashMap::new();
     for (place, name) in names.iter().enumerate() {
-        if !taken[place] {
+        if !taken[place] && !name.contains(char::REPLACEMENT_CHARACTER) {
             let entry = keys.entry(key(name, rule));
             entry.and_modify(|at| *at = None).or_insert(Some(place));
         }
@@ -132,12 +143,52 @@ fn keys(names: &[String], rule: Rule, taken: &[bool]) -> HashMap<String, Option<
 
 fn key(name: &str, rule: Rule) -> String {
     let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let normalised = |text: &str| text.nfc().collect::<String>();
     match rule {
         Rule::Exact | Rule::Order => name.to_owned(),
-        Rule::FileName => file.to_owned(),
-        Rule::Stem => stem(file).to_owned(),
-        Rule::AnyCase => stem(file).to_lowercase(),
+        Rule::Normalised => normalised(name),
+        Rule::FileName => normalised(file),
+        Rule::Stem => normalised(stem(file)),
+        // A capital may decompose where its small letter does not.
+        Rule::AnyCase => normalised(&normalised(stem(file)).to_lowercase()),
     }
+}
+
+/// Two names that stand in the order of their letters and would stand the other way round by their
+/// numbers (`10.png` before `2.png`); `None` where both orders are one, or names follow neither.
+pub(super) fn natural_order(names: &[String]) -> Option<(String, String)> {
+    if !names.is_sorted() {
+        return None;
+    }
+    let keys: Vec<Vec<Chunk>> = names.iter().map(|name| chunks(name)).collect();
+    let place = keys.windows(2).position(|pair| pair[0] > pair[1])?;
+    Some((shorten(&names[place]), shorten(&names[place + 1])))
+}
+
+/// A run of digits as its number, or another letter.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Chunk {
+    /// Its digits, and without leading zeros: the longer is the larger.
+    Number(usize, String),
+    Letter(char),
+}
+
+fn chunks(name: &str) -> Vec<Chunk> {
+    let mut found = Vec::new();
+    let mut letters = name.chars().peekable();
+    while let Some(first) = letters.next() {
+        if !first.is_ascii_digit() {
+            found.push(Chunk::Letter(first));
+            continue;
+        }
+        let mut digits = first.to_string();
+        while let Some(digit) = letters.next_if(char::is_ascii_digit) {
+            digits.push(digit);
+        }
+        let number = digits.trim_start_matches('0').to_owned();
+        found.push(Chunk::Number(number.len(), number));
+    }
+    found
 }
 
 /// Without an ending; what is longer than any picture's is none (`v1.2015-03`).

@@ -2,12 +2,14 @@
 
 use std::io::Cursor;
 
-use crate::archive::npy::{Array, Npz, read_npy};
+use crate::archive::npy::{Array, Data, Npz, read_npy};
+use crate::archive::shorten;
 
-use super::axes::Role;
+use super::axes::{Axis, AxisTaken, Role};
 use super::error::NeuralError;
 use super::format::{Format, ReadOptions, limits};
 use super::layout::unnamed;
+use super::left_out::LeftOut;
 use super::names::{Column, listed};
 use super::recording::Recording;
 
@@ -30,26 +32,75 @@ pub(super) fn npz(bytes: &[u8], options: &ReadOptions) -> Result<Recording, Neur
     let array = archive.read(&name)?;
     let mut found = found(Format::Npz, &array, options)?;
     found.notes.push(format!("the array `{name}` was taken"));
-    let others: Vec<&String> = all.iter().filter(|other| **other != name).collect();
-    let mut labels = |role: Role| -> Result<Option<Column>, NeuralError> {
-        let known = role.names().iter().find_map(|known| {
-            let is_it = |other: &&&String| other.eq_ignore_ascii_case(known);
-            others.iter().find(is_it)
+    let names_stimuli = |other: &String| options.names.as_ref() == Some(other);
+    if let Some(wanted) = &options.names
+        && !all.contains(wanted)
+    {
+        return Err(NeuralError::NoSuchArray {
+            name: wanted.clone(),
+            found: listed(&all),
         });
-        match known {
-            None => Ok(None),
-            Some(name) => Ok(Some(Column {
-                name: name.to_string(),
-                values: strings(&mut archive, name)?,
-            })),
+    }
+    for other in all.iter().filter(|other| **other != name) {
+        let role = match names_stimuli(other) {
+            true => Some(Role::Name),
+            false => Role::named(other),
+        };
+        let slot = match role {
+            Some(Role::Name) => None,
+            Some(Role::Repetition) => {
+                found.presentations = true;
+                continue;
+            }
+            Some(Role::Neuroid) => Some(&mut found.neuroids),
+            Some(Role::Region) => Some(&mut found.regions),
+            Some(Role::Object) => Some(&mut found.objects),
+            Some(Role::BinStart | Role::BinEnd | Role::Other) | None => {
+                let stimuli = length(&found.axes, Axis::Stimulus);
+                let left = left_out(&mut archive, other, stimuli);
+                found.left_out.push(left);
+                continue;
+            }
+        };
+        let values = strings(&mut archive, other)?;
+        match slot {
+            Some(slot) => *slot = slot.take().or(Some(values)),
+            None => found.names.push(Column {
+                name: other.clone(),
+                values,
+            }),
         }
-    };
-    found.names = labels(Role::Name)?.into_iter().collect();
-    found.presentations = labels(Role::Repetition)?.is_some();
-    found.neuroids = labels(Role::Neuroid)?.map(|column| column.values);
-    found.regions = labels(Role::Region)?.map(|column| column.values);
-    found.objects = labels(Role::Object)?.map(|column| column.values);
+    }
+    found.sort_names(options);
     Ok(found)
+}
+
+fn length(axes: &[AxisTaken], axis: Axis) -> Option<usize> {
+    axes.iter().find(|a| a.axis == axis).map(|a| a.size)
+}
+
+/// An array that is not used. One of text or whole numbers for each stimulus may name them, and so
+/// may what cannot be read.
+fn left_out(archive: &mut Npz<Cursor<&[u8]>>, name: &str, stimuli: Option<usize>) -> LeftOut {
+    if let Ok(values) = archive.read_strings(name) {
+        let reason = format!("{} names", values.len());
+        return match Some(values.len()) == stimuli {
+            true => LeftOut::text(name, reason, values),
+            false => LeftOut::plain(name, reason),
+        };
+    }
+    match archive.read(name) {
+        Ok(array) => {
+            let whole = array.data.to_i64().is_some() && !matches!(array.data, Data::Bool(_));
+            let (kind, count) = (if whole { "whole numbers" } else { "numbers" }, array.data.len());
+            let reason = format!("{kind} of the shape {:?}", array.shape);
+            match whole && Some(count) == stimuli {
+                true => LeftOut::may_name(name, reason),
+                false => LeftOut::plain(name, reason),
+            }
+        }
+        Err(error) => LeftOut::may_name(name, shorten(&error.to_string())),
+    }
 }
 
 /// The array of responses: the one that was named, the one of a usual name, the only one of at
@@ -105,6 +156,7 @@ fn found(format: Format, array: &Array, options: &ReadOptions) -> Result<Recordi
     let axes = unnamed(&array.shape, options.axes.as_deref())?;
     Ok(Recording {
         time_bin: options.time_bin,
+        by_order: options.by_order,
         ..Recording::new(format, array.data.to_f32(), axes)
     })
 }

@@ -4,7 +4,7 @@ use super::error::NeuralError;
 use super::format::{ENDINGS, ReadOptions, ending};
 use super::recording::Recording;
 use super::responses::Responses;
-use super::{csv, hdf5, numpy};
+use super::{csv, hdf5, numpy, text};
 
 /// Formats by the first bytes of a file.
 const MAGIC: [(&[u8], Kind); 6] = [
@@ -53,6 +53,7 @@ enum Kind {
 pub fn read(name: &str, bytes: Vec<u8>, options: &ReadOptions) -> Result<Responses, NeuralError> {
     let found = match kind(name, &bytes)? {
         Kind::Npy => numpy::npy(&bytes, options),
+        Kind::Npz if is_workbook(&bytes) => Err(NeuralError::Excel),
         Kind::Npz => numpy::npz(&bytes, options),
         Kind::Text(separator) => csv::responses(&bytes, separator, options),
         Kind::Hdf5 => hdf5::responses(bytes, options),
@@ -72,6 +73,14 @@ fn parquet(_: Vec<u8>, _: &ReadOptions) -> Result<Recording, NeuralError> {
     Err(NeuralError::NotBuilt("Parquet"))
 }
 
+/// Whether a zip archive is Excel's, by its table of contents at the end.
+fn is_workbook(bytes: &[u8]) -> bool {
+    const SHEETS: &[u8] = b"xl/workbook.xml";
+    const TAIL: usize = 1 << 16;
+    let tail = &bytes[bytes.len().saturating_sub(TAIL)..];
+    tail.windows(SHEETS.len()).any(|window| window == SHEETS)
+}
+
 fn kind(name: &str, bytes: &[u8]) -> Result<Kind, NeuralError> {
     if bytes.is_empty() {
         return Err(NeuralError::Empty);
@@ -83,7 +92,11 @@ fn kind(name: &str, bytes: &[u8]) -> Result<Kind, NeuralError> {
         return Ok(Kind::Hdf5);
     }
     let ending = ending(name);
-    if BINARY.contains(&ending.as_str()) || bytes.contains(&0) {
+    if bytes.starts_with(b"MATLAB 5.0 MAT-file") || ending == "mat" {
+        return Err(NeuralError::Matlab5);
+    }
+    let is_binary = bytes.contains(&0) && !text::is_utf16(bytes);
+    if BINARY.contains(&ending.as_str()) || is_binary {
         return Err(NeuralError::UnknownFormat);
     }
     let known = ENDINGS.iter().find(|(known, _)| *known == ending);

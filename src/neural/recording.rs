@@ -6,7 +6,8 @@ use crate::archive::gather;
 
 use super::axes::{Axis, AxisTaken, Role};
 use super::error::NeuralError;
-use super::format::{Format, MOST_VALUES};
+use super::format::{Format, MOST_VALUES, ReadOptions};
+use super::left_out::{LeftOut, said};
 use super::names::{Column, picked};
 use super::responses::{Origin, Responses, check};
 
@@ -29,8 +30,12 @@ pub(super) struct Recording {
     pub bins: Vec<String>,
     /// The time bin to take.
     pub time_bin: Option<usize>,
-    /// Sentences on what was left out or chosen.
+    /// Sentences on what was chosen.
     pub notes: Vec<String>,
+    /// What lies beside the responses and is not used.
+    pub left_out: Vec<LeftOut>,
+    /// Responses without names are in the order of the pictures, whatever else the file holds.
+    pub by_order: bool,
 }
 
 impl Recording {
@@ -47,17 +52,26 @@ impl Recording {
             bins: Vec::new(),
             time_bin: None,
             notes: Vec::new(),
+            left_out: Vec::new(),
+            by_order: false,
         }
     }
 
-    /// Sorts the columns of names, the most trusted first: it tells which rows are the same stimulus.
-    pub fn sort_names(&mut self) {
+    /// Keeps the column of names that the user named, or sorts them, the most trusted first: it tells
+    /// which rows are the same stimulus.
+    pub fn sort_names(&mut self, options: &ReadOptions) {
         let trust = |column: &Column| {
             let names = Role::Name.names();
             let is_it = |known: &&str| known.eq_ignore_ascii_case(&column.name);
-            names.iter().position(is_it).unwrap_or(0)
+            match options.names.as_ref() == Some(&column.name) {
+                true => 0,
+                false => 1 + names.iter().position(is_it).unwrap_or(0),
+            }
         };
         self.names.sort_by_key(trust);
+        if self.names.first().is_some_and(|first| trust(first) == 0) {
+            self.names.truncate(1);
+        }
     }
 
     /// Reorders the axes to `[stimuli, repetitions, neuroids]` and folds presentations of the same
@@ -70,6 +84,7 @@ impl Recording {
         let (shape, values) = self.in_order()?;
         self.check_labels(shape)?;
         let names = std::mem::take(&mut self.names);
+        self.notes.extend(said(&self.left_out));
         let flat = Responses {
             shape,
             values,
@@ -81,6 +96,8 @@ impl Recording {
                 format: self.format,
                 axes: self.axes,
                 notes: self.notes,
+                left_out: self.left_out,
+                by_order: self.by_order,
             },
         };
         fold(flat, self.presentations)
@@ -229,6 +246,9 @@ fn fold(flat: Responses, presentations: bool) -> Result<Responses, NeuralError> 
         column.values = picked(&column.values, &first);
     }
     responses.objects = responses.objects.map(|objects| picked(&objects, &first));
+    for left in &mut responses.origin.left_out {
+        left.entries = left.entries.take().map(|all| picked(&all, &first));
+    }
     let name = responses.names.first().map_or("", |c| c.name.as_str());
     let note = format!(
         "rows of the same `{name}` were taken for repetitions of one stimulus: {} rows, {} stimuli",

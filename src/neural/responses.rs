@@ -7,6 +7,7 @@ use crate::rng::Rng;
 use super::axes::{Axis, AxisTaken, numbered};
 use super::error::NeuralError;
 use super::format::Format;
+use super::left_out::LeftOut;
 use super::names::{Column, listed, picked};
 
 /// Responses of neuroids to stimuli, f32 row-major `[stimuli, repetitions, neuroids]`, in whatever
@@ -31,6 +32,12 @@ pub struct Origin {
     pub axes: Vec<AxisTaken>,
     /// Sentences on what was left out or chosen.
     pub notes: Vec<String>,
+    /// What lies beside the responses in the file and is not used.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+    /// The user says that responses without names are in the order of the pictures.
+    #[serde(default)]
+    pub by_order: bool,
 }
 
 impl Responses {
@@ -58,6 +65,8 @@ impl Responses {
                     "you named it so",
                 ),
                 notes: Vec::new(),
+                left_out: Vec::new(),
+                by_order: false,
             },
         })
     }
