@@ -74,26 +74,30 @@ pub(super) fn responses(
     if let Some(first) = comments.first() {
         let count = comments.len();
         let reason = format!("{count}, such as “{}”", shorten(first));
-        found.left_out.push(LeftOut::plain("lines that begin with #", reason));
+        found
+            .left_out
+            .push(LeftOut::plain("lines that begin with #", reason));
     }
     Ok(found)
 }
 
 /// The cells of a column with their lines.
 fn column(lines: &Lines, place: usize) -> impl Iterator<Item = (u64, &str)> {
-    let cells = lines.iter().map(move |(line, cells)| (*line, cells.get(place)));
+    let cells = lines
+        .iter()
+        .map(move |(line, cells)| (*line, cells.get(place)));
     cells.map(|(line, cell)| (line, cell.map_or("", String::as_str)))
 }
 
 /// Names of columns behind a `#`, as `numpy.savetxt` writes its header: as many as there are columns.
-fn header_in(
-    comment: Option<&String>,
-    separator: Separator,
-    width: usize,
-) -> Option<Vec<String>> {
+fn header_in(comment: Option<&String>, separator: Separator, width: usize) -> Option<Vec<String>> {
     let text = comment?.trim_start_matches('#').trim();
     let cells: Vec<String> = match separator {
-        Separator::Byte(byte) => text.split(char::from(byte)).map(str::trim).map(str::to_owned).collect(),
+        Separator::Byte(byte) => text
+            .split(char::from(byte))
+            .map(str::trim)
+            .map(str::to_owned)
+            .collect(),
         Separator::Blanks => text.split_whitespace().map(str::to_owned).collect(),
     };
     (width > 1 && cells.len() == width).then_some(cells)
@@ -247,7 +251,9 @@ fn cells(
     let column = || column(lines, place);
     let is_text = |cell: &str| numbers.parse(cell).is_none() && !number::is_missing(cell);
     let text = column().filter(|(_, cell)| is_text(cell)).count();
-    let given = column().filter(|(_, cell)| !number::is_missing(cell)).count();
+    let given = column()
+        .filter(|(_, cell)| !number::is_missing(cell))
+        .count();
     // Numbers that are written in a way that is not read are no text.
     let written_otherwise = |cell: &str| is_text(cell) && number::is_like_one(cell);
     let as_numbers = place > 0 && column().any(|(_, cell)| written_otherwise(cell));

@@ -59,9 +59,7 @@ pub enum NeuralError {
          `save(\"file.mat\", \"responses\", \"names\", \"-v7.3\")`"
     )]
     Matlab5,
-    #[error(
-        "this is an Excel workbook, which is not read: please save its sheet as “CSV UTF-8”"
-    )]
+    #[error("this is an Excel workbook, which is not read: please save its sheet as “CSV UTF-8”")]
     Excel,
     #[error(
         "this HDF5 file uses {0}, which is not read: please write it again without, in Python with \

@@ -37,8 +37,8 @@ pub use axes::{Axis, AxisTaken, UnknownAxis};
 pub use error::NeuralError;
 pub use format::{Format, MOST_VALUES, ReadOptions};
 pub use interpretation::{Aligned, Interpretation, NotFinite, Region, interpret};
-pub use left_out::LeftOut;
 pub use labels::{Labels, labels_by_folder, labels_from_csv};
+pub use left_out::LeftOut;
 #[cfg(feature = "picture")]
 pub use maps::maps_from_pictures;
 pub use maps::{HeatMaps, read_maps};

@@ -48,7 +48,9 @@ impl Numbers {
             return Ok(Self::default());
         }
         let points = Marks::of(lines, '.');
-        let unclear = [&commas, &points].into_iter().find(|m| !m.decimal && m.first.is_some());
+        let unclear = [&commas, &points]
+            .into_iter()
+            .find(|m| !m.decimal && m.first.is_some());
         match unclear.and_then(|marks| marks.first.as_ref()) {
             Some((line, place, cell)) => Err(NeuralError::CommaOrThousands {
                 text: shorten(cell),
@@ -120,5 +122,9 @@ fn mark(cell: &str, sign: char) -> Option<Mark> {
         && exponent.is_none()
         && (1..=3).contains(&whole.len())
         && !whole.starts_with('0');
-    Some(if thousands { Mark::Either } else { Mark::Decimal })
+    Some(if thousands {
+        Mark::Either
+    } else {
+        Mark::Decimal
+    })
 }

@@ -92,7 +92,10 @@ fn left_out(archive: &mut Npz<Cursor<&[u8]>>, name: &str, stimuli: Option<usize>
     match archive.read(name) {
         Ok(array) => {
             let whole = array.data.to_i64().is_some() && !matches!(array.data, Data::Bool(_));
-            let (kind, count) = (if whole { "whole numbers" } else { "numbers" }, array.data.len());
+            let (kind, count) = (
+                if whole { "whole numbers" } else { "numbers" },
+                array.data.len(),
+            );
             let reason = format!("{kind} of the shape {:?}", array.shape);
             match whole && Some(count) == stimuli {
                 true => LeftOut::may_name(name, reason),

@@ -41,7 +41,12 @@ fn read(bytes: Vec<u8>, options: &ReadOptions) -> Result<Recording, NeuralError>
         let name = match described.max_rep_level() {
             0 => described.path().parts().join("."),
             // A column of lists, without the names of the format's own levels.
-            _ => described.path().parts().first().cloned().unwrap_or_default(),
+            _ => described
+                .path()
+                .parts()
+                .first()
+                .cloned()
+                .unwrap_or_default(),
         };
         let reading = Reading {
             described,
@@ -114,12 +119,14 @@ impl Meaning {
             }
             (Self::Decimal(scale), _) => {
                 // The highest byte first, in two's complement.
-                let first = bytes.first().map_or(0, |byte| f64::from(*byte as i8));
+                let first = bytes.first().map_or(0.0, |byte| f64::from(*byte as i8));
                 let all = bytes.iter().skip(1);
                 let units = all.fold(first, |sum, byte| sum * 256.0 + f64::from(*byte));
                 Some(Value::Number(units / 10f64.powi(scale)))
             }
-            _ => std::str::from_utf8(bytes).ok().map(|text| Value::Text(text.to_owned())),
+            _ => std::str::from_utf8(bytes)
+                .ok()
+                .map(|text| Value::Text(text.to_owned())),
         }
     }
 }
@@ -242,18 +249,14 @@ impl Part {
         use ColumnReader as R;
         let meaning = reading.meaning;
         match group.get_column_reader(place)? {
-            R::BoolColumnReader(r) => {
-                self.take(r, reading, |v| Some(Value::Whole(i128::from(*v))))
-            }
+            R::BoolColumnReader(r) => self.take(r, reading, |v| Some(Value::Whole(i128::from(*v)))),
             R::Int32ColumnReader(r) => self.take(r, reading, |v| {
                 Some(meaning.whole((*v).into(), u64::from(*v as u32)))
             }),
             R::Int64ColumnReader(r) => {
                 self.take(r, reading, |v| Some(meaning.whole(*v, *v as u64)))
             }
-            R::FloatColumnReader(r) => {
-                self.take(r, reading, |v| Some(Value::Number((*v).into())))
-            }
+            R::FloatColumnReader(r) => self.take(r, reading, |v| Some(Value::Number((*v).into()))),
             R::DoubleColumnReader(r) => self.take(r, reading, |v| Some(Value::Number(*v))),
             R::ByteArrayColumnReader(r) => self.take(r, reading, |v| meaning.bytes(v.data())),
             R::FixedLenByteArrayColumnReader(r) => {
@@ -287,7 +290,8 @@ impl Part {
         let of_text = bytes && !matches!(reading.meaning, Meaning::Half | Meaning::Decimal(_));
         if of_text || reading.is_label {
             let text = |v: &T::T| value(v).map_or_else(String::new, |v| v.to_text());
-            self.text.extend(records.spread(described, text, String::new));
+            self.text
+                .extend(records.spread(described, text, String::new));
             return Ok(None);
         }
         let number = |v: &T::T| match value(v) {

@@ -102,9 +102,13 @@ pub(super) fn responses(
                 let reason = "it says nothing of the responses by its name";
                 found.left_out.push(LeftOut::plain(&name, reason));
             }
-            (None, cells) if is_unnamed && (place == 0 || !name.is_empty()) && cells.count_lines() => {
+            (None, cells)
+                if is_unnamed && (place == 0 || !name.is_empty()) && cells.count_lines() =>
+            {
                 let reason = "they count the lines";
-                found.left_out.push(LeftOut::plain("the line numbers", reason));
+                found
+                    .left_out
+                    .push(LeftOut::plain("the line numbers", reason));
             }
             (None, Cells::Text(values)) if place == 0 || is_unnamed => {
                 let name = match is_unnamed {

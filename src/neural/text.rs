@@ -125,12 +125,15 @@ fn used_separator(text: &str, usual: u8) -> Separator {
 /// Whether each comma of a line lies between two digits, at most one a cell.
 fn commas_are_decimal(line: &str, separator: char) -> bool {
     let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-    line.split(separator).all(|cell| match cell.split_once(',') {
-        None => true,
-        Some((whole, part)) => {
-            !part.contains(',') && is_digit(whole.chars().last()) && is_digit(part.chars().next())
-        }
-    })
+    line.split(separator)
+        .all(|cell| match cell.split_once(',') {
+            None => true,
+            Some((whole, part)) => {
+                !part.contains(',')
+                    && is_digit(whole.chars().last())
+                    && is_digit(part.chars().next())
+            }
+        })
 }
 
 /// Blanks separate cells where the first two lines have as many words; a name may hold some.

@@ -422,7 +422,7 @@ fn attack_says_what_is_wrong() {
         ),
         (
             "x.npy",
-            vec!["--attack", "square", "--eps", "9", "--norm", "l1"],
+            vec!["--attack", "universal", "--eps", "9", "--norm", "l1"],
             "not in L1",
         ),
         (

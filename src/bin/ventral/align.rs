@@ -25,6 +25,7 @@ use ventral::model::probe::CancelToken;
 use ventral::neural;
 
 use crate::output::write_file;
+use crate::responses::Reading;
 use crate::{Failure, evaluate, interrupt, progress, weights};
 
 #[derive(clap::Args)]
@@ -54,6 +55,8 @@ pub struct Args {
     /// pictures named as they are.
     #[arg(long)]
     heat_maps: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
     /// Where decoded data sets are kept.
     #[arg(long, default_value = ".ventral/cache")]
     cache: PathBuf,
@@ -84,7 +87,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     alignment.check(&CancelToken::default())?;
     let store = FileStore::new(&args.output)?;
     let name = format!("{}.jsonl", study.plan.name);
-    let head = head(&study, &model, &images)?;
+    let head = head(&study, &model, &images, args)?;
     let journal = Journal::open(&store, &name, &head, Otherwise::Refuse);
     let journal = pollster::block_on(journal)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -135,11 +138,24 @@ fn prepare(plan: Plan, args: &Args, device: &Device) -> Result<(Study, Loaded, I
     Ok((study, model, images))
 }
 
-fn head(study: &Study, model: &Loaded, images: &Images) -> Result<Head<Study>, Failure> {
+fn head(
+    study: &Study,
+    model: &Loaded,
+    images: &Images,
+    args: &Args,
+) -> Result<Head<Study>, Failure> {
     let mut data = images.hashes();
     if let Target::Responses { file } = &study.plan.target {
         let bytes = fs::read(file).map_err(|e| format!("{file}: {e}"))?;
         data.push(format!("{:016x}", digest(&bytes)));
+        // Read in another way it is another target.
+        let reading = args.reading.options();
+        if reading != neural::ReadOptions::default() {
+            data.push(format!(
+                "{:016x}",
+                digest(format!("{reading:?}").as_bytes())
+            ));
+        }
     }
     Ok(Head {
         kind: Alignment::KIND.to_owned(),
@@ -249,7 +265,7 @@ fn images_recorded(
     }
     let said = |e: &dyn std::fmt::Display| format!("{file}: {e}");
     let bytes = fs::read(file).map_err(|e| said(&e))?;
-    let responses = neural::read(file, bytes, &neural::ReadOptions::default());
+    let responses = neural::read(file, bytes, &args.reading.options());
     let responses = responses.map_err(|e| said(&e))?;
     let names = picture_names(folder)?;
     let (understood, aligned) =

@@ -30,6 +30,13 @@ pub struct Args {
     /// As JSON, for scripts.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// What a file of responses leaves open.
+#[derive(clap::Args)]
+pub struct Reading {
     /// The axes of the array, first to last: stimulus, repetition, neuroid, time_bin. By their
     /// names in the file, or in this order, unless given.
     #[arg(long, value_delimiter = ',')]
@@ -40,6 +47,24 @@ pub struct Args {
     /// The time bin to take, from 0.
     #[arg(long, value_name = "NUMBER")]
     time_bin: Option<usize>,
+    /// The array, variable or column that names the stimuli.
+    #[arg(long, value_name = "NAME")]
+    names: Option<String>,
+    /// Responses without names are in the order of the pictures, whatever else the file holds.
+    #[arg(long)]
+    by_order: bool,
+}
+
+impl Reading {
+    pub fn options(&self) -> ReadOptions {
+        ReadOptions {
+            axes: self.axes.clone(),
+            array: self.array.clone(),
+            time_bin: self.time_bin,
+            names: self.names.clone(),
+            by_order: self.by_order,
+        }
+    }
 }
 
 /// Input that cannot be used: a sentence on what to change, and exit code 2.
@@ -67,14 +92,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn interpret(args: &Args) -> Result<Interpretation, Refused> {
-    let options = ReadOptions {
-        axes: args.axes.clone(),
-        array: args.array.clone(),
-        time_bin: args.time_bin,
-    };
     let refused = |e: &dyn fmt::Display| Refused(format!("{}: {e}", args.file.display()));
     let bytes = std::fs::read(&args.file).map_err(|e| refused(&e))?;
-    let responses = neural::read(&file_name(&args.file), bytes, &options);
+    let responses = neural::read(&file_name(&args.file), bytes, &args.reading.options());
     let responses = responses.map_err(|e| refused(&e))?;
     let images = args.images.as_deref().map(images).transpose()?;
     let interpretation = neural::interpret(&responses, images.as_deref());
