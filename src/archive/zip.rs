@@ -198,6 +198,28 @@ fn find_end(tail: &[u8]) -> Option<usize> {
     })
 }
 
+/// The second half of code page 437, in which names are that are not UTF-8 (APPNOTE 6.3.10, appendix
+/// D).
+const CODE_PAGE_437: &str = "\
+    ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐\
+    └┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+
+/// A name as UTF-8, which many programs write without its flag, or else in code page 437.
+fn decoded(name: &[u8]) -> String {
+    let letter = |byte: &u8| match byte.checked_sub(128) {
+        None => char::from(*byte),
+        // All 128 are there.
+        Some(place) => CODE_PAGE_437
+            .chars()
+            .nth(place.into())
+            .unwrap_or('\u{fffd}'),
+    };
+    match std::str::from_utf8(name) {
+        Ok(name) => name.to_owned(),
+        Err(_) => name.iter().map(letter).collect(),
+    }
+}
+
 impl Entry {
     /// The first entry of `bytes`, its name, and the bytes it takes in the directory.
     fn parse(bytes: &[u8]) -> Option<(String, Self, usize)> {
@@ -220,7 +242,7 @@ impl Entry {
         };
         entry.widen(extra)?;
         let length = CENTRAL_SIZE + name_length + extra_length + comment_length;
-        Some((String::from_utf8_lossy(name).into_owned(), entry, length))
+        Some((decoded(name), entry, length))
     }
 
     /// Takes 64-bit sizes from the zip64 field, where the 32-bit ones say so.
@@ -402,4 +424,16 @@ fn too_large() -> io::Error {
         io::ErrorKind::FileTooLarge,
         "an .npz archive holds 4 GiB and 65535 arrays at most: please write fewer images or taps",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_utf8_or_in_code_page_437() {
+        assert_eq!(CODE_PAGE_437.chars().count(), 128);
+        assert_eq!(decoded("bild_ä.png".as_bytes()), "bild_ä.png");
+        assert_eq!(decoded(b"bild_\x84\x94\x81\xe1.png"), "bild_äöüß.png");
+    }
 }

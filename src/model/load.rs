@@ -10,7 +10,7 @@ use super::config::ModelConfig;
 use super::names;
 use super::network::Network;
 use super::probe::CancelToken;
-use super::recognise::{RecogniseError, recognise};
+use super::recognise::{CONFIG_KEY, RecogniseError, recognise};
 use super::trace::{TensorSpec, is_buffer};
 use crate::clock::Clock;
 
@@ -19,6 +19,8 @@ pub const CLASSES_KEY: &str = "classes";
 
 /// The 1,000 classes of ImageNet, one short label a line.
 const IMAGENET: &str = include_str!("../../static/models/imagenet-classes.txt");
+
+const IMAGENET_CLASSES: usize = 1000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -84,8 +86,8 @@ impl Loaded {
 /// A checkpoint in one file or in several shards, seen as one.
 struct Shards {
     files: Vec<Checkpoint<Box<dyn Source>>>,
-    /// Which file holds a tensor.
-    places: BTreeMap<String, usize>,
+    /// Which file holds a tensor, and its name there.
+    places: BTreeMap<String, (usize, String)>,
     shapes: BTreeMap<String, Vec<usize>>,
     flags: BTreeMap<String, Value>,
     hash: String,
@@ -116,17 +118,34 @@ impl Shards {
         if shards.files.len() > 1 {
             shards.hash = sha256(&mut std::io::Cursor::new(&shards.hash), |_| {})?;
         }
+        shards.rename();
         Ok(shards)
     }
 
     fn add(&mut self, file: Checkpoint<Box<dyn Source>>) {
         let index = self.files.len();
         for (name, shape) in file.shapes() {
-            self.places.insert(name.clone(), index);
+            self.places.insert(name.clone(), (index, name.clone()));
             self.shapes.insert(name, shape);
         }
         self.flags.extend(file.flags.clone());
         self.files.push(file);
+    }
+
+    /// Gives tensors the published names where a training script has put others before or into them.
+    fn rename(&mut self) {
+        let names: Vec<String> = self.shapes.keys().cloned().collect();
+        let Some(published) = names::published(&names) else {
+            return;
+        };
+        let mut places = std::mem::take(&mut self.places);
+        let mut shapes = std::mem::take(&mut self.shapes);
+        for (theirs, ours) in names.iter().zip(published) {
+            self.places
+                .extend(places.remove(theirs).map(|place| (ours.clone(), place)));
+            self.shapes
+                .extend(shapes.remove(theirs).map(|shape| (ours, shape)));
+        }
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -134,9 +153,10 @@ impl Shards {
     }
 
     fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, LoadError> {
-        let place = self.places.get(name).copied();
-        match place.and_then(|place| self.files.get_mut(place)) {
-            Some(file) => Ok(file.read_f32(name)?),
+        let place = self.places.get(name);
+        let file = place.and_then(|(place, theirs)| Some((self.files.get_mut(*place)?, theirs)));
+        match file {
+            Some((file, theirs)) => Ok(file.read_f32(theirs)?),
             None => Err(CheckpointError::UnknownTensor(name.to_owned()).into()),
         }
     }
@@ -173,6 +193,7 @@ pub fn read(
     let expected = config.tensors();
     let mut remarks = checkpoint.remarks();
     remarks.extend(recognised.remarks);
+    remarks.extend(assumed(&config, &checkpoint.flags));
 
     let total: u64 = expected.iter().map(TensorSpec::elements).sum();
     let mut done = 0;
@@ -201,6 +222,23 @@ pub fn read(
         remarks,
         milliseconds: clock.milliseconds(),
     })
+}
+
+/// Says what was assumed of a model's images where its file says nothing of them. A network of
+/// ImageNet's classes has what was published with it.
+fn assumed(config: &ModelConfig, flags: &BTreeMap<String, Value>) -> Option<String> {
+    let says = |key: &&str| flags.contains_key(*key);
+    let is_described = [CONFIG_KEY, "normalization", "image_size"].iter().any(says);
+    if is_described || config.classes == IMAGENET_CLASSES {
+        return None;
+    }
+    let p = &config.preprocessing;
+    Some(format!(
+        "The file says nothing of the images that the network was trained on. Assumed: the short side \
+         brought to {} px and the middle {} px of it, minus {:?}, divided by {:?}. Set what is \
+         otherwise: on the command line with --side, --mean and --std.",
+        p.resize, p.crop, p.mean, p.std
+    ))
 }
 
 /// The class names a file of ours brings, where there is one for every class.

@@ -12,6 +12,40 @@ use burn::tensor::Tensor;
 use super::network::Network;
 use super::trace::{TensorSpec, is_buffer};
 
+/// The published names of tensors that a training script has given others: with `_orig_mod.` in them,
+/// as `torch.compile` of a part leaves it, with one prefix before all (`model.`, `encoder.`), or with
+/// `shortcut` and `linear` for torchvision's `downsample` and `fc`, as the CIFAR ResNets of the attack
+/// literature are written. `None` where nothing changes, and where two names would become one.
+pub fn published(names: &[String]) -> Option<Vec<String>> {
+    let mut found: Vec<String> = names
+        .iter()
+        .map(|name| name.replace("_orig_mod.", ""))
+        .collect();
+    while let Some(prefix) = shared_prefix(&found) {
+        for name in &mut found {
+            name.replace_range(..prefix, "");
+        }
+    }
+    if found.iter().any(|name| name.starts_with("layer1.")) {
+        for name in &mut found {
+            *name = name.replace(".shortcut.", ".downsample.");
+            if let Some(rest) = name.strip_prefix("linear.") {
+                *name = format!("fc.{rest}");
+            }
+        }
+    }
+    let different: std::collections::BTreeSet<&String> = found.iter().collect();
+    (different.len() == found.len() && found != names).then_some(found)
+}
+
+/// Bytes of the part, up to a point, that all names begin with.
+fn shared_prefix(names: &[String]) -> Option<usize> {
+    let (first, rest) = names.split_first()?;
+    let end = first.find('.')? + 1;
+    let is_shared = |name: &String| name.starts_with(&first[..end]) && name.len() > end;
+    (!rest.is_empty() && rest.iter().all(is_shared)).then_some(end)
+}
+
 /// The parameters of a network with their published names; buffers are left out.
 pub fn parameters(network: &Network) -> Vec<(String, ParamId)> {
     let mut found = Vec::new();

@@ -520,6 +520,9 @@ pub struct SetInfo {
     /// How many files could not be read, and the first of them with the reason.
     pub unreadable: usize,
     pub skipped: Vec<(String, String)>,
+    /// The folder that was taken of a set of several parts: `Test`.
+    #[serde(default)]
+    pub part: Option<String>,
 }
 
 /// A robustness test on its way, or at its end.

@@ -118,6 +118,7 @@ impl Session {
             set,
             names,
             skipped,
+            part,
         } = open(&bytes, name, &options, &mut quiet)?;
         let (counts, images) = (set.counts(), set.len());
         let classes = set.classes.clone();
@@ -126,6 +127,7 @@ impl Session {
             name: name.to_owned(),
             images,
             unreadable: skipped.len(),
+            part,
             skipped: listed
                 .map(|(name, why)| (name.clone(), why.reason()))
                 .collect(),

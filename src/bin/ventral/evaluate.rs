@@ -193,7 +193,13 @@ pub fn read_set(path: &Path, model: &Loaded, cache: &Path) -> Result<LabelledSet
         size: model.config.preprocessing.crop,
         cache: Some(cache.to_owned()),
     };
-    let Opened { set, skipped, .. } = load_readable(path, Split::Test, &options, &mut quiet)?;
+    let Opened {
+        set, skipped, part, ..
+    } = load_readable(path, Split::Test, &options, &mut quiet)?;
+    if let Some(part) = part {
+        let path = path.display();
+        eprintln!("note: of {path} the images in the folder `{part}` are taken");
+    }
     list(&skipped);
     Ok(set)
 }

@@ -58,7 +58,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let device = args.place.device()?.device;
     let network = loaded.to_network(&device);
     check_taps(&args.taps, &network)?;
-    let read = read_input(&args.input, &loaded)?;
+    let read = read_input(&args.input, &loaded, args.raw)?;
     let ([n, _, height, width], values) = check_shape(&args.input, read)?;
     for side in [height, width] {
         input::check_side(&loaded.config, side)?;
@@ -94,10 +94,23 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 type Input = ([usize; 4], Vec<f32>);
 
-fn read_input(path: &Path, loaded: &Loaded) -> Result<(Vec<usize>, Vec<f32>), Failure> {
-    if input::is_npy(path) {
+/// An array that is normalised already may hold any numbers, but none that is no number.
+fn read_input(
+    path: &Path,
+    loaded: &Loaded,
+    is_raw: bool,
+) -> Result<(Vec<usize>, Vec<f32>), Failure> {
+    if input::is_npy(path) && is_raw {
         let array = input::array(path)?;
-        return Ok((array.shape.clone(), array.data.to_f32()));
+        let values = array.data.to_f32();
+        return match values.iter().all(|value| value.is_finite()) {
+            true => Ok((array.shape, values)),
+            false => Err(format!("{}: it holds values that are no numbers", path.display()).into()),
+        };
+    }
+    if input::is_npy(path) {
+        let pixels = input::pixels(path, &[3])?;
+        return Ok((pixels.shape.to_vec(), pixels.values));
     }
     let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     let bytes = std::fs::read(path).map_err(|e| said(&e))?;

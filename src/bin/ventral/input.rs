@@ -50,11 +50,19 @@ pub struct Pixels {
 pub fn pixels(path: &Path, channels: &[usize]) -> Result<Pixels, Failure> {
     let Array { shape, data } = array(path)?;
     let said = |problem: String| format!("{}: {problem}", path.display());
-    let values = match data {
+    let mut values: Vec<f32> = match data {
         Data::F32(values) => values,
         Data::F64(values) => values.iter().map(|v| *v as f32).collect(),
+        // Bytes can mean one thing alone.
+        Data::U8(values) => {
+            eprintln!(
+                "note: {} holds bytes, which were divided by 255",
+                path.display()
+            );
+            values.iter().map(|v| f32::from(*v) / 255.0).collect()
+        }
         _ => {
-            let problem = "its values are integers; pixels are f32 from 0 to 1";
+            let problem = "its values are integers; pixels are f32 from 0 to 1, or bytes";
             return Err(said(problem.to_owned()).into());
         }
     };
@@ -67,12 +75,30 @@ pub fn pixels(path: &Path, channels: &[usize]) -> Result<Pixels, Failure> {
             return Err(said(problem).into());
         }
     };
-    match values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
-        Some(outside) => Err(said(format!(
-            "it holds the value {outside}; pixels go from 0 to 1"
-        ))
-        .into()),
-        None => Ok(Pixels { shape, values }),
+    let most_dust = -DUST..=1.0 + DUST;
+    if let Some(outside) = values.iter().find(|v| !most_dust.contains(*v)) {
+        return Err(said(format!("it holds the value {outside}{}", meant(&values))).into());
+    }
+    values.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+    Ok(Pixels { shape, values })
+}
+
+/// What rounding leaves outside of [0, 1] where pixels were normalised and brought back.
+const DUST: f32 = 1e-6;
+
+/// What values outside of [0, 1] probably are.
+fn meant(values: &[f32]) -> &'static str {
+    let (least, most) = values
+        .iter()
+        .fold((f32::MAX, f32::MIN), |(l, m), v| (l.min(*v), m.max(*v)));
+    match (values.iter().all(|v| v.is_finite()), least, most) {
+        (false, ..) => "; pixels go from 0 to 1, and every value must be a number",
+        (_, 0.0.., 2.0..=255.0) => "; pixels go from 0 to 1: divide these by 255",
+        (_, ..0.0, _) => {
+            "; pixels go from 0 to 1: give them as they were before they were normalised, or to \
+             `ventral infer` with --raw"
+        }
+        _ => "; pixels go from 0 to 1",
     }
 }
 

@@ -193,6 +193,12 @@ pub enum PlanError {
     NoRadius,
     #[error(transparent)]
     Attack(#[from] RegistryError),
+    #[error("the plan's condition “{condition}” does not fit the model “{model}”: {cause}")]
+    Unfit {
+        model: String,
+        condition: String,
+        cause: String,
+    },
 }
 
 /// What is done to an image.

@@ -21,7 +21,7 @@ use crate::model::probe::{CancelToken, Cancelled, Taps};
 use crate::perturb::attack::autoattack::Part;
 use crate::perturb::attack::network::{NetworkOracle, Noise, Pause, read};
 use crate::perturb::attack::plan as attacking;
-use crate::perturb::attack::{AttackError, Criterion, Norm, Predictions};
+use crate::perturb::attack::{Aim, AttackError, Criterion, Norm, Predictions};
 use crate::perturb::corruption::{self, CorruptionError, Image, Setting, Textures};
 use crate::rng::Rng;
 
@@ -89,6 +89,20 @@ impl Candidate {
     pub fn set(&self) -> &LabelledSet {
         &self.set
     }
+
+    /// Whether a condition can be run on it.
+    fn check(&self, condition: &Condition, name: &str) -> Result<(), PlanError> {
+        let Some(attack) = condition.attack(self.set.size)? else {
+            return Ok(());
+        };
+        let (length, classes) = (3 * self.set.size * self.set.size, self.network.classes());
+        let fits = attacking::check_fit(&attack, length, classes, Aim::Untargeted);
+        fits.map_err(|cause| PlanError::Unfit {
+            model: name.to_owned(),
+            condition: condition.name().to_owned(),
+            cause: cause.to_string(),
+        })
+    }
 }
 
 /// A robustness plan with what it is run on.
@@ -117,8 +131,8 @@ impl<'a> Robustness<'a> {
     ) -> Result<Self, PlanError> {
         let conditions = plan.conditions()?;
         for condition in &conditions {
-            for model in models {
-                condition.attack(model.set.size)?;
+            for (model, name) in models.iter().zip(&plan.models) {
+                model.check(condition, name)?;
             }
         }
         let images = models.iter().map(|m| m.set.len()).min().unwrap_or(0);

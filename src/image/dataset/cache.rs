@@ -19,7 +19,7 @@ use super::source::files_below;
 use super::split::Split;
 
 /// Changes with the layout and with anything that changes the pixels a decoder gives.
-const MAGIC: [u8; 8] = *b"VNTRSET1";
+const MAGIC: [u8; 8] = *b"VNTRSET2";
 
 /// The longest JSON header that is read, in bytes.
 const MAX_HEADER: u64 = 16_000_000;

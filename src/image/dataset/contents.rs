@@ -6,7 +6,7 @@ use super::error::DatasetError;
 use super::layout::{self, File, Role};
 use super::progress::Report;
 use super::set::LabelledSet;
-use super::source::{MAX_BATCH, MAX_FILE, Packing, Source};
+use super::source::{Entry, MAX_BATCH, MAX_FILE, Packing, Source};
 use super::split::Split;
 
 /// What a source holds of one split.
@@ -34,6 +34,14 @@ fn most(role: Role) -> Option<u64> {
 }
 
 impl Contents {
+    /// The folder of the part of the set that was read, where it has parts.
+    pub fn part(&self) -> Option<String> {
+        match self {
+            Self::Pictures { files, .. } => layout::part(files),
+            Self::Batches(_) | Self::Arrays(_) => None,
+        }
+    }
+
     /// Reads one split; files that cannot be used are listed.
     pub fn read(
         source: Source<'_>,
@@ -53,17 +61,27 @@ impl Contents {
             _ => {}
         }
         let (mut files, mut batches, mut notes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut faults = Vec::new();
-        let mut each = |name: String, bytes| match (layout::role(&name, split), bytes) {
+        let (mut faults, mut links) = (Vec::new(), Vec::new());
+        let mut each = |name: String, entry| match (layout::role(&name, split), entry) {
             (_, Err(fault)) => faults.push((name, fault)),
-            (Role::Picture, Ok(bytes)) => files.push(File { name, bytes }),
-            (Role::CifarBatch, Ok(bytes)) => batches.push(File { name, bytes }),
-            (Role::Notes, Ok(bytes)) => notes.push(File { name, bytes }),
-            (Role::Other, Ok(_)) => {}
+            (_, Ok(Entry::LinkTo(target))) => links.push((name, target)),
+            (Role::Picture, Ok(Entry::Bytes(bytes))) => files.push(File { name, bytes }),
+            (Role::CifarBatch, Ok(Entry::Bytes(bytes))) => batches.push(File { name, bytes }),
+            (Role::Notes, Ok(Entry::Bytes(bytes))) => notes.push(File { name, bytes }),
+            (Role::Other, Ok(Entry::Bytes(_))) => {}
         };
         let mut wanted = |name: &str| most(layout::role(name, split));
         source.visit(&mut wanted, &mut each, report)?;
+        for (name, target) in links {
+            let is_it = |file: &&File| file.name.trim_start_matches("./") == target;
+            let bytes = files.iter().find(is_it).map(|file| file.bytes.clone());
+            match (layout::role(&name, split), bytes) {
+                (Role::Picture, Some(bytes)) => files.push(File { name, bytes }),
+                _ => faults.push((name, DatasetError::Link { target })),
+            }
+        }
         if batches.is_empty() {
+            let files = layout::tested(files, &notes);
             return Ok((Self::Pictures { files, notes }, faults));
         }
         batches.sort_by(|a, b| a.name.cmp(&b.name));

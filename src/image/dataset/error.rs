@@ -79,6 +79,8 @@ pub enum DatasetError {
         found: Cifar,
         before: Cifar,
     },
+    #[error("it is a link to {target}, which is no picture of this part of the set")]
+    Link { target: String },
     #[error("a set can have at most 65,535 classes, this one has {0}")]
     TooManyClasses(usize),
     #[error(

@@ -28,12 +28,14 @@ const PICTURES: [&str; 9] = [
     "jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "jfif",
 ];
 
-/// Folder names and the split they stand for.
-const SPLITS: [(&str, Split); 5] = [
+/// Folder names, in any case, and the split they stand for.
+const SPLITS: [(&str, Split); 7] = [
     ("train", Split::Train),
     ("training", Split::Train),
     ("test", Split::Test),
+    ("testing", Split::Test),
     ("val", Split::Test),
+    ("valid", Split::Test),
     ("validation", Split::Test),
 ];
 
@@ -140,13 +142,47 @@ fn cifar_split(file: &str) -> Option<Split> {
 fn split_of(name: &str) -> Option<(Split, &str)> {
     let mut rest = name;
     while let Some((folder, behind)) = rest.split_once('/') {
-        let found = SPLITS.iter().find(|(known, _)| folder == *known);
+        let found = SPLITS
+            .iter()
+            .find(|(known, _)| folder.eq_ignore_ascii_case(known));
         if let Some(&(_, split)) = found {
             return Some((split, behind));
         }
         rest = behind;
     }
     None
+}
+
+/// Where a set has pictures for testing and others for validation, the former; but the latter where
+/// these are the ones with classes, as in Tiny ImageNet.
+pub(super) fn tested(files: Vec<File>, notes: &[File]) -> Vec<File> {
+    let is_of = |file: &File, beginning: &str| {
+        let parts = file.name.split('/');
+        let mut parts = parts.filter(|part| SPLITS.iter().any(|s| part.eq_ignore_ascii_case(s.0)));
+        parts.next().is_some_and(|part| {
+            part.get(..beginning.len())
+                .is_some_and(|begins| begins.eq_ignore_ascii_case(beginning))
+        })
+    };
+    let has = |beginning: &str| files.iter().any(|file| is_of(file, beginning));
+    if !(has("test") && has("val")) {
+        return files;
+    }
+    let has_classes = notes
+        .iter()
+        .any(|file| file_name(&file.name) == ANNOTATIONS);
+    let other = if has_classes { "test" } else { "val" };
+    files
+        .into_iter()
+        .filter(|file| !is_of(file, other))
+        .collect()
+}
+
+/// The folder of the part that the first of the pictures is of, as it is written.
+pub(super) fn part(files: &[File]) -> Option<String> {
+    let mut folders = files.first()?.name.split('/');
+    let is_part = |folder: &&str| SPLITS.iter().any(|s| folder.eq_ignore_ascii_case(s.0));
+    folders.find(is_part).map(str::to_owned)
 }
 
 /// The class folder of a picture: the first folder behind the split, or, without split folders,
@@ -267,6 +303,11 @@ mod tests {
             ("c/mine.bin", Split::Test, Role::Other),
             ("mine/cat/a.PNG", Split::Train, Role::Picture),
             ("mine/cat/a.PNG", Split::Test, Role::Picture),
+            ("data/Train/cat/a.png", Split::Test, Role::Other),
+            ("data/Test/cat/a.png", Split::Test, Role::Picture),
+            ("data/TRAINING/cat/a.png", Split::Train, Role::Picture),
+            ("data/valid/cat/a.png", Split::Train, Role::Other),
+            ("data/valid/cat/a.png", Split::Test, Role::Picture),
         ];
         for (name, split, wanted) in table {
             assert_eq!(role(name, split), wanted, "{name} {split:?}");
@@ -286,6 +327,23 @@ mod tests {
         for (name, wanted) in table {
             assert_eq!(class_of(name), wanted, "{name}");
         }
+    }
+
+    #[test]
+    fn pictures_for_testing_come_before_those_for_validation() {
+        let taken = |names: &[&str], notes: &[File]| {
+            let files = names.iter().map(|name| file(name, "")).collect();
+            let taken = tested(files, notes);
+            taken.into_iter().map(|file| file.name).collect::<Vec<_>>()
+        };
+        let both = ["d/Valid/cat/a.png", "d/Test/cat/b.png"];
+        assert_eq!(taken(&both, &[]), [both[1]]);
+        assert_eq!(taken(&both[..1], &[]), [both[0]]);
+        let tiny = ["t/val/images/v.JPEG", "t/test/images/t.JPEG"];
+        let notes = [file("t/val/val_annotations.txt", "v.JPEG\tn01")];
+        assert_eq!(taken(&tiny, &notes), [tiny[0]]);
+        let plain = ["cat/a.png", "dog/b.png"];
+        assert_eq!(taken(&plain, &[]), plain);
     }
 
     fn file(name: &str, text: &str) -> File {

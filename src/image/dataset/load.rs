@@ -113,6 +113,7 @@ fn read(
         });
     }
     let (contents, mut skipped) = Contents::read(Source::on_disk(path)?, split, report)?;
+    let part = contents.part();
     let (set, undecodable) = assemble(contents, path, (split, options.size, wanted), report)?;
     skipped.extend(undecodable);
     // A skipped file may be readable the next time: only a whole set is cached.
@@ -122,6 +123,7 @@ fn read(
     Ok(Opened {
         set,
         skipped,
+        part,
         ..Opened::default()
     })
 }

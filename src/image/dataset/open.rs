@@ -69,6 +69,7 @@ pub fn open(
     let (contents, skipped) = Contents::read(source, split, report)?;
     let mut opened = Opened {
         skipped,
+        part: contents.part(),
         ..Opened::default()
     };
     match contents {

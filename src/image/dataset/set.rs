@@ -222,6 +222,8 @@ pub struct Opened {
     pub names: Vec<String>,
     /// Files that cannot be read or decoded, and why.
     pub skipped: Vec<(String, DatasetError)>,
+    /// The folder that the pictures of this part lie below, where the set has parts: `Test`.
+    pub part: Option<String>,
 }
 
 /// The order in which classes take turns: the first picture of each, then the second of each.

@@ -164,12 +164,12 @@ impl<'a> Source<'a> {
     }
 
     /// Visits every file of a folder or an archive. `wanted` gets its path inside, with `/`, and
-    /// answers how many bytes it may have, or `None` for a file to skip; `each` gets the bytes of
+    /// answers how many bytes it may have, or `None` for a file to skip; `each` gets what is there of
     /// the others, or why they cannot be read.
     pub fn visit(
         self,
         wanted: &mut dyn FnMut(&str) -> Option<u64>,
-        each: &mut dyn FnMut(String, Result<Vec<u8>, DatasetError>),
+        each: &mut dyn FnMut(String, Result<Entry, DatasetError>),
         report: Report<'_>,
     ) -> Result<(), DatasetError> {
         let reader = self.reader;
@@ -193,13 +193,20 @@ impl<'a> Source<'a> {
     }
 }
 
+/// What an archive holds under a name.
+pub(super) enum Entry {
+    Bytes(Vec<u8>),
+    /// The file of this path, perhaps.
+    LinkTo(String),
+}
+
 struct Visit<'a> {
     path: &'a Path,
     limit: u64,
     total: u64,
     done: Arc<AtomicUsize>,
     wanted: &'a mut dyn FnMut(&str) -> Option<u64>,
-    each: &'a mut dyn FnMut(String, Result<Vec<u8>, DatasetError>),
+    each: &'a mut dyn FnMut(String, Result<Entry, DatasetError>),
     report: Report<'a>,
 }
 
@@ -211,7 +218,7 @@ impl Visit<'_> {
             tell(self.report, Progress { stage, done, total })?;
             if let Some(most) = (self.wanted)(&name) {
                 let bytes = read_file(&name, &path, most);
-                (self.each)(name, bytes);
+                (self.each)(name, bytes.map(Entry::Bytes));
             }
         }
         Ok(())
@@ -230,7 +237,8 @@ impl Visit<'_> {
         for entry in archive.entries().map_err(fail)? {
             let mut entry = entry.map_err(fail)?;
             self.tell()?;
-            if !entry.header().entry_type().is_file() {
+            let kind = entry.header().entry_type();
+            if !(kind.is_file() || kind.is_hard_link() || kind.is_symlink()) {
                 continue;
             }
             let name = entry.path().map_err(fail)?;
@@ -238,13 +246,20 @@ impl Visit<'_> {
             let Some(most) = (self.wanted)(&name) else {
                 continue;
             };
+            if !kind.is_file() {
+                let target = entry.link_name().map_err(fail)?.unwrap_or_default();
+                let target = target.to_string_lossy().replace('\\', "/");
+                let target = link_target(&name, &target, kind.is_symlink());
+                (self.each)(name, Ok(Entry::LinkTo(target)));
+                continue;
+            }
             let mut bytes = Vec::new();
             let checked = check_entry(&name, entry.size(), most);
             if checked.is_ok() {
                 // The size is only the header's word: what is there is read, up to the limit.
                 entry.read_to_end(&mut bytes).map_err(fail)?;
             }
-            (self.each)(name, checked.map(|()| bytes));
+            (self.each)(name, checked.map(|()| Entry::Bytes(bytes)));
         }
         Ok(())
     }
@@ -277,7 +292,7 @@ impl Visit<'_> {
                 // Every name comes from the directory itself.
                 None => Ok(Vec::new()),
             });
-            (self.each)(name, bytes.map_err(&damaged));
+            (self.each)(name, bytes.map(Entry::Bytes).map_err(&damaged));
         }
         Ok(())
     }
@@ -290,6 +305,26 @@ impl Visit<'_> {
         };
         tell(self.report, progress)
     }
+}
+
+/// The path inside the archive that a link names: a hard link's begins at the archive's root, a
+/// symbolic one's in the link's own folder.
+fn link_target(name: &str, target: &str, is_symbolic: bool) -> String {
+    let folder = match is_symbolic && !target.starts_with('/') {
+        true => name.rsplit_once('/').map_or("", |(folder, _)| folder),
+        false => "",
+    };
+    let mut path: Vec<&str> = Vec::new();
+    for part in folder.split('/').chain(target.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => {
+                path.pop();
+            }
+            part => path.push(part),
+        }
+    }
+    path.join("/")
 }
 
 fn too_much(path: &Path, limit: u64) -> DatasetError {

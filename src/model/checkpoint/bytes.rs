@@ -59,7 +59,11 @@ fn place_in(
             held: available,
         });
     }
-    if elements > span {
+    // An axis of stride 0 repeats what is there (`expand`): nothing overlaps by mistake.
+    let axes = raw.shape.iter().zip(&raw.strides);
+    let own = axes.filter(|(_, stride)| **stride != 0);
+    let own = own.fold(1, |count: u64, (size, _)| count.saturating_mul(*size));
+    if elements > 0 && own > span {
         return Err(TensorProblem::Overlap {
             elements,
             places: span,

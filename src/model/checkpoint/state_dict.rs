@@ -77,6 +77,7 @@ pub(super) fn harvest<'a>(
     }
     let (place, weights) = find_weights(pickled, entries)?;
     let mut remarks = Vec::new();
+    remarks.extend(place.and_then(|place| others(pickled, place)));
     let tensors = collect(pickled, weights, limits, &mut remarks)?;
     if !pickled.unknown_calls.is_empty() {
         let names = name_some(pickled.unknown_calls.iter().map(String::as_str));
@@ -177,6 +178,21 @@ fn find_weights<'a>(
             name_some(keys)
         ),
     }))
+}
+
+/// Says which table was taken of several, and how to take another.
+fn others(pickled: &Pickled, place: &str) -> Option<String> {
+    let has_weights = |name: &&&str| {
+        let table = pickled.get(pickled.root, name);
+        **name != place && table.is_some_and(|id| holds_weights(pickled, id))
+    };
+    let others: Vec<&str> = WEIGHTS.iter().filter(has_weights).copied().collect();
+    let first = others.first()?;
+    Some(format!(
+        "The weights called `{place}` were taken; the file holds {} as well. To take those, save them \
+         alone in Python: torch.save(torch.load(FILE)[\"{first}\"], \"{first}.pth\").",
+        name_some(others.iter().copied())
+    ))
 }
 
 fn collect<'a>(

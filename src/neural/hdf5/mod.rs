@@ -48,6 +48,11 @@ impl From<Error> for NeuralError {
         match error {
             Error::Format(
                 F::UnsupportedVersion(_)
+                | F::InvalidObjectHeaderVersion(_)
+                | F::InvalidDataspaceVersion(_)
+                | F::InvalidLayoutVersion(_)
+                | F::InvalidLinkInfoVersion(_)
+                | F::InvalidFilterPipelineVersion(_)
                 | F::UnsupportedMessage(_)
                 | F::UnsupportedFilter(_)
                 | F::UnsupportedFilteredHeapObject

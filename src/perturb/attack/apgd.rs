@@ -96,12 +96,7 @@ impl Apgd {
             self.steps > 0 && self.restarts > 0 && self.eps.is_finite() && self.eps >= 0.0,
             "Auto-PGD needs at least one step and one restart, and a radius of at least 0.",
         )?;
-        let aim = if self.target_classes > 0 {
-            Aim::Targeted
-        } else {
-            aim
-        };
-        let least = self.loss.least_classes(aim);
+        let least = self.least_classes(aim);
         match classes < least {
             true => Err(AttackError::Classes { least, classes }),
             false => Ok(()),
@@ -127,6 +122,12 @@ impl Apgd {
 impl Method for Apgd {
     fn ball(&self) -> Option<(Norm, f32)> {
         Some((self.norm, self.eps))
+    }
+
+    fn least_classes(&self, aim: Aim) -> usize {
+        let is_targeted = self.target_classes > 0;
+        self.loss
+            .least_classes(if is_targeted { Aim::Targeted } else { aim })
     }
 
     /// `[n, c, h, w]` within `eps` of `pixels`: an image of the criterion where one was found, the one

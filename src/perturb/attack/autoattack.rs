@@ -245,6 +245,10 @@ impl Method for AutoAttack {
         Some((self.norm, self.eps))
     }
 
+    fn least_classes(&self, _aim: Aim) -> usize {
+        Loss::Dlr.least_classes(Aim::Targeted)
+    }
+
     /// `[n, c, h, w]` within `eps` of `pixels`; an image that no part brought down is returned as
     /// it was. The context's `parts` say which part brought each down.
     async fn attack<O: Oracle>(

@@ -1,5 +1,7 @@
 //! Why an attack ended early.
 
+use super::norm::Norm;
+
 /// Why an attack ended early. Every message is a sentence for the user.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AttackError {
@@ -17,13 +19,24 @@ pub enum AttackError {
     /// Images, labels or a target that do not fit the model or each other.
     #[error("{0}")]
     Input(&'static str),
-    #[error(
-        "The difference of logits ratio needs a model of at least {least} classes; this one has \
-         {classes}."
-    )]
+    #[error("This attack needs a model of at least {least} classes; this one has {classes}.")]
     Classes { least: usize, classes: usize },
+    /// A ball that is larger than the box of all images.
+    #[error(
+        "A radius of {eps} in {} is beyond what two images of this size can differ by, {most:.4}, with \
+         pixels from 0 to 1{}.", .norm.title(), suggested(*.norm, *.eps)
+    )]
+    Radius { norm: Norm, eps: f32, most: f64 },
     #[error("This model has no gradient.")]
     NoGradient,
+}
+
+/// What was probably meant by a radius of whole numbers in L∞: steps of 8 bits.
+fn suggested(norm: Norm, eps: f32) -> String {
+    match norm == Norm::Linf && eps <= 255.0 {
+        true => format!(": {eps}/255 may be meant"),
+        false => String::new(),
+    }
 }
 
 /// [`AttackError::Setting`] with the sentence, unless `fine`.

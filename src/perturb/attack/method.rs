@@ -1,7 +1,7 @@
 //! What every attack implements.
 
 use super::context::Context;
-use super::criterion::Criterion;
+use super::criterion::{Aim, Criterion};
 use super::error::AttackError;
 use super::norm::Norm;
 use super::oracle::Oracle;
@@ -23,6 +23,11 @@ pub trait Method {
     /// no attack.
     fn borrows(&self) -> bool {
         false
+    }
+
+    /// The fewest classes that a model must have for it.
+    fn least_classes(&self, _aim: Aim) -> usize {
+        2
     }
 
     /// Attacks `pixels`, `[n, channels, height, width]` in [0, 1], and returns as many.

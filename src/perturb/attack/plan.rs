@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::autoattack::Part;
 use super::context::{Context, Step, pick};
-use super::criterion::{Criterion, MARGIN};
+use super::criterion::{Aim, Criterion, MARGIN};
 use super::error::{AttackError, require_input};
 use super::norm::{Ball, Norm};
 use super::oracle::Oracle;
@@ -132,7 +132,7 @@ pub async fn run<O: Oracle>(
     before: Option<Predictions>,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Outcome, AttackError> {
-    check(oracle, pixels, criterion)?;
+    check(&plan.attack, oracle, pixels, criterion)?;
     let before = match before {
         Some(before) => before,
         None => Predictions::of(oracle, pixels, plan.passes).await?,
@@ -213,7 +213,44 @@ async fn find<O: Oracle>(
     Ok(found.collect())
 }
 
-fn check<O: Oracle>(oracle: &O, pixels: &[f32], criterion: &Criterion) -> Result<(), AttackError> {
+/// What can be known of an attack before anything is computed: whether it fits images of `length`
+/// values and a model of so many classes.
+///
+/// # Errors
+/// [`AttackError::Radius`] for a ball that is larger than the box of all images,
+/// [`AttackError::Classes`] for too few classes.
+pub fn check_fit(
+    attack: &Attack,
+    length: usize,
+    classes: usize,
+    aim: Aim,
+) -> Result<(), AttackError> {
+    let least = attack.least_classes(aim);
+    if classes < least {
+        return Err(AttackError::Classes { least, classes });
+    }
+    let Some((norm, eps)) = attack.ball() else {
+        return Ok(());
+    };
+    let most = match norm {
+        Norm::Linf => 1.0,
+        Norm::L2 => (length as f64).sqrt(),
+        Norm::L1 => length as f64,
+    };
+    // The last digit of a float may lie beyond.
+    match f64::from(eps) > most * (1.0 + 1e-6) {
+        true => Err(AttackError::Radius { norm, eps, most }),
+        false => Ok(()),
+    }
+}
+
+fn check<O: Oracle>(
+    attack: &Attack,
+    oracle: &O,
+    pixels: &[f32],
+    criterion: &Criterion,
+) -> Result<(), AttackError> {
+    check_fit(attack, oracle.image_len(), oracle.classes(), criterion.aim)?;
     require_input(
         pixels.len() == criterion.classes.len() * oracle.image_len(),
         "An attack needs one class for each image.",

@@ -143,6 +143,11 @@ macro_rules! registry {
                 match self { $(Self::$method(method) => method.ball(),)+ }
             }
 
+            /// The fewest classes that a model must have for it.
+            pub fn least_classes(&self, aim: Aim) -> usize {
+                match self { $(Self::$method(method) => method.least_classes(aim),)+ }
+            }
+
             /// Whether the attack starts from other images of the batch, those among them that
             /// need no attack.
             pub(super) fn borrows(&self, aim: Aim) -> bool {

@@ -166,6 +166,7 @@ fn set_facts(set: &SetInfo) -> AnyView {
         <p data-testid="test-set-told">
             {name} ": " <span class="num">{set.images}</span> " images of "
             <span class="num">{set.classes.len()}</span> " classes"
+            {set.part.as_ref().map(|part| format!(", those in the folder {part}"))}
         </p>
         {skipped}
     }
