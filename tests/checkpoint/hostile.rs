@@ -219,8 +219,8 @@ fn claimed_lengths_are_not_believed() {
         (&[1 << 40], &[1], "larger than"),
         (&[3], &[1], "needs 3 values"),
         (&[2], &[i64::MAX], "needs"),
-        // The same place for many values.
-        (&[1000, 1000], &[0, 0], "overlap"),
+        // The same places for many values, other than by an axis that repeats what is there.
+        (&[1 << 20, 1 << 20], &[0, 0], "larger than"),
         (&[2], &[-1], "negative"),
         (&[-2], &[1], "negative"),
     ];
@@ -228,6 +228,23 @@ fn claimed_lengths_are_not_believed() {
         for file in huge(shape, strides, 2) {
             assert_says(&refusal(file), &["`w`", part]);
         }
+    }
+    let three = |shape: &[i64], strides: &[i64]| {
+        let tensor = Tensor {
+            shape: shape.to_vec(),
+            strides: strides.to_vec(),
+            ..Tensor::whole("0", "FloatStorage", &[3])
+        };
+        both_formats(&tensor, &("0", 4, f32_bytes(&[1., 2., 3.])))
+    };
+    for file in three(&[2, 2], &[1, 1]) {
+        assert_says(&refusal(file), &["`w`", "overlap"]);
+    }
+    // `expand` repeats what is there, and is no claim of more.
+    for file in three(&[2, 3], &[0, 1]) {
+        let mut checkpoint = crate::open(file);
+        let values = checkpoint.read_f32("w").unwrap();
+        assert_eq!(values, [1., 2., 3., 1., 2., 3.]);
     }
     // The storage itself claims more than there is.
     let [zip, legacy] = huge(&[1000], &[1], 1000);
