@@ -78,6 +78,8 @@ fn perform(task: &Task) -> Result<(), String> {
             .input_path(&task.program)
             .out_name(&task.name)
             .typescript(false)
+            // As the command does it: the script finds the program beside itself.
+            .omit_default_module_path(false)
             .generate(&task.folder)
     });
     made.map_err(|error| format!("{}: {error:#}", task.program.display()))
