@@ -179,6 +179,65 @@ fn recorded_responses_are_understood_before_anything_runs() {
     browser.expect_no_errors(&["no lines of numbers"]);
 }
 
+/// Recordings as people have them, dropped on the page: each is read, or refused, as on the command
+/// line (`tests/field.rs`), and says so.
+#[test]
+fn recordings_from_the_field_are_read_or_refused() {
+    let Some(folder) = crate::common::shared("field-cases/neural") else {
+        return;
+    };
+    let Some(mut browser) = open(Gpu::Absent) else {
+        return;
+    };
+    let mut pictures = Vec::new();
+    for entry in std::fs::read_dir(folder.join("pictures")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a file").to_string_lossy();
+        let bytes = std::fs::read(&path).expect("a picture");
+        pictures.push((format!("mine/{name}"), bytes));
+    }
+    let files: Vec<(String, &[u8])> = pictures
+        .iter()
+        .map(|(name, bytes)| (name.clone(), &bytes[..]))
+        .collect();
+    let archive = tempfile::tempdir().expect("a temporary folder");
+    let archive = archive.path().join("mine.tar");
+    std::fs::write(&archive, tar(&files)).expect("a fresh file");
+    open_align(&mut browser, &[]);
+    browser.set_value(&testid("align-target"), "responses");
+    browser.upload(&testid("test-set"), &[&archive]);
+    wait_for_text(&mut browser, "test-set-told", "40 images", 60);
+    let table = [
+        (
+            "matlab73.mat",
+            "align-understood",
+            "MATLAB writes the last axis",
+        ),
+        ("group.h5", "error-sentence", "session1/responses"),
+        ("pandas.h5", "align-understood", "The table `df` was taken"),
+        ("matlab5.mat", "error-sentence", "-v7.3"),
+        ("packed.nc", "align-understood", "unpacked"),
+        ("latest-unlimited2.h5", "error-sentence", "libver"),
+        (
+            "compound.h5",
+            "align-understood",
+            "The table `responses` was",
+        ),
+        ("crlf-word.csv", "error-sentence", "line 5, column 3"),
+        ("decimal-comma.csv", "align-understood", "decimal commas"),
+        ("utf16.csv", "align-understood", "UTF-16"),
+    ];
+    for (name, place, part) in table {
+        browser.upload(&testid("align-responses"), &[&folder.join(name)]);
+        wait_for_text(&mut browser, place, part, 30);
+        if place == "align-understood" {
+            wait_for_text(&mut browser, place, "40 letter by letter", 5);
+        }
+    }
+    let refused = ["session1/responses", "-v7.3", "libver", "line 5, column 3"];
+    browser.expect_no_errors(&refused);
+}
+
 /// Three minutes on 500 images, as long as a visitor waits. Only where it is asked for: what it says
 /// depends on the machine.
 #[test]
