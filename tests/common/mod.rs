@@ -17,6 +17,7 @@ pub mod parity;
 #[cfg(feature = "compute")]
 pub mod roundtrip;
 pub mod skip;
+pub mod spoil;
 pub mod torch;
 
 pub use skip::skip;

@@ -62,13 +62,17 @@ fn records(variable: &Variable, size: u64) -> Result<Vec<TableColumn>, NeuralErr
             Datatype::Array {
                 base_type,
                 dimensions,
-            } => (
-                base_type.as_ref(),
-                dimensions.iter().product::<u32>() as usize,
-            ),
+            } => (base_type.as_ref(), entries(dimensions)),
             other => (other, 1),
         };
         let step = element.type_size() as usize;
+        let end = count.saturating_mul(step);
+        if end.saturating_add(member.byte_offset as usize) > width as usize {
+            let name = crate::archive::shorten(&member.name);
+            return Err(NeuralError::Hdf5(format!(
+                "its field `{name}` is larger than its records"
+            )));
+        }
         let names = variable.entry_names(&member.name, count);
         for (entry, name) in names.into_iter().enumerate() {
             let start = member.byte_offset as usize + entry * step;
@@ -81,6 +85,12 @@ fn records(variable: &Variable, size: u64) -> Result<Vec<TableColumn>, NeuralErr
         }
     }
     Ok(columns)
+}
+
+/// Entries of an array of these dimensions.
+fn entries(dimensions: &[u32]) -> usize {
+    let sizes = dimensions.iter();
+    sizes.fold(1, |count: usize, size| count.saturating_mul(*size as usize))
 }
 
 fn cells(values: Option<Vec<Value>>) -> Cells {
