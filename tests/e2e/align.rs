@@ -231,7 +231,7 @@ fn recordings_from_the_field_are_read_or_refused() {
         browser.upload(&testid("align-responses"), &[&folder.join(name)]);
         wait_for_text(&mut browser, place, part, 30);
         if place == "align-understood" {
-            wait_for_text(&mut browser, place, "40 letter by letter", 5);
+            wait_for_text(&mut browser, place, "40 without their folders", 5);
         }
     }
     let refused = ["session1/responses", "-v7.3", "libver", "line 5, column 3"];
