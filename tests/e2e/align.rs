@@ -229,7 +229,13 @@ fn recordings_from_the_field_are_read_or_refused() {
     ];
     for (name, place, part) in table {
         browser.upload(&testid("align-responses"), &[&folder.join(name)]);
-        wait_for_text(&mut browser, place, part, 30);
+        // Sentences of files before it may still be shown.
+        let shown = format!(
+            "return [...document.querySelectorAll({})].some((e) => e.textContent.includes({}))",
+            json!(testid(place)),
+            json!(part)
+        );
+        browser.wait_for(&format!("{name}: {part}"), &shown, 30);
         if place == "align-understood" {
             wait_for_text(&mut browser, place, "40 without their folders", 5);
         }

@@ -161,7 +161,10 @@ fn weights_come_from_an_address() {
     let open = open_host(models);
     download(&mut browser, &open);
     browser.wait_for_element(
-        &format!("{}[data-name=resnet-tiny40]", testid("model-name")),
+        &format!(
+            "{}[data-name=\"resnet-tiny40.safetensors\"]",
+            testid("model-name")
+        ),
         120,
     );
     browser.wait_for_element(&format!("{} li", testid("top5")), 120);
