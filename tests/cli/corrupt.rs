@@ -219,7 +219,7 @@ fn corrupt_says_what_is_wrong() {
         &[1, 3, 32, 32],
         Data::F32(vec![2.0; 3072]),
     );
-    write_array(&at("bytes.npy"), &[1, 3, 32, 32], Data::U8(vec![2; 3072]));
+    write_array(&at("whole.npy"), &[1, 3, 32, 32], Data::I64(vec![1; 3072]));
     write_array(&at("last.npy"), &[1, 32, 32, 3], Data::F32(vec![0.5; 3072]));
     for (kind, severity, input, output, expected) in [
         ("smoke", "3", "set", "out", "gaussian-noise"),
@@ -231,7 +231,7 @@ fn corrupt_says_what_is_wrong() {
         ("fog", "3", "set/cat/0.png", "out.jpg", ".png"),
         ("fog", "3", "small.npy", "out.npy", "32 px"),
         ("fog", "3", "bright.npy", "out.npy", "the value 2"),
-        ("fog", "3", "bytes.npy", "out.npy", "integers"),
+        ("fog", "3", "whole.npy", "out.npy", "integers"),
         ("fog", "3", "last.npy", "out.npy", "[1, 32, 32, 3]"),
     ] {
         let arguments = [
