@@ -153,10 +153,17 @@ fn frame(group: &str, variables: &Variables, size: u64) -> Result<Vec<TableColum
             break;
         };
         let names = strings(&format!("block{number}_items"))?;
+        let block = match values.is_numeric() {
+            true => Some(values.numbers(size)?),
+            false => None,
+        };
         for (place, name) in names.iter().enumerate() {
-            let cells = match values.is_numeric() {
-                true => Cells::Numbers(column(values, place, names.len(), size)?),
-                false => Cells::Unread("Python objects".to_owned()),
+            let cells = match &block {
+                Some(block) => {
+                    let column = block.iter().skip(place).step_by(names.len());
+                    Cells::Numbers(column.copied().collect())
+                }
+                None => Cells::Unread("Python objects".to_owned()),
             };
             blocks.push(TableColumn {
                 name: Some(name.clone()),
@@ -171,20 +178,6 @@ fn frame(group: &str, variables: &Variables, size: u64) -> Result<Vec<TableColum
     }
     columns.append(&mut blocks);
     Ok(columns)
-}
-
-fn column(
-    block: &Variable,
-    place: usize,
-    width: usize,
-    size: u64,
-) -> Result<Vec<f32>, NeuralError> {
-    let values = block.numbers(size)?;
-    Ok(values
-        .into_iter()
-        .skip(place)
-        .step_by(width.max(1))
-        .collect())
 }
 
 /// The frame's index, whose name pandas keeps as an attribute.
