@@ -8,21 +8,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::browser::{Browser, Gpu};
+use common::browser::{Browser, Gpu, named};
 use common::host::bare_host;
-use common::{root, skip};
-
-/// A file that the environment names.
-#[track_caller]
-fn named(variable: &str) -> Option<PathBuf> {
-    let file = std::env::var_os(variable).map(PathBuf::from);
-    if file.is_none() {
-        skip(format!(
-            "{variable} is not set (`cargo xtask test` sets it)"
-        ));
-    }
-    file
-}
+use common::root;
 
 /// Waits for the first prediction of a model that the page ships.
 fn predicts(browser: &mut Browser, address: &str) {

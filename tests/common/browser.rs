@@ -106,16 +106,9 @@ impl Engine {
     /// says so.
     #[track_caller]
     fn named(program: &str, driver: &str, kind: Kind) -> Option<Self> {
-        let file = |name: &str| {
-            let file = std::env::var_os(name).map(PathBuf::from);
-            if file.is_none() {
-                skipped(name);
-            }
-            file
-        };
         Some(Self {
-            program: file(program)?,
-            driver: file(driver)?,
+            program: named(program)?,
+            driver: named(driver)?,
             kind,
         })
     }
@@ -245,13 +238,7 @@ impl Browser {
     /// the environment names none.
     #[track_caller]
     pub fn on_built_page(gpu: Gpu) -> Option<Self> {
-        match std::env::var_os("VENTRAL_DIST") {
-            Some(dist) => Self::on(Path::new(&dist), gpu),
-            None => {
-                skipped("VENTRAL_DIST");
-                None
-            }
-        }
+        Self::on(&named("VENTRAL_DIST")?, gpu)
     }
 
     /// Opens Chromium and serves the folder `dist`, which holds an `index.html`; prints why and
@@ -273,13 +260,10 @@ impl Browser {
     /// fails in it.
     #[track_caller]
     pub fn firefox_on_built_page() -> Option<Self> {
-        let Some(dist) = std::env::var_os("VENTRAL_DIST") else {
-            skipped("VENTRAL_DIST");
-            return None;
-        };
+        let dist = named("VENTRAL_DIST")?;
         let (program, driver) = ("VENTRAL_FIREFOX", "VENTRAL_GECKODRIVER");
         let engine = Engine::named(program, driver, Kind::Firefox)?;
-        Some(ok(Self::start(Path::new(&dist), &engine)))
+        Some(ok(Self::start(&dist, &engine)))
     }
 
     fn start(dist: &Path, engine: &Engine) -> Outcome<Self> {
@@ -766,11 +750,16 @@ fn is_truthy(value: &Value) -> bool {
     }
 }
 
+/// A file or folder that a variable of the environment names; says that it is skipped where none does.
 #[track_caller]
-fn skipped(variable: &str) {
-    super::skip::skip(format!(
-        "{variable} is not set (`cargo xtask test` sets it)"
-    ));
+pub fn named(variable: &str) -> Option<PathBuf> {
+    let file = std::env::var_os(variable).map(PathBuf::from);
+    if file.is_none() {
+        super::skip::skip(format!(
+            "{variable} is not set (`cargo xtask test` sets it)"
+        ));
+    }
+    file
 }
 
 #[track_caller]
